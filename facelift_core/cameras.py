@@ -1,0 +1,60 @@
+"""The cameras the model was trained with (spec §5).
+
+Convention: OpenCV (x right, y down, z forward); ``c2w`` maps camera to world; the world has Z up and the head
+looks along −Y. Intrinsics are ``fx, fy, cx, cy`` in pixels.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+VIEW_NAMES = ("front", "front_right", "right", "back", "left", "front_left")
+VIEW_AZIMUTHS = (270.0, 225.0, 180.0, 90.0, 0.0, 315.0)
+"""Degrees counter-clockwise seen from above; 270° looks at the face."""
+RADIUS = 2.7
+FIELD_OF_VIEW = math.radians(50.0)
+"""Horizontal, the same for every camera; fx = fy = 548.9937744140625 at 512 pixels once rounded to float32."""
+
+
+def intrinsics(width: int, height: int | None = None) -> Tensor:
+    """(4,) float64 fx, fy, cx, cy in pixels of a `width` × `height` image (square by default)."""
+    height = width if height is None else height
+    focal = 0.5 * width / math.tan(0.5 * FIELD_OF_VIEW)
+    return torch.tensor([focal, focal, width / 2, height / 2], dtype=torch.float64)
+
+
+def orbit(azimuths: Tensor, elevations: Tensor | float = 0.0, radius: float = RADIUS) -> Tensor:
+    """Cameras on a sphere around the origin, looking at it, upright.
+
+    Args:
+        azimuths: (V,) degrees, counter-clockwise seen from above, 270 = in front of the face.
+        elevations: (V,) or one number, degrees above the horizon, |elevation| < 90.
+        radius: distance from the origin.
+
+    Returns:
+        (V, 4, 4) float64 c2w.
+    """
+    azimuth = torch.deg2rad(torch.as_tensor(azimuths, dtype=torch.float64))
+    elevation = torch.deg2rad(torch.as_tensor(elevations, dtype=torch.float64)).expand_as(azimuth)
+    backward = torch.stack(
+        [azimuth.cos() * elevation.cos(), azimuth.sin() * elevation.cos(), elevation.sin()], dim=-1
+    )
+    right = torch.stack([-azimuth.sin(), azimuth.cos(), torch.zeros_like(azimuth)], dim=-1)
+    down = torch.linalg.cross(-backward, right)
+    c2w = torch.eye(4, dtype=torch.float64).repeat(len(azimuth), 1, 1)
+    c2w[:, :3, :3] = torch.stack([right, down, -backward], dim=-1)
+    c2w[:, :3, 3] = radius * backward
+    return c2w
+
+
+def six_views() -> Tensor:
+    """(6, 4, 4) float64 c2w in the order of :data:`VIEW_NAMES`."""
+    return orbit(torch.tensor(VIEW_AZIMUTHS))
+
+
+def turntable(frames: int, start: float = 270.0) -> Tensor:
+    """(frames, 4, 4) float64 c2w once around the head, counter-clockwise seen from above, from the front."""
+    return orbit(start + 360.0 * torch.arange(frames, dtype=torch.float64) / frames)
