@@ -1,0 +1,144 @@
+"""Batched differentiable rendering for training on the CPU: EWA projection in torch, blending in C++.
+
+The equations are those of :mod:`facelift_core.rasterizer`; what differs is the trade: many small pictures of a few
+thousand Gaussians each, with an analytic backward pass, instead of one large picture.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .native import load, pointer
+
+NEAR = 0.2
+CULL_OPACITY = 0.01
+
+
+@dataclass(frozen=True)
+class GaussianBatch:
+    """B sets of N Gaussians each: positions, colors, log_scales (B, N, 3), rotations (B, N, 4) w, x, y, z raw,
+    opacity_logits (B, N); colours in sRGB."""
+
+    positions: Tensor
+    colors: Tensor
+    log_scales: Tensor
+    rotations: Tensor
+    opacity_logits: Tensor
+
+
+def splat(
+    gaussians: GaussianBatch,
+    c2w: Tensor,
+    focal: float,
+    size: int,
+    background: Tensor,
+    dilation: float = 0.1,
+    supersample: int = 1,
+) -> Tensor:
+    """Render every set from its own cameras.
+
+    Args:
+        gaussians: the B sets.
+        c2w: (B, V, 4, 4) OpenCV convention.
+        focal: focal length in pixels of a picture of `size`; the principal point is its centre.
+        size: side of the square pictures in pixels.
+        background: (B, 3) sRGB.
+        dilation: variance in px² added to every footprint. The .3 of 3DGS would blur 64² pictures too much to learn.
+        supersample: render this many times larger and average, so that gaps between Gaussians show as gaps.
+
+    Returns:
+        (B, V, 3, size, size), differentiable in every field of `gaussians`.
+    """
+    batch, views = c2w.shape[:2]
+    large = size * supersample
+    footprints, depths, radii = _project(gaussians, c2w, focal * supersample, large, dilation)
+    colors = gaussians.colors[:, None].expand(-1, views, -1, -1)
+    image, transmittance = _Blend.apply(footprints.flatten(0, 1), colors.flatten(0, 1), depths.flatten(0, 1), radii.flatten(0, 1), large)
+    image = image + transmittance[..., None] * background.repeat_interleave(views, 0)[:, None, None]
+    image = F.avg_pool2d(image.permute(0, 3, 1, 2), supersample)
+    return image.view(batch, views, 3, size, size)
+
+
+def _project(
+    gaussians: GaussianBatch, c2w: Tensor, focal: float, size: int, dilation: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Footprints (B, V, N, 6) of u, v, conic a, b, c, opacity; depths (B, V, N); radii (B, V, N) in pixels."""
+    w2c = c2w[..., :3, :3].transpose(-1, -2)
+    local = torch.einsum("bvij,bvnj->bvni", w2c, gaussians.positions[:, None] - c2w[..., None, :3, 3])
+    x, y, depth = local.unbind(-1)
+    z = depth.clamp(min=NEAR)
+    limit = 1.3 * 0.5 * size / focal
+    slope_x, slope_y = (x / z).clamp(-limit, limit), (y / z).clamp(-limit, limit)
+
+    axes = quaternion_to_matrix(F.normalize(gaussians.rotations, dim=-1, eps=1e-6)) * gaussians.log_scales.exp()[..., None, :]
+    # Rows of the projected axes: (f/z)·(row of W·R·S − slope · depth row), so that J never has to be built.
+    in_camera = torch.einsum("bvij,bnjk->bvnik", w2c, axes)
+    row_u = in_camera[..., 0, :] - slope_x[..., None] * in_camera[..., 2, :]
+    row_v = in_camera[..., 1, :] - slope_y[..., None] * in_camera[..., 2, :]
+    magnification = (focal / z) ** 2
+    uu = magnification * (row_u * row_u).sum(-1) + dilation
+    vv = magnification * (row_v * row_v).sum(-1) + dilation
+    uv = magnification * (row_u * row_v).sum(-1)
+    determinant = (uu * vv - uv * uv).clamp(min=1e-6)
+    opacity = gaussians.opacity_logits.sigmoid()[:, None].expand_as(z)
+    footprints = torch.stack(
+        [
+            focal * x / z + size / 2,
+            focal * y / z + size / 2,
+            vv / determinant,
+            -uv / determinant,
+            uu / determinant,
+            opacity,
+        ],
+        dim=-1,
+    )
+    with torch.no_grad():
+        sigmas = (2 * (255 * opacity).clamp(min=1).log()).sqrt()
+        radii = sigmas * torch.maximum(uu, vv).sqrt()
+        radii = torch.where((opacity > CULL_OPACITY) & (depth > NEAR), radii, 0)
+    return footprints, depth.detach(), radii
+
+
+def quaternion_to_matrix(quaternions: Tensor) -> Tensor:
+    """Unit quaternions (…, 4) w, x, y, z to rotation matrices (…, 3, 3)."""
+    w, x, y, z = quaternions.unbind(-1)
+    rows = [
+        1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y),
+        2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x),
+        2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y),
+    ]  # fmt: skip
+    return torch.stack(rows, dim=-1).unflatten(-1, (3, 3))
+
+
+class _Blend(torch.autograd.Function):
+    """Front-to-back blending; see native/splatter.cpp."""
+
+    @staticmethod
+    def forward(ctx, footprints, colors, depths, radii, size):
+        renders, count = depths.shape
+        footprints, colors = footprints.float().contiguous(), colors.float().contiguous()
+        radii, order = radii.float().contiguous(), depths.argsort(-1).int().contiguous()
+        image = torch.empty(renders, size, size, 3)
+        transmittance = torch.empty(renders, size, size)
+        last = torch.empty(renders, size, size, dtype=torch.int32)
+        load("splatter").splat_forward(
+            renders, count, size, *map(pointer, (footprints, colors, order, radii, image, transmittance, last))
+        )
+        ctx.save_for_backward(footprints, colors, order, radii, transmittance, last)
+        return image, transmittance
+
+    @staticmethod
+    def backward(ctx, image_grad, transmittance_grad):
+        footprints, colors, order, radii, transmittance, last = ctx.saved_tensors
+        renders, count = radii.shape
+        footprint_grad, color_grad = torch.zeros_like(footprints), torch.zeros_like(colors)
+        tensors = (
+            footprints, colors, order, radii, transmittance, last,
+            image_grad.contiguous(), transmittance_grad.contiguous(), footprint_grad, color_grad,
+        )  # fmt: skip
+        load("splatter").splat_backward(renders, count, transmittance.shape[-1], *map(pointer, tensors))
+        return footprint_grad, color_grad, None, None, None
