@@ -7,21 +7,19 @@ weights-only unpickler.
 from __future__ import annotations
 
 import json
-import os
 import struct
-import tempfile
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from .errors import FaceLiftError
+from .files import replacing
 
 NAMES_IN_MESSAGE = 3
 SAFETENSORS_HEADER_MAX = 100_000_000
@@ -99,26 +97,17 @@ def load_json(path: str | Path) -> dict[str, Any]:
     return content
 
 
-def save_safetensors(
-    tensors: Mapping[str, Tensor], path: str | Path, metadata: Mapping[str, str] | None = None
-) -> None:
+def save_safetensors(tensors: Mapping[str, Tensor], path: str | Path, metadata: Mapping[str, str]) -> None:
     """Write a safetensors file that appears whole or not at all.
 
     Raises:
-        OSError: it cannot be written there.
+        FaceLiftError: it cannot be written there.
     """
-    path = Path(path)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-    os.close(handle)
-    try:
-        contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-        save_file(contiguous, temporary, metadata=dict(metadata or {}))
-        os.replace(temporary, path)
-    except SafetensorError as error:
-        raise OSError(str(error)) from error
-    finally:
-        with suppress(FileNotFoundError):
-            os.unlink(temporary)
+    with replacing(path) as temporary:
+        # Not save_file: it makes files that only their owner may read.
+        temporary.write_bytes(
+            save({name: t.detach().cpu().contiguous() for name, t in tensors.items()}, dict(metadata))
+        )
 
 
 def _is_torch_file(path: Path) -> bool:

@@ -1,0 +1,5 @@
+"""One aligned portrait to six views of the head: multi-view diffusion (spec §3)."""
+
+from .diffusion import MultiViewDiffusion
+
+__all__ = ["MultiViewDiffusion"]

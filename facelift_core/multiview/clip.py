@@ -1,0 +1,85 @@
+"""CLIP's towers and image preprocessing, loaded by transformers from weights that we read ourselves."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeVar
+
+import torch
+from transformers import CLIPImageProcessorPil, PreTrainedModel
+from transformers.utils import logging as transformers_logging
+
+from ..errors import FaceLiftError
+from ..weights import load_json, load_state_dict
+
+WEIGHTS_FILE = "model.safetensors"
+
+Model = TypeVar("Model", bound=PreTrainedModel)
+
+
+def load_clip(model_class: type[Model], folder: str | Path) -> Model:
+    """Load a CLIP text or vision model strictly, on the CPU in float32.
+
+    transformers renames weights between its versions, so it gets the state dict and reports what did not fit.
+
+    Args:
+        model_class: such as ``CLIPVisionModelWithProjection``.
+        folder: with ``config.json`` and ``model.safetensors``.
+
+    Raises:
+        FaceLiftError: a file is missing or damaged, or weights and config do not fit.
+    """
+    folder = Path(folder)
+    path = folder / WEIGHTS_FILE
+    config = load_json(folder / "config.json")
+    # Old checkpoints store this constant; transformers makes it itself.
+    weights = {name: tensor for name, tensor in load_state_dict(path).items() if not name.endswith("position_ids")}
+    try:
+        with _quiet():
+            model, report = model_class.from_pretrained(
+                None,
+                config=model_class.config_class.from_dict(config),
+                state_dict=weights,
+                dtype=torch.float32,
+                ignore_mismatched_sizes=True,
+                output_loading_info=True,
+            )
+    except Exception as error:  # a config that makes no sense can fail anywhere in the constructors
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise FaceLiftError(f"{folder} does not hold a {model_class.__name__}: {reason}") from None
+    for kind, problem in (("missing", "lacks"), ("unexpected", "has the unknown weight"), ("mismatched", "misfits in")):
+        if names := sorted(map(str, report[f"{kind}_keys"])):
+            raise FaceLiftError(
+                f"{path} {problem} {names[0]} ({len(names)} in all); it does not belong to the config.json beside it."
+            )
+    return model.requires_grad_(False).eval()
+
+
+def load_image_processor(folder: str | Path) -> CLIPImageProcessorPil:
+    """CLIP's resizing and normalising, always by Pillow: torchvision resamples differently and is not needed here.
+
+    Raises:
+        FaceLiftError: ``preprocessor_config.json`` is missing or makes no sense.
+    """
+    path = Path(folder) / "preprocessor_config.json"
+    config = load_json(path)
+    try:
+        return CLIPImageProcessorPil.from_dict(config)
+    except Exception as error:
+        raise FaceLiftError(f"{path} does not describe CLIP's preprocessing: {error}") from None
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """No progress bar and no table of misfits from transformers: the errors above say it in a sentence."""
+    verbosity, bars = transformers_logging.get_verbosity(), transformers_logging.is_progress_bar_enabled()
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        transformers_logging.set_verbosity(verbosity)
+        if bars:
+            transformers_logging.enable_progress_bar()

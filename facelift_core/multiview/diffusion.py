@@ -1,0 +1,282 @@
+"""The sampling loop: an aligned portrait to six views (spec §3; FaceLift, ICCV 2025, on Stable Diffusion unCLIP)."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from diffusers import AutoencoderKL, DDIMScheduler, DDPMScheduler, UNet2DConditionModel
+from diffusers.models.embeddings import get_timestep_embedding
+from PIL import Image
+from torch import Tensor, nn
+from transformers import CLIPImageProcessorPil, CLIPVisionModelWithProjection
+
+from ..cameras import VIEW_NAMES
+from ..checkpoints import find_pipeline
+from ..device import nothing_left_behind, select_device, select_dtype
+from ..errors import FaceLiftError
+from ..progress import Cancel, Monitor, Progress
+from ..weights import load_json, load_state_dict
+from .clip import load_clip, load_image_processor
+from .prompts import load_prompt_embeds
+from .unet import load_unet
+from .vae import load_vae
+
+VIEWS = len(VIEW_NAMES)
+IMAGE_SIZE_MAX = 512
+"""The reference works at 512² although the UNet's config inherits a larger sample size from its ancestor."""
+
+
+@dataclass(frozen=True)
+class MultiViewDiffusion:
+    """Six views of a head from its aligned portrait, with all weights in place on one device.
+
+    Attributes:
+        unet: stock class with multi-view attention; batch = (branch, view).
+        vae: image (−1..1) to latents and back.
+        image_encoder, image_processor: CLIP's vision tower and its preprocessing.
+        embedding_mean, embedding_std: (1, E) statistics of CLIP embeddings, E the width of its projection.
+        noising_scheduler: for noise on the CLIP embedding.
+        scheduler: DDIM; a template, each run makes its own.
+        prompt_embeds: (6, L, C) embedded prompts.
+        device, dtype: of the weights.
+    """
+
+    unet: UNet2DConditionModel
+    vae: AutoencoderKL
+    image_encoder: CLIPVisionModelWithProjection
+    image_processor: CLIPImageProcessorPil
+    embedding_mean: Tensor
+    embedding_std: Tensor
+    noising_scheduler: DDPMScheduler
+    scheduler: DDIMScheduler
+    prompt_embeds: Tensor
+    device: torch.device
+    dtype: torch.dtype
+
+    @classmethod
+    def from_pretrained(
+        cls, folder: str | Path, device: str | torch.device = "auto", dtype: torch.dtype | None = None
+    ) -> MultiViewDiffusion:
+        """Load from a checkpoint of the released layout, its ``pipeckpts`` folder, or "mini".
+
+        Args:
+            folder: the checkpoint.
+            device: "auto", "cuda", "mps" or "cpu".
+            dtype: number format of the weights; by default float16 on CUDA and MPS, float32 on a CPU.
+
+        Raises:
+            FaceLiftError: weights missing, damaged or not of this model; device not available.
+        """
+        device = select_device(device)
+        dtype = dtype or select_dtype(device)
+        folder = find_pipeline(folder)
+        # First the prompts: the text encoder is gone before the large weights come.
+        prompt_embeds = load_prompt_embeds(folder)
+        with nothing_left_behind():
+            mean, std = _load_normalizer(folder / "image_normalizer")
+            model = cls(
+                # nn.Module's own `to`, for diffusers' warns about modules that these models do not have.
+                unet=nn.Module.to(load_unet(folder / "unet"), device, dtype),
+                vae=nn.Module.to(load_vae(folder / "vae"), device, dtype),
+                image_encoder=load_clip(CLIPVisionModelWithProjection, folder / "image_encoder").to(device, dtype),
+                image_processor=load_image_processor(folder / "feature_extractor"),
+                embedding_mean=mean.to(device),
+                embedding_std=std.to(device),
+                noising_scheduler=_load_scheduler(DDPMScheduler, folder / "image_noising_scheduler"),
+                scheduler=_load_scheduler(DDIMScheduler, folder / "scheduler"),
+                prompt_embeds=prompt_embeds.to(device, dtype),
+                device=device,
+                dtype=dtype,
+            )
+        model._check_parts_fit(folder)
+        return model
+
+    @property
+    def image_size(self) -> int:
+        """Side in pixels of the portraits that these weights are meant for."""
+        sample_size = self.unet.config.sample_size
+        side = sample_size if isinstance(sample_size, int) else min(sample_size)
+        return min(IMAGE_SIZE_MAX, side * self.vae_factor)
+
+    @property
+    def vae_factor(self) -> int:
+        """Pixels per latent along a side."""
+        return 2 ** (len(self.vae.config.block_out_channels) - 1)
+
+    @torch.no_grad()
+    def __call__(
+        self,
+        portrait: Image.Image,
+        steps: int = 50,
+        guidance_scale: float = 3.0,
+        seed: int = 4,
+        progress: Progress | None = None,
+        cancelled: Cancel | None = None,
+    ) -> Tensor:
+        """Sample the six views of the head in `portrait`.
+
+        Random numbers are drawn on the model's device in its number format, as the reference does: a seed gives the
+        same views there, and others on another kind of device.
+
+        Args:
+            portrait: aligned (spec §2), on white; its size is the size of the views, a multiple of ``vae_factor``.
+            steps: of DDIM.
+            guidance_scale: w in u + w·(c − u); 1 is without guidance and takes half the time.
+            seed: 0 to 2⁶³ − 1.
+            progress: called before the first step and after each, with the stage "views".
+            cancelled: looked at as often, and between decoded views.
+
+        Returns:
+            (6, 3, H, W) float32 in [0, 1] on the CPU, in the order of :data:`~facelift_core.cameras.VIEW_NAMES`.
+
+        Raises:
+            FaceLiftError: settings or size out of range, out of memory.
+            Cancelled: `cancelled` answered true.
+        """
+        check_settings(steps, guidance_scale, seed)
+        self._check_size(portrait)
+        with nothing_left_behind():
+            return self._sample(
+                portrait.convert("RGB"), steps, guidance_scale, seed, Monitor("views", progress, cancelled)
+            )
+
+    def _sample(self, portrait: Image.Image, steps: int, guidance_scale: float, seed: int, monitor: Monitor) -> Tensor:
+        scheduler, timesteps = self._timesteps(steps)
+        generator = torch.Generator(self.device).manual_seed(seed)
+        monitor(0.0, "Reading the portrait")
+
+        # The reference draws in this order: noise for CLIP, first latents, one draw per step.
+        class_labels = self._class_labels(portrait, generator)
+        image_latents = self._encode(portrait).expand(VIEWS, -1, -1, -1)
+        latents = self._randn(image_latents.shape, generator) * scheduler.init_noise_sigma
+
+        guided = guidance_scale != 1
+        prompts = self.prompt_embeds
+        if guided:  # rows are (branch, view), the unconditional branch first; both have the prompts
+            class_labels = torch.cat([torch.zeros_like(class_labels), class_labels])
+            image_latents = torch.cat([torch.zeros_like(image_latents), image_latents])
+            prompts = torch.cat([prompts, prompts])
+        # `timesteps` come as numbers for the scheduler, whose tables are on the CPU, and as tensors for the UNet: no
+        # step has to wait for the GPU.
+        for step, (t, t_device) in enumerate(zip(timesteps.tolist(), timesteps.to(self.device), strict=True), start=1):
+            noisy = scheduler.scale_model_input(latents, t).repeat(2 if guided else 1, 1, 1, 1)
+            sample = torch.cat([noisy, image_latents], dim=1).to(self.dtype)
+            out = self.unet(sample, t_device, prompts, class_labels=class_labels, return_dict=False)[0].float()
+            if guided:
+                unconditional, conditional = out.chunk(2)
+                out = unconditional + guidance_scale * (conditional - unconditional)
+            noise = self._randn(latents.shape, generator)
+            latents = scheduler.step(out, t, latents, eta=1.0, variance_noise=noise, return_dict=False)[0]
+            monitor(step / (steps + 1), f"Step {step} of {steps}")
+        views = self._decode(latents, monitor)
+        monitor(1.0, "Six views")
+        return views
+
+    def _class_labels(self, portrait: Image.Image, generator: torch.Generator) -> Tensor:
+        """(6, 2·E): the portrait's CLIP embedding at noise level 0, which is not quite no noise, and that level."""
+        pixels = self.image_processor(portrait, return_tensors="pt").pixel_values.to(self.device, self.dtype)
+        embeds = self.image_encoder(pixels).image_embeds.float().expand(VIEWS, -1)
+        noise = self._randn(embeds.shape, generator)
+        level = torch.zeros(VIEWS, dtype=torch.long, device=self.device)
+        normal = (embeds - self.embedding_mean) / self.embedding_std
+        noised = self.noising_scheduler.add_noise(normal, noise, level) * self.embedding_std + self.embedding_mean
+        sinusoids = get_timestep_embedding(level, embeds.shape[1], flip_sin_to_cos=True, downscale_freq_shift=0)
+        return torch.cat([noised, sinusoids], dim=1).to(self.dtype)
+
+    def _encode(self, portrait: Image.Image) -> Tensor:
+        """(1, 4, h, w) float32 scaled latents of the portrait; one encoding serves all views."""
+        pixels = torch.from_numpy(np.array(portrait)).permute(2, 0, 1).unsqueeze(0) / 127.5 - 1
+        latents = self.vae.encode(pixels.to(self.device, self.dtype)).latent_dist.mode()
+        return latents.float() * self.vae.config.scaling_factor
+
+    def _decode(self, latents: Tensor, monitor: Monitor) -> Tensor:
+        """(6, 3, H, W) float32 images in [0, 1] on the CPU; one view at a time, to bound memory."""
+        latents = (latents / self.vae.config.scaling_factor).to(self.dtype)
+        images = []
+        for view in latents.split(1):
+            monitor.check()
+            images.append(self.vae.decode(view, return_dict=False)[0].float())
+        images = torch.cat(images).cpu()
+        if not images.isfinite().all():
+            raise FaceLiftError(
+                "The multi-view diffusion produced numbers that are not finite; the weights are damaged, or this "
+                "device computes them wrongly: try the device “cpu”."
+            )
+        return (images / 2 + 0.5).clamp(0, 1)
+
+    def _randn(self, shape: torch.Size, generator: torch.Generator) -> Tensor:
+        return torch.randn(shape, generator=generator, device=self.device, dtype=self.dtype).float()
+
+    def _timesteps(self, steps: int) -> tuple[DDIMScheduler, Tensor]:
+        """A scheduler of this run's own, and its (steps,) timesteps on the CPU."""
+        scheduler = DDIMScheduler.from_config(self.scheduler.config)
+        limit = scheduler.config.num_train_timesteps
+        if steps <= limit:
+            scheduler.set_timesteps(steps)
+        if steps > limit or scheduler.timesteps.max() >= limit:
+            raise FaceLiftError(f"These weights cannot be sampled in {steps} steps; use fewer.")
+        return scheduler, scheduler.timesteps
+
+    def _check_size(self, portrait: Image.Image) -> None:
+        if any(side % self.vae_factor for side in portrait.size):
+            raise FaceLiftError(
+                f"The portrait is {portrait.width} × {portrait.height} pixels; its sides must be multiples of "
+                f"{self.vae_factor} (these weights are meant for {self.image_size} × {self.image_size})."
+            )
+
+    def _check_parts_fit(self, folder: Path) -> None:
+        """Parts of different checkpoints fail here with a sentence, not in the middle of a run."""
+        unet, latents = self.unet.config, self.vae.config.latent_channels
+        embedding = self.image_encoder.config.projection_dim
+        crop = self.image_processor.crop_size
+        for what, found, expected in (
+            ("number of views", unet.num_views, VIEWS),
+            ("UNet's input channels", unet.in_channels, 2 * latents),
+            ("UNet's output channels", unet.out_channels, latents),
+            ("UNet's class embedding", unet.class_embed_type, "projection"),
+            ("width of the UNet's class labels", unet.projection_class_embeddings_input_dim, 2 * embedding),
+            ("width of the image normaliser", self.embedding_mean.shape[-1], embedding),
+            ("shape of the prompt embeddings", self.prompt_embeds.shape[::2], (VIEWS, unet.cross_attention_dim)),
+            ("size of CLIP's input", (crop["height"], crop["width"]), (self.image_encoder.config.image_size,) * 2),
+        ):
+            if found != expected:
+                raise FaceLiftError(
+                    f"The parts in {folder} do not fit together: the {what} is {found}, not {expected}."
+                )
+
+
+def check_settings(steps: int, guidance_scale: float, seed: int) -> None:
+    """Raise FaceLiftError unless the sampling settings are in range."""
+    if not 1 <= steps <= 1000 or int(steps) != steps:
+        raise FaceLiftError(f"The number of diffusion steps should be 1 to 1000, not {steps}.")
+    if not math.isfinite(guidance_scale) or guidance_scale < 0:
+        raise FaceLiftError(f"The guidance scale should be a number from 0, not {guidance_scale}.")
+    if not 0 <= seed < 2**63 or int(seed) != seed:
+        raise FaceLiftError(f"The seed should be a whole number from 0 to 2^63 − 1, not {seed}.")
+
+
+def _load_normalizer(folder: Path) -> tuple[Tensor, Tensor]:
+    """(1, E) float32 mean and standard deviation of CLIP embeddings."""
+    path = folder / "diffusion_pytorch_model.safetensors"
+    weights = load_state_dict(path)
+    mean, std = weights.get("mean"), weights.get("std")
+    if mean is None or std is None or mean.shape != std.shape or mean.ndim != 2 or len(mean) != 1:
+        raise FaceLiftError(f"{path} should hold mean and std of shape (1, width).")
+    return mean.float(), std.float()
+
+
+def _load_scheduler(scheduler_class: type, folder: Path) -> Any:
+    path = folder / "scheduler_config.json"
+    config = load_json(path)
+    if config.get("_class_name", scheduler_class.__name__) != scheduler_class.__name__:
+        raise FaceLiftError(f"{path} describes a {config['_class_name']} where a {scheduler_class.__name__} is needed.")
+    try:
+        return scheduler_class.from_config(config)
+    except Exception as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise FaceLiftError(f"{path} does not describe a {scheduler_class.__name__}: {reason}") from None

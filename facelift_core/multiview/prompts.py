@@ -1,0 +1,127 @@
+"""The six fixed prompts and their embeddings: computed once, cached, and the text encoder forgotten (spec §3)."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import sys
+from pathlib import Path
+
+import torch
+from safetensors import safe_open
+from torch import Tensor
+
+from ..cameras import VIEW_NAMES
+from ..errors import FaceLiftError
+from ..weights import load_state_dict, save_safetensors
+from .clip import WEIGHTS_FILE, load_clip
+
+PROMPTS = tuple(f"a rendering image of 3D models, {view} view, color map." for view in VIEW_NAMES)
+CACHE_FILE = "prompt_embeds.safetensors"
+KEY_SAMPLE = 1 << 20
+
+log = logging.getLogger(__name__)
+
+
+def load_prompt_embeds(pipeline: Path) -> Tensor:
+    """Embeddings of :data:`PROMPTS`, from the cache if there is a good one.
+
+    The cache lies beside the weights where that folder is writable, else in the user's cache folder. A checkpoint may
+    come with the cache alone and have neither text encoder nor tokenizer.
+
+    Args:
+        pipeline: the folder ``mvdiffusion/pipeckpts``.
+
+    Returns:
+        (6, L, C) float32; L is 77 for CLIP's text encoder.
+
+    Raises:
+        FaceLiftError: no usable cache, and the text encoder or the tokenizer is missing or damaged.
+    """
+    beside = pipeline / CACHE_FILE
+    if not (pipeline / "text_encoder" / "config.json").is_file():
+        return _read(beside, key=None)
+    key = _key(pipeline)
+    elsewhere = _user_cache() / f"prompt_embeds_{key}.safetensors"
+    for path in (beside, elsewhere):
+        if path.is_file():
+            try:
+                return _read(path, key)
+            except FaceLiftError as error:
+                log.info("Recomputing prompt embeddings: %s", error)
+    embeds = embed_prompts(pipeline)
+    for path in (beside, elsewhere):
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            save_safetensors({"prompt_embeds": embeds}, path, {"key": key})
+        except (OSError, FaceLiftError) as error:
+            log.info("Prompt embeddings not cached: %s", error)
+        else:
+            break
+    return embeds
+
+
+@torch.no_grad()
+def embed_prompts(pipeline: Path) -> Tensor:
+    """Compute what :func:`load_prompt_embeds` caches, with the checkpoint's own tokenizer and text encoder."""
+    from transformers import CLIPTextModel, CLIPTokenizer
+
+    folder = pipeline / "tokenizer"
+    for name in ("vocab.json", "merges.txt"):
+        if not (folder / name).is_file():
+            raise FaceLiftError(f"{folder / name} is missing; download it again.")
+    try:
+        tokenizer = CLIPTokenizer.from_pretrained(folder, local_files_only=True)
+        length = tokenizer.model_max_length
+        tokens = tokenizer(
+            list(PROMPTS), padding="max_length", truncation=True, max_length=length, return_tensors="pt"
+        ).input_ids
+    except Exception as error:  # the tokenizer's native code raises bare Exceptions
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise FaceLiftError(f"{folder} is damaged ({reason}); download it again.") from None
+    encoder = load_clip(CLIPTextModel, pipeline / "text_encoder")
+    if tokens.max() >= encoder.config.vocab_size or tokens.shape[1] > encoder.config.max_position_embeddings:
+        raise FaceLiftError(f"The tokenizer and the text encoder in {pipeline} do not belong together.")
+    return encoder(tokens).last_hidden_state
+
+
+def _read(path: Path, key: str | None) -> Tensor:
+    """The cached embeddings at `path`, provided they were made by the text encoder of `key` (None: by any)."""
+    embeds = load_state_dict(path).get("prompt_embeds")
+    if embeds is None or embeds.ndim != 3 or len(embeds) != len(PROMPTS) or not embeds.is_floating_point():
+        raise FaceLiftError(f"{path} does not hold embeddings of the {len(PROMPTS)} prompts.")
+    if not embeds.isfinite().all():
+        raise FaceLiftError(f"{path} is damaged: it holds numbers that are not finite; download it again.")
+    if key is not None:
+        with safe_open(path, "pt") as file:
+            if (file.metadata() or {}).get("key") != key:
+                raise FaceLiftError(f"{path} was made by another text encoder.")
+    return embeds.float()
+
+
+def _key(pipeline: Path) -> str:
+    """Names the text encoder by its configs, the prompts, and size, beginning and end of its weights."""
+    digest = hashlib.sha256("\n".join(PROMPTS).encode())
+    for name in ("text_encoder/config.json", "tokenizer/vocab.json", "tokenizer/merges.txt"):
+        path = pipeline / name
+        digest.update(path.read_bytes() if path.is_file() else b"")
+    weights = pipeline / "text_encoder" / WEIGHTS_FILE
+    if weights.is_file():
+        size = weights.stat().st_size
+        with weights.open("rb") as file:
+            digest.update(str(size).encode() + file.read(KEY_SAMPLE))
+            file.seek(max(0, size - KEY_SAMPLE))
+            digest.update(file.read())
+    return digest.hexdigest()[:32]
+
+
+def _user_cache() -> Path:
+    """The platform's folder for caches."""
+    if sys.platform == "win32":
+        root = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
+    elif sys.platform == "darwin":
+        root = Path.home() / "Library" / "Caches"
+    else:
+        root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return root / "facelift"

@@ -1,0 +1,44 @@
+"""Stable Diffusion's image autoencoder, stock, loaded strictly."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from pathlib import Path
+
+import torch
+from diffusers import AutoencoderKL
+
+from ..errors import FaceLiftError
+from ..weights import load_into, load_json, load_state_dict
+
+WEIGHTS_FILE = "diffusion_pytorch_model.safetensors"
+FORMER_NAMES = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
+"""Names of the attention's weights before diffusers 0.17, which checkpoints derived from older ones still have."""
+
+
+def load_vae(folder: str | Path) -> AutoencoderKL:
+    """Load an autoencoder on the CPU in the number format of its file.
+
+    Args:
+        folder: with ``config.json`` and ``diffusion_pytorch_model.safetensors``.
+
+    Raises:
+        FaceLiftError: a file is missing or damaged, or weights and config do not fit.
+    """
+    folder = Path(folder)
+    config = load_json(folder / "config.json")
+    known = inspect.signature(AutoencoderKL.__init__).parameters.keys() - {"self"}
+    try:
+        with torch.device("meta"):
+            vae = AutoencoderKL(**{key: value for key, value in config.items() if key in known})
+    except (ValueError, TypeError, KeyError, IndexError, AttributeError, RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise FaceLiftError(f"{folder / 'config.json'} does not describe an autoencoder: {reason}") from None
+    path = folder / WEIGHTS_FILE
+    load_into(vae, {_current_name(name): tensor for name, tensor in load_state_dict(path).items()}, path)
+    return vae.requires_grad_(False).eval()
+
+
+def _current_name(name: str) -> str:
+    return re.sub(r"(\.attentions\.\d+\.)(query|key|value|proj_attn)\.", lambda m: f"{m[1]}{FORMER_NAMES[m[2]]}.", name)
