@@ -1,0 +1,189 @@
+"""Any picture file → 8-bit sRGB, upright, with its alpha where it has one."""
+
+from __future__ import annotations
+
+import io
+import math
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
+
+from ..errors import FaceLiftError
+
+MIN_SIDE = 32
+"""Photos with a shorter side than this are refused, in pixels."""
+MAX_PIXELS = 178_000_000
+"""More than this in a header is refused before anything is decoded."""
+WORKING_PIXELS = 36_000_000
+"""Larger photos are reduced by a whole factor when opened: the portrait is 512², and memory is finite."""
+
+# No EPS, WMF or the like: their plug-ins run other programs.
+_FORMATS = "JPEG MPO PNG WEBP TIFF HEIF AVIF BMP GIF PPM TGA JPEG2000 ICO PSD DDS SGI PCX QOI".split()
+_HEIF_BRANDS = {b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1"}
+_READABLE = "use a JPEG, PNG, WebP, TIFF or HEIC photo"
+
+
+@dataclass(frozen=True)
+class Photo:
+    """A decoded photo.
+
+    Attributes:
+        image: mode RGB, or RGBA when some of it is transparent; 8 bit, sRGB, upright. The alpha is not premultiplied.
+        name: file name, for messages.
+        notes: what was done to it that a person may want to know, one sentence each.
+    """
+
+    image: Image.Image
+    name: str
+    notes: tuple[str, ...] = ()
+
+
+def open_photo(source: str | Path | Image.Image) -> Photo:
+    """Read a photo from a file or take it from a PIL image (spec §2).
+
+    EXIF orientation is applied, an embedded colour profile converted to sRGB, every mode of Pillow brought to RGB
+    or RGBA; of an animation the first frame is taken.
+
+    Raises:
+        FaceLiftError: missing, unreadable, no picture, damaged, too small or too large; says which.
+    """
+    if isinstance(source, Image.Image):
+        name = Path(getattr(source, "filename", "") or "photo").name
+        return _decode(source, name)
+    if not isinstance(source, str | Path):
+        raise FaceLiftError(f"A photo is given as a path or a PIL image, not as {type(source).__name__}.")
+    path = Path(source)
+    content = _read(path)
+    with warnings.catch_warnings():
+        # Pillow warns at half of its own limit; ours is checked below.
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        return _decode(_identify(content, path), path.name)
+
+
+def _read(path: Path) -> bytes:
+    try:
+        if path.is_dir():
+            raise FaceLiftError(f"{path} is a folder; give a photo file.")
+        if not path.exists():
+            raise FaceLiftError(f"{path} does not exist.")
+        if not path.is_file():
+            raise FaceLiftError(f"{path} is not an ordinary file; give a photo file.")
+        content = path.read_bytes()
+    except PermissionError as error:
+        raise FaceLiftError(f"{path} cannot be read: permission denied.") from error
+    except (OSError, ValueError) as error:  # ValueError: a path with a zero byte
+        raise FaceLiftError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}.") from error
+    if not content:
+        raise FaceLiftError(f"{path} is empty (0 bytes); save or download it again.")
+    return content
+
+
+def _identify(content: bytes, path: Path) -> Image.Image:
+    """The lazily opened picture; only its header has been read."""
+    heif = content[4:8] == b"ftyp" and content[8:12] in _HEIF_BRANDS
+    if heif:
+        try:
+            from pillow_heif import register_heif_opener
+        except ImportError as error:
+            raise FaceLiftError(
+                f"{path} is a HEIC photo; install pillow-heif (pip install pillow-heif) or convert it to JPEG."
+            ) from error
+        register_heif_opener()
+    Image.init()
+    try:
+        return Image.open(io.BytesIO(content), formats=[f for f in _FORMATS if f in Image.OPEN])
+    except Image.DecompressionBombError as error:
+        raise FaceLiftError(f"{path} declares more than {MAX_PIXELS // 10**6} megapixels; reduce it first.") from error
+    except UnidentifiedImageError as error:
+        raise FaceLiftError(
+            f"{path} is not a picture that can be read, or its header is damaged; {_READABLE}."
+        ) from error
+    except Exception as error:  # decoders raise whatever damaged data leads them to
+        raise FaceLiftError(f"{path} is damaged and cannot be opened; save or download it again.") from error
+
+
+def _decode(opened: Image.Image, name: str) -> Photo:
+    width, height = opened.size
+    if width * height > MAX_PIXELS:
+        raise FaceLiftError(
+            f"{name} has {width} × {height} pixels, more than {MAX_PIXELS // 10**6} megapixels; reduce it first."
+        )
+    if min(width, height) < MIN_SIDE:
+        raise FaceLiftError(f"{name} has only {width} × {height} pixels; the shorter side needs at least {MIN_SIDE}.")
+    notes = []
+    try:
+        # MPO holds a second picture of the same moment, not an animation.
+        if getattr(opened, "is_animated", False) and opened.format != "MPO":
+            notes.append("The file has several pictures; the first one is used.")
+            opened.seek(0)
+        opened.load()
+        image = _upright(opened)
+        colour, alpha = _split_alpha(image)
+        image = _to_srgb(colour, image.info.get("icc_profile"), notes)
+    except FaceLiftError:
+        raise
+    except MemoryError as error:
+        raise FaceLiftError(f"{name} ({width} × {height} pixels) does not fit into memory; reduce it first.") from error
+    except Exception as error:  # decoders raise whatever damaged data leads them to
+        raise FaceLiftError(f"{name} is damaged or incomplete; save or download it again.") from error
+    if alpha is not None:
+        darkest, brightest = alpha.getextrema()
+        if brightest == 0:
+            notes.append("The file marks the whole picture as transparent; that is ignored.")
+        elif darkest < 255:
+            image.putalpha(alpha)
+    if width * height > WORKING_PIXELS:
+        image = image.reduce(math.ceil(math.sqrt(width * height / WORKING_PIXELS)))
+        notes.append(f"The photo is large ({width} × {height} pixels); it is used at {image.width} × {image.height}.")
+    return Photo(image, name, tuple(notes))
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    try:
+        return ImageOps.exif_transpose(image)
+    except Exception:  # damaged EXIF says nothing about the picture itself
+        return image
+
+
+def _split_alpha(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
+    """`image` as L, RGB, CMYK or LAB with 8 bits, and its alpha (L) if it has one."""
+    if image.mode in ("I", "F") or image.mode.startswith("I;"):
+        return _to_8_bit(image), None
+    if image.mode in ("P", "PA", "RGBa", "La") or "transparency" in image.info:
+        transparent = image.mode != "P" or "transparency" in image.info
+        image = image.convert("RGBA" if transparent else "RGB")
+    if image.mode in ("RGBA", "LA"):
+        return image.convert(image.mode[:-1]), image.getchannel("A")
+    return (image if image.mode in ("L", "RGB", "CMYK", "LAB") else image.convert("RGB")), None
+
+
+def _to_8_bit(image: Image.Image) -> Image.Image:
+    """Greyscale of 16 or 32 bits or floating point → L. Floats are taken as 0…1, 0…255 or 0…65535, what fits."""
+    values = np.asarray(image, dtype=np.float32)
+    values = np.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0)
+    brightest = float(values.max())
+    if image.mode.startswith("I;16"):
+        white = 65535.0
+    else:
+        white = next((w for w in ((1.0,) if image.mode == "F" else ()) + (255.0, 65535.0) if brightest <= w), brightest)
+    return Image.fromarray((values * (255 / white)).clip(0, 255).round().astype(np.uint8))
+
+
+def _to_srgb(image: Image.Image, profile: bytes | None, notes: list[str]) -> Image.Image:
+    """RGB in sRGB from L, RGB, CMYK or LAB, by the embedded `profile` if there is a usable one."""
+    try:
+        if image.mode == "LAB":
+            embedded = ImageCms.createProfile("LAB")
+        elif profile:
+            embedded = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+            if "srgb" in ImageCms.getProfileDescription(embedded).lower():
+                return image.convert("RGB")
+        else:
+            return image.convert("RGB")
+        return ImageCms.profileToProfile(image, embedded, ImageCms.createProfile("sRGB"), outputMode="RGB")
+    except (ImageCms.PyCMSError, OSError, ValueError):
+        notes.append("The file's colour profile cannot be used; colours are taken as sRGB.")
+        return image.convert("RGB")
