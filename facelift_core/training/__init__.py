@@ -1,0 +1,1 @@
+"""Training of our own checkpoint: an extra, never imported at inference."""

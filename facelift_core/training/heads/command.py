@@ -1,0 +1,124 @@
+"""``facelift-train heads``: fills a folder with synthetic heads, and goes on where it stopped."""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import os
+import sys
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from ...errors import FaceLiftError
+from ..native import load
+from .anatomy import load_anatomy
+from .dataset import SHARD_SIZE, contact_sheet, generate, read_shard, shard_path, write_folder, write_shard
+
+SHEET_HEADS = 64
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the options of this command."""
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="FOLDER", help="where the heads go")
+    parser.add_argument("--count", type=int, default=1024, help="how many heads (default %(default)s)")
+    parser.add_argument("--first-seed", type=int, default=0, help="seed of the first head (default %(default)s)")
+    parser.add_argument("--size", type=int, default=64, help="side of the pictures in pixels (default %(default)s)")
+    parser.add_argument(
+        "--random-views", type=int, default=4, metavar="N", help="views besides the six canonical (default %(default)s)"
+    )
+    parser.add_argument("--processes", type=int, default=1, metavar="N", help="default %(default)s")
+    parser.add_argument(
+        "--layout",
+        choices=("shards", "folders"),
+        default="shards",
+        help=f"shards of {SHARD_SIZE} heads for training, or a folder of PNG files per head (default %(default)s)",
+    )
+    parser.add_argument(
+        "--sheet", type=Path, metavar="FILE.png", help=f"also draw the first {SHEET_HEADS} from the front"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Generates what is missing; heads that are already there are kept.
+
+    Raises:
+        FaceLiftError: a number makes no sense, the folder cannot be written, or anny or a compiler is missing.
+    """
+    for name, least in (("count", 1), ("first_seed", 0), ("size", 16), ("random_views", 0), ("processes", 1)):
+        if getattr(args, name) < least:
+            raise FaceLiftError(f"--{name.replace('_', '-')} must be at least {least}, not {getattr(args, name)}.")
+    try:
+        args.output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise FaceLiftError(f"Cannot make the folder {args.output}: {error.strerror}.") from error
+    load("zbuffer")  # once here, so that the processes do not all compile or extract
+    load_anatomy()
+
+    seeds = range(args.first_seed, args.first_seed + args.count)
+    if args.layout == "shards":
+        jobs = [seeds[start : start + SHARD_SIZE] for start in range(0, len(seeds), SHARD_SIZE)]
+        write: Callable = partial(_shard_job, args.output, args.size, args.random_views)
+        missing = [job for job in jobs if not _is_finished(args, job)]
+    else:
+        jobs = [range(seed, seed + 1) for seed in seeds]
+        write = partial(_folder_job, args.output, args.size, args.random_views)
+        missing = [job for job in jobs if not (args.output / f"{job[0]:08d}").exists()]
+    done = args.count - sum(map(len, missing))
+    with tqdm(total=args.count, initial=done, unit="head", mininterval=1 if sys.stderr.isatty() else 30) as bar:
+        for finished in _work(write, missing, args.processes):
+            bar.update(finished)
+    if args.sheet:
+        fronts = np.stack([generate(seed, 128, 0).rgba[0] for seed in seeds[:SHEET_HEADS]])
+        args.sheet.parent.mkdir(parents=True, exist_ok=True)
+        contact_sheet(fronts, columns=8).save(args.sheet)
+    return 0
+
+
+def _work(write: Callable, jobs: list[range], processes: int):
+    if processes == 1:
+        yield from map(write, jobs)
+        return
+    # One thread per process, and a fresh interpreter each: forking after threads were started can hang.
+    os.environ["OMP_NUM_THREADS"] = "1"
+    with multiprocessing.get_context("spawn").Pool(processes) as pool:
+        yield from pool.imap_unordered(write, jobs)
+
+
+def _is_finished(args: argparse.Namespace, seeds: range) -> bool:
+    path = shard_path(args.output, seeds[0])
+    if not path.exists():
+        return False
+    found = read_shard(path)
+    if found.rgba.shape[1:3] != (6 + args.random_views, args.size):
+        raise FaceLiftError(
+            f"{path} holds {found.rgba.shape[1]} views of {found.rgba.shape[2]} pixels; choose another folder."
+        )
+    return np.array_equal(found.seeds, seeds)
+
+
+def _shard_job(folder: Path, size: int, random_views: int, seeds: range) -> int:
+    write_shard(folder, seeds, size, random_views)
+    return len(seeds)
+
+
+def _folder_job(folder: Path, size: int, random_views: int, seeds: range) -> int:
+    write_folder(folder, seeds[0], size, random_views)
+    return len(seeds)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="facelift-train heads", description=__doc__)
+    add_arguments(parser)
+    try:
+        return run(parser.parse_args(arguments))
+    except FaceLiftError as error:
+        print(f"Error: {error}", file=sys.stderr)
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,197 @@
+"""Many heads on disk: deterministic shards for training, or folders in the layout that the released system was fed.
+
+A shard ``heads-<first seed, 8 digits>.npz`` holds consecutive seeds, uncompressed:
+
+    rgba   uint8   (N, V, S, S, 4)  sRGB, straight alpha
+    depth  float16 (N, V, S, S)     world units along the camera's axis, 0 where empty
+    c2w    float32 (N, V, 4, 4)     OpenCV convention, world of spec §5
+    seeds  int64   (N,)
+
+Views 0-5 are the six canonical ones, the others random. Head and cameras depend on the seed alone.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+import zipfile
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from ... import cameras
+from ...errors import FaceLiftError
+from .render import Views, render, sample_cameras
+from .scene import make_head
+
+SHARD_SIZE = 256
+_CAMERA_STREAM = 100
+_ARRAYS = {"rgba": (np.uint8, 5), "depth": (np.float16, 4), "c2w": (np.float32, 4), "seeds": (np.int64, 1)}
+
+
+def generate(seed: int, size: int = 64, random_views: int = 4) -> Views:
+    """The views of the head with this seed: the six canonical ones, then `random_views` others."""
+    c2w = sample_cameras(np.random.default_rng([seed, _CAMERA_STREAM]), random_views)
+    return render(make_head(seed), c2w, size)
+
+
+def shard_path(folder: Path, first_seed: int) -> Path:
+    return Path(folder) / f"heads-{first_seed:08d}.npz"
+
+
+def write_shard(folder: Path, seeds: Iterable[int], size: int = 64, random_views: int = 4) -> Path:
+    """Generates these consecutive seeds and writes them as one shard, under a temporary name until it is whole."""
+    seeds = np.array(list(seeds), np.int64)
+    samples = [generate(int(seed), size, random_views) for seed in seeds]
+    path = shard_path(folder, int(seeds[0]))
+    handle, temporary = tempfile.mkstemp(dir=folder, suffix=".tmp")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            np.savez(
+                file,
+                rgba=np.stack([sample.rgba for sample in samples]),
+                depth=np.stack([sample.depth for sample in samples]),
+                c2w=np.stack([sample.c2w for sample in samples]),
+                seeds=seeds,
+            )
+        os.replace(temporary, path)
+    finally:
+        Path(temporary).unlink(missing_ok=True)
+    return path
+
+
+@dataclass(frozen=True)
+class Shard:
+    """The arrays of one shard file, memory-mapped read-only; shapes as in the module's description."""
+
+    rgba: np.ndarray
+    depth: np.ndarray
+    c2w: np.ndarray
+    seeds: np.ndarray
+
+
+def read_shard(path: Path) -> Shard:
+    """Opens a shard without reading its pixels.
+
+    Raises:
+        FaceLiftError: not a whole shard.
+    """
+    problem = f"{path} is not a whole shard of heads; delete it and run `facelift-train heads` again."
+    try:
+        arrays = _map_npz(Path(path))
+    except FileNotFoundError:
+        raise FaceLiftError(f"There is no shard of heads at {path}.") from None
+    except (OSError, ValueError, zipfile.BadZipFile, KeyError) as error:
+        raise FaceLiftError(problem) from error
+    for name, (dtype, dimensions) in _ARRAYS.items():
+        if name not in arrays or arrays[name].dtype != dtype or arrays[name].ndim != dimensions:
+            raise FaceLiftError(problem)
+    if len({len(array) for array in arrays.values()}) != 1 or arrays["rgba"].shape[:4] != arrays["depth"].shape:
+        raise FaceLiftError(problem)
+    return Shard(**{name: arrays[name] for name in _ARRAYS})
+
+
+def _map_npz(path: Path) -> dict[str, np.ndarray]:
+    """Memory maps of the arrays in an uncompressed .npz (numpy itself reads such a file whole)."""
+    arrays = {}
+    with zipfile.ZipFile(path) as archive, open(path, "rb") as file:
+        for member in archive.infolist():
+            if member.compress_type != zipfile.ZIP_STORED:
+                raise ValueError("compressed")
+            # The array starts after this member's own header, whose name and extra field vary in length.
+            file.seek(member.header_offset + 26)
+            name_length, extra_length = np.frombuffer(file.read(4), "<u2")
+            file.seek(member.header_offset + 30 + int(name_length) + int(extra_length))
+            version = np.lib.format.read_magic(file)
+            read_header = (
+                np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+            )
+            shape, fortran, dtype = read_header(file)
+            if dtype.hasobject:
+                raise ValueError("objects")
+            order = "F" if fortran else "C"
+            arrays[member.filename.removesuffix(".npy")] = np.memmap(
+                path, dtype, "r", offset=file.tell(), shape=shape, order=order
+            )
+    return arrays
+
+
+class HeadDataset:
+    """All heads of a folder of shards, by index in order of their seeds.
+
+    ``dataset[i]`` is a :class:`Views` (memory-mapped: only what is touched is read); ``len``, ``seeds`` as expected.
+
+    Raises:
+        FaceLiftError: the folder holds no shards, or shards of different sizes.
+    """
+
+    def __init__(self, folder: Path | str):
+        paths = sorted(Path(folder).glob("heads-*.npz"))
+        if not paths:
+            raise FaceLiftError(
+                f"There are no shards of heads in {folder}; make some with `facelift-train heads -o {folder}`."
+            )
+        self._shards = [read_shard(path) for path in paths]
+        if len({shard.rgba.shape[1:] for shard in self._shards}) != 1:
+            raise FaceLiftError(
+                f"The shards in {folder} differ in image size or number of views; keep one kind per folder."
+            )
+        self._starts = np.concatenate([[0], np.cumsum([len(shard.seeds) for shard in self._shards])])
+        self.seeds = np.concatenate([np.asarray(shard.seeds) for shard in self._shards])
+        self.views, self.size = self._shards[0].rgba.shape[1:3]
+
+    def __len__(self) -> int:
+        return int(self._starts[-1])
+
+    def __getitem__(self, index: int) -> Views:
+        if not -len(self) <= index < len(self):
+            raise IndexError(index)
+        index %= len(self)
+        place = int(np.searchsorted(self._starts, index, side="right")) - 1
+        shard, row = self._shards[place], index - self._starts[place]
+        return Views(shard.rgba[row], shard.depth[row], shard.c2w[row])
+
+
+def write_folder(folder: Path, seed: int, size: int = 512, random_views: int = 26) -> Path:
+    """Writes one head as ``<folder>/<seed, 8 digits>/``: RGBA ``000.png`` … and ``opencv_cameras.json``.
+
+    The JSON has ``frames``, one per picture: ``w, h, fx, fy, cx, cy``, ``w2c`` (4 × 4, OpenCV) and ``file_path``.
+    The folder appears only when it is whole.
+    """
+    views = generate(seed, size, random_views)
+    fx, fy, cx, cy = cameras.intrinsics(size).tolist()
+    target = Path(folder) / f"{seed:08d}"
+    temporary = Path(tempfile.mkdtemp(dir=folder, suffix=".tmp"))
+    frames = []
+    for number, (rgba, c2w) in enumerate(zip(views.rgba, views.c2w, strict=True)):
+        name = f"{number:03d}.png"
+        Image.fromarray(rgba, "RGBA").save(temporary / name)
+        w2c = np.linalg.inv(c2w.astype(np.float64))
+        frames.append(
+            {"w": size, "h": size, "fx": fx, "fy": fy, "cx": cx, "cy": cy, "w2c": w2c.tolist(), "file_path": name}
+        )
+    (temporary / "opencv_cameras.json").write_text(json.dumps({"frames": frames}), encoding="utf-8")
+    temporary.chmod(0o755)
+    os.replace(temporary, target)
+    return target
+
+
+def composite(rgba: np.ndarray, background: float = 1.0) -> np.ndarray:
+    """(…, 3) float32 in [0, 1] of straight-alpha uint8 pictures over one grey."""
+    pixels = rgba.astype(np.float32) / 255
+    return pixels[..., :3] * pixels[..., 3:] + background * (1 - pixels[..., 3:])
+
+
+def contact_sheet(pictures: np.ndarray, columns: int) -> Image.Image:
+    """(N, S, S, 4) RGBA pictures on white, in rows of `columns`."""
+    size = pictures.shape[1]
+    rows = -(-len(pictures) // columns)
+    sheet = np.full((rows * size, columns * size, 3), 255, np.uint8)
+    for number, picture in enumerate(composite(pictures)):
+        top, left = number // columns * size, number % columns * size
+        sheet[top : top + size, left : left + size] = (picture * 255 + 0.5).astype(np.uint8)
+    return Image.fromarray(sheet)

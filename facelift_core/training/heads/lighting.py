@@ -1,0 +1,102 @@
+"""Light on a head: a soft environment and one to three lamps, all of them distant, with shadows.
+
+The environment is a dozen directions with random radiance (sky, ground, a bright side, a tint); together with the lamps
+it is summed at every vertex through shadow maps, which gives the dark places under chin, nose and hair.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..native import load, pointer
+
+ENVIRONMENT = 12
+_SCATTER = np.array([0.40, 0.22, 0.16], np.float32)
+"""How far past the terminator red, green and blue reach in skin."""
+
+
+@dataclass(frozen=True)
+class Lighting:
+    """Distant lights; the first `lamps` of them make highlights, the rest are the environment.
+
+    Attributes:
+        directions: (L, 3) float32 unit vectors towards the lights.
+        radiance: (L, 3) float32 linear RGB.
+        lamps: number of lamps.
+    """
+
+    directions: np.ndarray
+    radiance: np.ndarray
+    lamps: int
+
+
+def sample_lighting(rng: np.random.Generator) -> Lighting:
+    """Random light of a portrait: mostly from the front and above, sometimes hard, warm or coloured."""
+    lamps = int(rng.integers(1, 4))
+    directions, radiance = [], []
+    softness = rng.uniform(0.25, 0.8)  # share of the environment
+    white = _white(rng, 0.05)
+    for lamp in range(lamps):
+        azimuth = rng.normal(-np.pi / 2, 0.7) if lamp == 0 else rng.uniform(0, 2 * np.pi)
+        elevation = rng.uniform(0.0, 1.0)
+        directions.append(_direction(azimuth, elevation))
+        coloured = lamp > 0 and rng.random() < 0.12
+        tint = white * (1 + rng.normal(0, 0.35, 3)) if coloured else white * _white(rng, 0.04)
+        radiance.append(np.clip(tint, 0.1, None) * (1.0 if lamp == 0 else rng.uniform(0.1, 0.5)) * (1 - softness))
+    sky, ground = rng.uniform(0.6, 1.4), rng.uniform(0.2, 0.8)
+    side = _direction(rng.uniform(0, 2 * np.pi), rng.uniform(-0.2, 0.8))
+    side_strength = rng.uniform(0, 1.2)
+    tint = _white(rng, 0.03)
+    for k in range(ENVIRONMENT):
+        z = 1 - 2 * (k + 0.5) / ENVIRONMENT
+        direction = _direction(k * np.pi * (3 - np.sqrt(5)), np.arcsin(z))
+        level = ground + (sky - ground) * 0.5 * (1 + z) + side_strength * max(0.0, direction @ side) ** 2
+        directions.append(direction)
+        radiance.append(level * white * tint * softness * 4.0 / ENVIRONMENT)
+    return Lighting(np.array(directions, np.float32), np.array(radiance, np.float32), lamps)
+
+
+def _direction(azimuth: float, elevation: float) -> np.ndarray:
+    return np.array([np.cos(azimuth) * np.cos(elevation), np.sin(azimuth) * np.cos(elevation), np.sin(elevation)])
+
+
+def _white(rng: np.random.Generator, spread: float) -> np.ndarray:
+    """A white that is warmer or cooler, and hardly ever greener: the errors cameras make."""
+    warmth, green = rng.normal(0, spread), rng.normal(0, 0.15 * spread)
+    return np.array([1 + warmth, 1 + green, 1 - warmth])
+
+
+def irradiance(
+    vertices: np.ndarray, normals: np.ndarray, triangles: np.ndarray, scatter: np.ndarray, lighting: Lighting
+) -> tuple[np.ndarray, np.ndarray]:
+    """Light that arrives at each vertex, (V, 3) linear RGB, and which light reaches it, (L, V) in [0, 1].
+
+    Args:
+        vertices, normals: (V, 3) float32 in world units.
+        scatter: (V,) in [0, 1], 1 where light bleeds as in skin.
+    """
+    lights = len(lighting.directions)
+    visibility = np.empty((lights, len(vertices)), np.float32)
+    load("zbuffer").light_visibility(
+        pointer(vertices, np.float32), len(vertices), pointer(triangles, np.int32), len(triangles),
+        pointer(lighting.directions, np.float32), lights, _c_float(2.2), 160, _c_float(0.03),
+        pointer(visibility, np.float32),
+    )  # fmt: skip
+    cosine = lighting.directions @ normals.T
+    # The environment stands for all directions, so its few samples are widened.
+    widen = np.zeros((lights, 1), np.float32)
+    widen[lighting.lamps :] = 0.35
+    total = np.empty_like(vertices)
+    for channel in range(3):
+        wrap = widen + _SCATTER[channel] * scatter[None] * (1 - widen)
+        lit = np.maximum(cosine + wrap, 0) / (1 + wrap) ** 2
+        total[:, channel] = lighting.radiance[:, channel] @ (lit * visibility)
+    return total, visibility
+
+
+def _c_float(value: float):
+    import ctypes
+
+    return ctypes.c_float(value)

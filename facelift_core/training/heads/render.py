@@ -1,0 +1,55 @@
+"""Views of a head: colour with straight alpha, and depth."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from ... import cameras
+from ..native import load, pointer
+from .scene import Head
+
+
+@dataclass(frozen=True)
+class Views:
+    """Pictures of one head.
+
+    Attributes:
+        rgba: (V, S, S, 4) uint8 sRGB, straight alpha.
+        depth: (V, S, S) float16 world units along each camera's axis, 0 where empty.
+        c2w: (V, 4, 4) float32, OpenCV convention.
+    """
+
+    rgba: np.ndarray
+    depth: np.ndarray
+    c2w: np.ndarray
+
+
+def render(head: Head, c2w: np.ndarray, size: int, supersampling: int | None = None) -> Views:
+    """Renders the head from these (V, 4, 4) cameras with the spec's field of view at `size` × `size` pixels."""
+    supersampling = supersampling or (3 if size <= 128 else 2)
+    c2w = np.ascontiguousarray(c2w, np.float32)
+    rgba = np.empty((len(c2w), size, size, 4), np.uint8)
+    depth = np.empty((len(c2w), size, size), np.float32)
+    fxfycxcy = cameras.intrinsics(size).numpy().astype(np.float32)
+    lamps = head.lighting.lamps
+    lights = np.ascontiguousarray(
+        np.concatenate([head.lighting.directions[:lamps], head.lighting.radiance[:lamps]], 1), np.float32
+    )
+    load("zbuffer").render_views(
+        pointer(head.vertices, np.float32), pointer(head.normals, np.float32), pointer(head.colours, np.float32),
+        pointer(head.gloss, np.float32), len(head.vertices), pointer(head.triangles, np.int32), len(head.triangles),
+        pointer(c2w, np.float32), len(c2w), pointer(fxfycxcy, np.float32), size, supersampling,
+        pointer(lights, np.float32), pointer(head.visibility, np.float32), lamps,
+        pointer(rgba, np.uint8), pointer(depth, np.float32),
+    )  # fmt: skip
+    return Views(rgba, depth.astype(np.float16), c2w)
+
+
+def sample_cameras(rng: np.random.Generator, random_views: int) -> np.ndarray:
+    """(6 + n, 4, 4) float32: the six views, then random ones, azimuth anywhere, elevation −20° to 30°."""
+    azimuths = torch.from_numpy(rng.uniform(0, 360, random_views))
+    elevations = torch.from_numpy(rng.uniform(-20, 30, random_views))
+    return torch.cat([cameras.six_views(), cameras.orbit(azimuths, elevations)]).numpy().astype(np.float32)

@@ -1,0 +1,157 @@
+"""A whole head, posed, placed as an aligned portrait shows it, and lit: everything that the renderer draws."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ... import cameras
+from ..native import load, pointer
+from .anatomy import Anatomy, load_anatomy, sample_person
+from .appearance import Look, paint
+from .fields import smoothstep
+from .hair import Hair, grow
+from .lighting import Lighting, irradiance, sample_lighting
+
+FACE_CENTRE = (251.83270369057132, 280.0133630862363)
+FACE_SIZE = 194.2749650813705
+"""Where the alignment puts the face (spec §2): centre and mean of width and height of its box, in a 512² front view."""
+BOX_SCALE, BOX_SHIFT = 1.030, (-0.007, -0.096)
+"""MTCNN's box of such a head against the extent of :func:`_face_vertices`: its size, and its centre in sizes."""
+
+
+@dataclass(frozen=True)
+class Head:
+    """A lit mesh in world units (spec §5: Z up, face towards −Y).
+
+    Attributes:
+        vertices, normals, colours: (V, 3) float32; colours are the linear light each vertex sends out diffusely.
+        gloss: (V,) float32.
+        triangles: (T, 3) int32.
+        lighting: the lights, for the highlights; visibility: (L, V) float32 which of them each vertex sees.
+    """
+
+    vertices: np.ndarray
+    normals: np.ndarray
+    colours: np.ndarray
+    gloss: np.ndarray
+    triangles: np.ndarray
+    lighting: Lighting
+    visibility: np.ndarray
+
+
+def make_head(seed: int) -> Head:
+    """The head of this seed, always the same. Every aspect has its own random stream, so one can change alone."""
+    anatomy = load_anatomy()
+    shape, surface, hairstyle, pose, light = (np.random.default_rng([seed, part]) for part in range(5))
+    person = sample_person(anatomy, shape)
+    look = paint(anatomy, person, surface)
+    hair = grow(anatomy, person, look, hairstyle)
+    vertices, triangles = _assemble(anatomy, person.vertices, look, hair)
+    vertices = _pose_and_place(anatomy, vertices, hair, pose)
+    normals = vertex_normals(vertices, triangles)
+
+    count = len(hair.vertices)
+    albedo = np.concatenate([look.albedo, hair.albedo]).astype(np.float32)
+    gloss = np.concatenate([look.gloss, np.full(count, 0.05 * hairstyle.uniform(0.3, 1.6))]).astype(np.float32)
+    scatter = np.concatenate([look.scatter, np.full(count, 0.3)]).astype(np.float32)
+    lighting = sample_lighting(light)
+    arriving, visibility = irradiance(vertices, normals, triangles, scatter, lighting)
+    exposure = _exposure(anatomy, albedo, arriving) * light.lognormal(0, 0.12)
+    lighting = Lighting(lighting.directions, lighting.radiance * np.float32(exposure), lighting.lamps)
+    colours = albedo * arriving * np.float32(exposure)
+    return Head(vertices, normals, colours, gloss * light.uniform(0.3, 1.0), triangles, lighting, visibility)
+
+
+def vertex_normals(vertices: np.ndarray, triangles: np.ndarray) -> np.ndarray:
+    """(V, 3) float32 unit normals, weighted by area."""
+    normals = np.empty_like(vertices)
+    load("zbuffer").vertex_normals(
+        pointer(vertices, np.float32), len(vertices), pointer(triangles, np.int32), len(triangles),
+        pointer(normals, np.float32),
+    )  # fmt: skip
+    return normals
+
+
+def _assemble(anatomy: Anatomy, body: np.ndarray, look: Look, hair: Hair) -> tuple[np.ndarray, np.ndarray]:
+    """Body, displaced along its normals, and hair as one mesh, still in template coordinates."""
+    skin = anatomy.triangles["skin"]
+    body = body + vertex_normals(body, skin) * look.displacement[:, None]
+    triangles = [anatomy.triangles[part] for part in ("skin", "eyes", "lashes", "teeth")]
+    triangles.append(hair.triangles + len(body))
+    return (
+        np.concatenate([body, hair.vertices]).astype(np.float32),
+        np.ascontiguousarray(np.concatenate(triangles), np.int32),
+    )
+
+
+def _pose_and_place(anatomy: Anatomy, vertices: np.ndarray, hair: Hair, rng: np.random.Generator) -> np.ndarray:
+    """World coordinates: shoulders lowered, head turned on its neck, then scaled and moved to the aligned place."""
+    height = np.concatenate([anatomy.template[:, 2], hair.heights])
+    points = vertices.astype(np.float64)
+    shoulder = np.abs(points[:, 0]) - 0.11
+    droop = rng.uniform(0.15, 0.45)
+    points[:, 2] -= droop * np.clip(shoulder, 0, None) * smoothstep(0.60, 0.57, height)
+
+    turn = smoothstep(0.555, 0.635, height)
+    pivot = np.median(points[(height > 0.575) & (height < 0.60)], axis=0)
+    spread = 16.0 if rng.random() < 0.1 else 6.0
+    yaw = np.clip(rng.normal(0, spread), -22, 22)
+    pitch, roll = np.clip(rng.normal(0, 3.5), -9, 9), np.clip(rng.normal(0, 2.5), -7, 7)
+    for axis, degrees in ((2, yaw), (0, pitch), (1, roll)):
+        points = _rotate(points, pivot, axis, np.radians(degrees) * turn)
+    points = _rotate(points, pivot, 2, np.full(len(points), np.radians(rng.normal(0, 3))))
+
+    skull = height > 0.68
+    middle = 0.5 * (points[skull].min(0) + points[skull].max(0))
+    points -= [middle[0], middle[1], 0]
+    face = _face_vertices(anatomy)
+    points *= 0.66 / 0.106
+    scale, target = rng.uniform(0.95, 1.05), np.array(FACE_CENTRE) + rng.normal(0, 3, 2)
+    # The box is seen in perspective, so its place and size are found by a few steps of correction.
+    for _ in range(3):
+        centre, size = _face_box(points[face])
+        points *= FACE_SIZE * scale / size
+        centre, _ = _face_box(points[face])
+        depth = cameras.RADIUS + points[face, 1].mean()
+        focal = float(cameras.intrinsics(512)[0])
+        points[:, 0] += (target[0] - centre[0]) * depth / focal
+        points[:, 2] -= (target[1] - centre[1]) * depth / focal
+    return np.ascontiguousarray(points, np.float32)
+
+
+def _rotate(points: np.ndarray, pivot: np.ndarray, axis: int, angles: np.ndarray) -> np.ndarray:
+    """Rotates each point around the axis through the pivot by its own angle (radians)."""
+    a, b = (axis + 1) % 3, (axis + 2) % 3
+    offset = points - pivot
+    cos, sin = np.cos(angles), np.sin(angles)
+    rotated = points.copy()
+    rotated[:, a] = pivot[a] + offset[:, a] * cos - offset[:, b] * sin
+    rotated[:, b] = pivot[b] + offset[:, a] * sin + offset[:, b] * cos
+    return rotated
+
+
+def _face_vertices(anatomy: Anatomy) -> np.ndarray:
+    """The skin of the face from chin to mid forehead: what a face detector frames."""
+    skin = anatomy.vertices["skin"]
+    x, y, z = anatomy.template[skin].T
+    return skin[(y < -0.085) & (z > 0.615) & (z < 0.78) & (np.abs(x) < 0.08)]
+
+
+def _face_box(face: np.ndarray) -> tuple[np.ndarray, float]:
+    """Centre and mean side, in pixels of the 512² front view, of the box a face detector would draw."""
+    focal, _, cx, cy = cameras.intrinsics(512).tolist()
+    depth = cameras.RADIUS + face[:, 1]
+    u, v = focal * face[:, 0] / depth + cx, cy - focal * face[:, 2] / depth
+    low, high = np.array([u.min(), v.min()]), np.array([u.max(), v.max()])
+    size = 0.5 * float((high - low).sum())
+    return 0.5 * (low + high) + size * np.array(BOX_SHIFT), size * BOX_SCALE
+
+
+def _exposure(anatomy: Anatomy, albedo: np.ndarray, arriving: np.ndarray) -> float:
+    """What a camera would choose: it brightens dark faces, but only part of the way."""
+    face = _face_vertices(anatomy)
+    light = float(np.median(arriving[face].mean(1)))
+    reflected = float(np.median(albedo[face].mean(1)))
+    return 0.68 / max(light, 1e-3) * (0.32 / max(reflected, 1e-3)) ** 0.25
