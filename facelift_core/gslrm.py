@@ -198,7 +198,7 @@ class GSLRM(nn.Module):
     def activate(
         self, free: Tensor, pixels: Tensor, origins: Tensor, directions: Tensor
     ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-        """Raw parameters to the five fields of :class:`Gaussians`, each with a batch dimension in front (spec §4.6-7)."""
+        """Raw parameters to the five fields of :class:`Gaussians`, each with a batch dimension first (spec §4.6-7)."""
         directions = rearrange(
             directions, "b v (h p) (w q) c -> b (v h w) (p q) c", p=self.patch_size, q=self.patch_size
         )

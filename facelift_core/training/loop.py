@@ -22,7 +22,6 @@ from tqdm import tqdm
 
 from ..errors import FaceLiftError
 from ..files import replacing
-from ..weights import load_state_dict
 
 WARMUP_STEPS = 100
 DECAY_FRACTION = 0.25
@@ -62,7 +61,7 @@ class LoopOptions:
 
 
 def learning_rate(step: int, steps: int, peak: float) -> float:
-    """Warm-up, plateau, then a cosine to zero over the last quarter: a plateau can be prolonged later, a cosine cannot."""
+    """Warm-up, plateau, then a cosine to zero over the last quarter; a plateau can be prolonged later."""
     decay_start = steps * (1 - DECAY_FRACTION)
     warm = min(1.0, (step + 1) / WARMUP_STEPS)
     progress = max(0.0, (step - decay_start) / max(1.0, steps - decay_start))
@@ -77,10 +76,12 @@ def train(task: Task, options: LoopOptions) -> nn.Module:
     """
     options.folder.mkdir(parents=True, exist_ok=True)
     averaged = copy.deepcopy(task.model).requires_grad_(False)
-    optimizer = torch.optim.AdamW(task.model.parameters(), lr=options.learning_rate, betas=(0.9, 0.95), weight_decay=0.01)
+    optimizer = torch.optim.AdamW(
+        task.model.parameters(), lr=options.learning_rate, betas=(0.9, 0.95), weight_decay=0.01
+    )
     step = _resume(task.model, averaged, optimizer, options.folder)
     device = next(task.model.parameters()).device
-    bar = tqdm(initial=step, total=options.steps, desc=options.folder.name, smoothing=0.02, dynamic_ncols=True)
+    bar = tqdm(initial=step, total=options.steps, desc=options.folder.name, smoothing=0.02, disable=None)
     figures: dict[str, float] = {}
     started = time.monotonic()
     while step < options.steps:
@@ -109,7 +110,7 @@ def train(task: Task, options: LoopOptions) -> nn.Module:
                 validation = dict(task.validate(averaged))
                 picture = task.picture(averaged)
             record = {"step": step, "seconds": round(time.monotonic() - started, 1), **figures, **validation}
-            bar.write(" ".join(f"{k} {v:.4g}" for k, v in record.items()))
+            tqdm.write(" ".join(f"{k} {v:.4g}" for k, v in record.items()))
             _save(task.model, averaged, optimizer, step, options.folder, record, picture)
     bar.close()
     return averaged.eval()
@@ -117,8 +118,10 @@ def train(task: Task, options: LoopOptions) -> nn.Module:
 
 def load_averaged(model: nn.Module, folder: Path) -> nn.Module:
     """`model` with the averaged weights of the run in `folder`, frozen, in evaluation mode."""
-    state = load_state_dict(folder / STATE_FILE, key="averaged")
-    model.load_state_dict(state)
+    path = folder / STATE_FILE
+    if not path.exists():
+        raise FaceLiftError(f"{folder} holds no training run; train it first or name another folder.")
+    model.load_state_dict(torch.load(path, weights_only=True, map_location="cpu")["averaged"])
     return model.requires_grad_(False).eval()
 
 

@@ -6,13 +6,14 @@ thousand Gaussians each, with an analytic backward pass, instead of one large pi
 
 from __future__ import annotations
 
+import ctypes
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .native import load, pointer
+from .native import load
 
 NEAR = 0.2
 CULL_OPACITY = 0.01
@@ -57,7 +58,9 @@ def splat(
     large = size * supersample
     footprints, depths, radii = _project(gaussians, c2w, focal * supersample, large, dilation)
     colors = gaussians.colors[:, None].expand(-1, views, -1, -1)
-    image, transmittance = _Blend.apply(footprints.flatten(0, 1), colors.flatten(0, 1), depths.flatten(0, 1), radii.flatten(0, 1), large)
+    image, transmittance = _Blend.apply(
+        footprints.flatten(0, 1), colors.flatten(0, 1), depths.flatten(0, 1), radii.flatten(0, 1), large
+    )
     image = image + transmittance[..., None] * background.repeat_interleave(views, 0)[:, None, None]
     image = F.avg_pool2d(image.permute(0, 3, 1, 2), supersample)
     return image.view(batch, views, 3, size, size)
@@ -74,7 +77,10 @@ def _project(
     limit = 1.3 * 0.5 * size / focal
     slope_x, slope_y = (x / z).clamp(-limit, limit), (y / z).clamp(-limit, limit)
 
-    axes = quaternion_to_matrix(F.normalize(gaussians.rotations, dim=-1, eps=1e-6)) * gaussians.log_scales.exp()[..., None, :]
+    axes = (
+        quaternion_to_matrix(F.normalize(gaussians.rotations, dim=-1, eps=1e-6))
+        * gaussians.log_scales.exp()[..., None, :]
+    )
     # Rows of the projected axes: (f/z)·(row of W·R·S − slope · depth row), so that J never has to be built.
     in_camera = torch.einsum("bvij,bnjk->bvnik", w2c, axes)
     row_u = in_camera[..., 0, :] - slope_x[..., None] * in_camera[..., 2, :]
@@ -126,7 +132,7 @@ class _Blend(torch.autograd.Function):
         transmittance = torch.empty(renders, size, size)
         last = torch.empty(renders, size, size, dtype=torch.int32)
         load("splatter").splat_forward(
-            renders, count, size, *map(pointer, (footprints, colors, order, radii, image, transmittance, last))
+            renders, count, size, *map(_address, (footprints, colors, order, radii, image, transmittance, last))
         )
         ctx.save_for_backward(footprints, colors, order, radii, transmittance, last)
         return image, transmittance
@@ -140,5 +146,10 @@ class _Blend(torch.autograd.Function):
             footprints, colors, order, radii, transmittance, last,
             image_grad.contiguous(), transmittance_grad.contiguous(), footprint_grad, color_grad,
         )  # fmt: skip
-        load("splatter").splat_backward(renders, count, transmittance.shape[-1], *map(pointer, tensors))
+        load("splatter").splat_backward(renders, count, transmittance.shape[-1], *map(_address, tensors))
         return footprint_grad, color_grad, None, None, None
+
+
+def _address(tensor: Tensor) -> ctypes.c_void_p:
+    """Of a contiguous CPU tensor that the caller keeps alive during the call."""
+    return ctypes.c_void_p(tensor.data_ptr())

@@ -1,0 +1,83 @@
+"""The small variational autoencoder in whose latents `mini`'s view diffusion works."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from diffusers import AutoencoderKL
+from PIL import Image
+from torch import Tensor, nn
+
+from .batches import WHITE, ColorShift, HeadTensors, composite, picture_grid, psnr
+from .heads.dataset import HeadDataset
+from .loop import LoopOptions, Task, load_averaged, train
+
+KL_WEIGHT = 1e-6
+EDGE_WEIGHT = 0.5
+
+
+def build_autoencoder(size: int) -> AutoencoderKL:
+    """Untrained: a quarter of the resolution, four latent channels."""
+    return AutoencoderKL(
+        in_channels=3,
+        out_channels=3,
+        latent_channels=4,
+        block_out_channels=(32, 64, 64),
+        layers_per_block=1,
+        down_block_types=("DownEncoderBlock2D",) * 3,
+        up_block_types=("UpDecoderBlock2D",) * 3,
+        norm_num_groups=16,
+        sample_size=size,
+    )
+
+
+def train_autoencoder(heads: HeadDataset, held_out: HeadDataset, options: LoopOptions, batch: int) -> nn.Module:
+    """Train on single views over white, recoloured; see :mod:`.loop` for resuming and what `options.folder` gets.
+
+    Args:
+        batch: pictures per step.
+    """
+    samples = _fixed_views(held_out, 48)
+
+    def loss(step: int, random: np.random.Generator, logged: dict[str, float]) -> Tensor:
+        images = torch.stack([_random_view(heads, random) for _ in range(batch)]) * 2 - 1
+        posterior = model.encode(images).latent_dist
+        decoded = model.decode(posterior.sample()).sample.float()
+        reconstruction = (decoded - images).abs().mean() + (decoded - images).square().mean()
+        edges = sum((decoded - images).diff(dim=d).abs().mean() for d in (-1, -2))
+        logged["l1"] = (decoded - images).abs().mean().item()
+        return reconstruction + EDGE_WEIGHT * edges + KL_WEIGHT * posterior.kl().float().mean()
+
+    def validate(averaged: nn.Module) -> dict[str, float]:
+        latents = averaged.encode(samples * 2 - 1).latent_dist.mode()
+        decoded = averaged.decode(latents).sample / 2 + 0.5
+        return {"psnr": psnr(decoded.clamp(0, 1), samples).mean().item(), "latent_std": latents.std().item()}
+
+    def picture(averaged: nn.Module) -> Image.Image:
+        shown = samples[:12]
+        return picture_grid([shown, averaged(shown * 2 - 1).sample / 2 + 0.5])
+
+    model = build_autoencoder(heads.size)
+    return train(Task(model, loss, validate, picture), options)
+
+
+def load_autoencoder(folder: Path, held_out: HeadDataset) -> AutoencoderKL:
+    """The trained one, its config's scaling factor set so that latents have unit variance."""
+    model = load_averaged(build_autoencoder(held_out.size), folder)
+    latents = model.encode(_fixed_views(held_out, 96) * 2 - 1).latent_dist.mode()
+    model.register_to_config(scaling_factor=round(1 / latents.std().item(), 5))
+    return model
+
+
+def _random_view(heads: HeadDataset, random: np.random.Generator) -> Tensor:
+    head = HeadTensors.draw(heads, random)
+    rgba = head.rgba[int(random.integers(len(head.rgba)))]
+    return composite(ColorShift.draw(random)(rgba), WHITE)
+
+
+def _fixed_views(held_out: HeadDataset, count: int) -> Tensor:
+    """(count, 3, H, W): view i mod V of head i."""
+    heads = [HeadTensors.of(held_out[i % len(held_out)]) for i in range(count)]
+    return torch.stack([composite(head.rgba[i % len(head.rgba)], WHITE) for i, head in enumerate(heads)])

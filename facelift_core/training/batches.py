@@ -1,0 +1,136 @@
+"""Head renders to training batches: compositing, and the ways in which photos differ from renders."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor
+
+from .heads.dataset import HeadDataset
+from .heads.render import Views
+
+WHITE = torch.ones(3)
+
+
+@dataclass(frozen=True)
+class HeadTensors:
+    """One synthetic head as floats: rgba (V, 4, H, W) in [0, 1] with straight alpha, depth (V, H, W), c2w (V, 4, 4)."""
+
+    rgba: Tensor
+    depth: Tensor
+    c2w: Tensor
+
+    @classmethod
+    def of(cls, head: Views) -> HeadTensors:
+        return cls(
+            torch.from_numpy(head.rgba.astype(np.float32)).movedim(-1, 1) / 255,
+            torch.from_numpy(head.depth.astype(np.float32)),
+            torch.from_numpy(np.array(head.c2w)),
+        )
+
+    @classmethod
+    def draw(cls, heads: HeadDataset, random: np.random.Generator) -> HeadTensors:
+        return cls.of(heads[int(random.integers(len(heads)))])
+
+
+def composite(rgba: Tensor, background: Tensor) -> Tensor:
+    """(…, 4, H, W) straight-alpha RGBA in [0, 1] over (…, 3) background → (…, 3, H, W)."""
+    color, alpha = rgba.split([3, 1], dim=-3)
+    return color * alpha + background[..., None, None] * (1 - alpha)
+
+
+def random_backgrounds(random: np.random.Generator, count: int) -> Tensor:
+    """(count, 3): white, black or grey each a quarter of the time, else any colour."""
+    plain = np.array([[1.0, 1, 1], [0, 0, 0], [0.5, 0.5, 0.5]])
+    kind = random.integers(0, 4, count)
+    colors = np.where((kind < 3)[:, None], plain[np.minimum(kind, 2)], random.uniform(0, 1, (count, 3)))
+    return torch.from_numpy(colors).float()
+
+
+@dataclass(frozen=True)
+class ColorShift:
+    """One photographer's colours, the same in every view of a head: gain per channel, gamma, saturation."""
+
+    gain: Tensor
+    gamma: float
+    saturation: float
+
+    @classmethod
+    def draw(cls, random: np.random.Generator) -> ColorShift:
+        tint = np.exp(random.normal(0, 0.03, 3)) * np.exp(random.normal(0, 0.08))
+        return cls(
+            gain=torch.from_numpy(tint).float(),
+            gamma=float(np.exp(random.normal(0, 0.12))),
+            saturation=float(np.exp(random.normal(0, 0.15))),
+        )
+
+    def __call__(self, rgba: Tensor) -> Tensor:
+        """(…, 4, H, W) → the same with other colours and untouched alpha."""
+        color, alpha = rgba.split([3, 1], dim=-3)
+        color = color.clamp(1e-4, 1) ** self.gamma * self.gain[:, None, None]
+        grey = color.mean(-3, keepdim=True)
+        return torch.cat([(grey + self.saturation * (color - grey)).clamp(0, 1), alpha], dim=-3)
+
+
+def as_photographed(rgba: Tensor, random: np.random.Generator) -> Tensor:
+    """One aligned portrait as photos, mattes and face detectors make it, over white.
+
+    Jitters scale (± 6 %) and place (± 3 %) as a face box does, bends the matte (threshold, soft edge), blurs or
+    sharpens, adds noise, compresses.
+
+    Args:
+        rgba: (4, H, W) in [0, 1].
+
+    Returns:
+        (3, H, W) in [0, 1].
+    """
+    size = rgba.shape[-1]
+    scale = float(np.exp(random.normal(0, 0.03)))
+    shift = random.normal(0, 0.015, 2)
+    angle = random.normal(0, 0.03)
+    c, s = np.cos(angle) / scale, np.sin(angle) / scale
+    theta = torch.tensor([[[c, -s, shift[0] * 2], [s, c, shift[1] * 2]]], dtype=torch.float32)
+    premultiplied = torch.cat([rgba[:3] * rgba[3:], rgba[3:]])[None]
+    grid = F.affine_grid(theta, list(premultiplied.shape), align_corners=False)
+    # Bust and shoulders run over the lower border: repeat it instead of inventing background there.
+    warped = F.grid_sample(premultiplied, grid, padding_mode="border", align_corners=False)[0]
+    color, alpha = warped[:3], warped[3:]
+    if random.random() < 0.3:
+        edge = alpha * random.uniform(1.0, 1.6) - random.uniform(0, 0.3)
+        trimmed = edge.clamp(0, 1)
+        color, alpha = color * (trimmed / alpha.clamp(min=1e-3)).clamp(max=1), trimmed
+    image = (color + 1 - alpha).clamp(0, 1)
+    if random.random() < 0.4:
+        small = int(size * random.uniform(0.65, 1))
+        image = F.interpolate(image[None], size=(small, small), mode="bilinear", antialias=True)
+        image = F.interpolate(image, size=(size, size), mode="bilinear")[0]
+    if random.random() < 0.4:
+        noise = torch.from_numpy(random.normal(0, random.uniform(0, 0.02), (1, size, size))).float()
+        image = (image + noise * alpha).clamp(0, 1)
+    if random.random() < 0.4:
+        image = _jpeg(image, int(random.integers(50, 95)))
+    return image
+
+
+def _jpeg(image: Tensor, quality: int) -> Tensor:
+    buffer = io.BytesIO()
+    pixels = (image.permute(1, 2, 0).numpy() * 255 + 0.5).astype(np.uint8)
+    Image.fromarray(pixels).save(buffer, "JPEG", quality=quality)
+    return torch.from_numpy(np.array(Image.open(buffer))).permute(2, 0, 1).float() / 255
+
+
+def psnr(image: Tensor, reference: Tensor) -> Tensor:
+    """(…,) decibels of (…, 3, H, W) images in [0, 1], each picture by itself."""
+    return -10 * (image - reference).square().mean((-3, -2, -1)).clamp(min=1e-10).log10()
+
+
+def picture_grid(rows: list[Tensor], scale: int = 2) -> Image.Image:
+    """Rows of (V, 3, H, W) pictures in [0, 1] below one another, enlarged by `scale`."""
+    grid = torch.cat([torch.cat(list(row.clamp(0, 1)), dim=-1) for row in rows], dim=-2)
+    image = Image.fromarray((grid.permute(1, 2, 0).float().numpy() * 255 + 0.5).astype(np.uint8))
+    return image.resize((image.width * scale, image.height * scale), Image.Resampling.NEAREST)

@@ -1,0 +1,142 @@
+"""``facelift-train``: heads → autoencoder → views and gaussians → export → evaluate."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from ..errors import FaceLiftError
+from .heads import command as heads_command
+from .loop import LoopOptions
+
+
+def main(argv: list[str] | None = None) -> int:
+    args = _parser().parse_args(argv)
+    try:
+        return args.run(args) or 0
+    except FaceLiftError as error:
+        print(f"facelift-train: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("facelift-train: interrupted; the same command goes on from the last save.", file=sys.stderr)
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="facelift-train",
+        description="Make synthetic heads and train both stages of FaceLift on them. Every command resumes what its "
+        "output folder holds.",
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    heads = commands.add_parser("heads", help="generate synthetic heads")
+    heads_command.add_arguments(heads)
+    heads.set_defaults(run=heads_command.run)
+
+    autoencoder = commands.add_parser("autoencoder", help="train the autoencoder of the view diffusion")
+    _add_training_arguments(autoencoder, steps=3000, batch=12, learning_rate=1e-3)
+    autoencoder.set_defaults(run=_autoencoder)
+
+    views = commands.add_parser("views", help="train stage 1, the multi-view diffusion")
+    _add_training_arguments(views, steps=12000, batch=4, learning_rate=5e-4)
+    views.add_argument("--autoencoder", type=Path, required=True, metavar="RUN", help="trained by `autoencoder`")
+    views.set_defaults(run=_views)
+
+    gaussians = commands.add_parser("gaussians", help="train stage 2, GS-LRM")
+    _add_training_arguments(gaussians, steps=8000, batch=2, learning_rate=6e-4)
+    gaussians.add_argument("--start-from", type=Path, metavar="RUN", help="go on from another run's weights")
+    gaussians.add_argument(
+        "--autoencoder", type=Path, metavar="RUN", help="learn on views as the diffusion makes them, not true ones only"
+    )
+    gaussians.set_defaults(run=_gaussians)
+
+    export = commands.add_parser("export", help="write a checkpoint in the released layout, in half precision")
+    export.add_argument("-o", "--output", type=Path, required=True, metavar="FOLDER")
+    for name in ("autoencoder", "views", "gaussians"):
+        export.add_argument(f"--{name}", type=Path, required=True, metavar="RUN")
+    _add_data_arguments(export, training=False)
+    export.set_defaults(run=_export)
+
+    evaluate = commands.add_parser("evaluate", help="PSNR and SSIM of a checkpoint on held-out heads")
+    evaluate.add_argument("--weights", default="mini", help="mini, or a folder (default %(default)s)")
+    evaluate.add_argument("--count", type=int, default=50, help="heads (default %(default)s)")
+    evaluate.add_argument("--first-seed", type=int, default=1_000_000, help="never trained on (default %(default)s)")
+    evaluate.add_argument("--steps", type=int, default=50, help="diffusion steps (default %(default)s)")
+    evaluate.add_argument("--guidance", type=float, default=3.0, help="guidance scale (default %(default)s)")
+    evaluate.add_argument("--picture", type=Path, metavar="FILE.png", help="also draw truth and renders of eight heads")
+    evaluate.set_defaults(run=_evaluate)
+    return parser
+
+
+def _add_data_arguments(parser: argparse.ArgumentParser, training: bool = True) -> None:
+    if training:
+        parser.add_argument("--heads", type=Path, required=True, metavar="FOLDER", help="made by `heads`")
+    parser.add_argument("--held-out", type=Path, required=True, metavar="FOLDER", help="other heads, for validation")
+
+
+def _add_training_arguments(parser: argparse.ArgumentParser, steps: int, batch: int, learning_rate: float) -> None:
+    _add_data_arguments(parser)
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="RUN", help="state, log and pictures")
+    parser.add_argument("--steps", type=int, default=steps, help="in all, resumed ones included (default %(default)s)")
+    parser.add_argument("--batch", type=int, default=batch, help="per step (default %(default)s)")
+    parser.add_argument("--learning-rate", type=float, default=learning_rate, help="default %(default)s")
+    parser.add_argument("--seed", type=int, default=0, help="default %(default)s")
+    parser.add_argument(
+        "--validate-every", type=int, default=250, metavar="STEPS", help="and save (default %(default)s)"
+    )
+
+
+def _options(args: argparse.Namespace) -> LoopOptions:
+    return LoopOptions(args.output, args.steps, args.learning_rate, args.seed, validate_every=args.validate_every)
+
+
+# The commands import what they run, so that `--help` and `heads` start without torch models.
+
+
+def _autoencoder(args: argparse.Namespace) -> None:
+    from .autoencoder import train_autoencoder
+    from .heads.dataset import HeadDataset
+
+    train_autoencoder(HeadDataset(args.heads), HeadDataset(args.held_out), _options(args), args.batch)
+
+
+def _views(args: argparse.Namespace) -> None:
+    from .autoencoder import load_autoencoder
+    from .heads.dataset import HeadDataset
+    from .views import train_views
+
+    held_out = HeadDataset(args.held_out)
+    autoencoder = load_autoencoder(args.autoencoder, held_out)
+    train_views(HeadDataset(args.heads), held_out, autoencoder, _options(args), args.batch)
+
+
+def _gaussians(args: argparse.Namespace) -> None:
+    from .autoencoder import load_autoencoder
+    from .gaussians import as_diffused, build_gslrm, train_gaussians
+    from .heads.dataset import HeadDataset
+    from .loop import load_averaged
+
+    held_out = HeadDataset(args.held_out)
+    model = load_averaged(build_gslrm(), args.start_from).requires_grad_(True) if args.start_from else None
+    degrade = as_diffused(load_autoencoder(args.autoencoder, held_out)) if args.autoencoder else None
+    train_gaussians(HeadDataset(args.heads), held_out, model, _options(args), args.batch, degrade)
+
+
+def _export(args: argparse.Namespace) -> None:
+    from .export import export
+
+    export(args.output, args.autoencoder, args.views, args.gaussians, args.held_out)
+
+
+def _evaluate(args: argparse.Namespace) -> None:
+    from .evaluate import evaluate
+
+    evaluate(
+        args.weights, range(args.first_seed, args.first_seed + args.count), args.steps, args.guidance, args.picture
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,259 @@
+"""Stage 2: train GS-LRM from nothing, at `mini`'s size (spec §4; paper's losses: L2 plus a second term on renders of
+input and unseen views).
+
+A transformer that starts from noise learns depth from renders only slowly. So each pixel's Gaussian is first taught
+directly from the z-buffer (place, colour, opacity, size), and renders take over as that term fades.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from PIL import Image
+from torch import Tensor, nn
+
+from ..cameras import VIEW_NAMES, intrinsics
+from ..gaussians import SH_C0
+from ..gslrm import GSLRM, camera_rays
+from .batches import WHITE, ColorShift, HeadTensors, composite, picture_grid, psnr, random_backgrounds
+from .heads.dataset import HeadDataset
+from .loop import LoopOptions, Task, train
+from .splatter import GaussianBatch, splat
+
+VIEWS = len(VIEW_NAMES)
+INITIAL_STD = 0.02
+DIRECT_ONLY = 0.25
+"""Fraction of the steps before the first render."""
+TARGETS = 2
+"""Input views and unseen views rendered per head and step, each."""
+PIXEL_SIGMA = 0.42
+"""Standard deviation of a pixel's Gaussian that closes gaps without blur, in pixels of its own view."""
+
+
+def build_gslrm(width: int = 256, layers: int = 6) -> GSLRM:
+    """Untrained: patches of 8 pixels, two free Gaussians, heads of 64, SH degree 0."""
+    model = GSLRM(width=width, layers=layers)
+    for module in model.modules():
+        if isinstance(module, nn.Linear):
+            nn.init.trunc_normal_(module.weight, std=INITIAL_STD)
+    for block in model.transformer_layers:
+        for last in (block.attn.fc, block.mlp.mlp[2]):
+            nn.init.trunc_normal_(last.weight, std=INITIAL_STD / (2 * layers) ** 0.5)
+    nn.init.trunc_normal_(model.gaussian_position_embeddings, std=INITIAL_STD)
+    return model
+
+
+@dataclass(frozen=True)
+class PixelTargets:
+    """What the z-buffer says about every pixel of the input views, in GS-LRM's order of Gaussians.
+
+    positions, colors (B, N, 3), log_scales (B, N, 1), inside (B, N) one where there is head.
+    """
+
+    positions: Tensor
+    colors: Tensor
+    log_scales: Tensor
+    inside: Tensor
+
+    @classmethod
+    def of(
+        cls, rgba: Tensor, depth: Tensor, origins: Tensor, directions: Tensor, forward: Tensor, focal: float
+    ) -> PixelTargets:
+        """From (B, V, 4, H, W) RGBA, (B, V, H, W) z depth (0: empty), rays and (B, V, 3) viewing directions."""
+        order = "b v (h p) (w q) c -> b (v h w p q) c"
+        cosine = torch.einsum("bvhwc,bvc->bvhw", directions, forward)
+        points = origins + (depth / cosine)[..., None] * directions
+        inside = ((rgba[:, :, 3] > 0.5) & (depth > 0)).float()
+        scale = (depth.clamp(min=1) * PIXEL_SIGMA / focal).log()
+        return cls(
+            *(rearrange(x, order, p=8, q=8) for x in (points, rgba[:, :, :3].movedim(2, -1), scale[..., None])),
+            inside=rearrange(inside, "b v (h p) (w q) -> b (v h w p q)", p=8, q=8),
+        )
+
+
+@dataclass(frozen=True)
+class ReconstructionBatch:
+    """B heads: RGBA (B, W, 4, H, H) of all W views, six inputs first, depth likewise, c2w (B, W, 4, 4)."""
+
+    rgba: Tensor
+    depth: Tensor
+    c2w: Tensor
+
+    @classmethod
+    def draw(cls, heads: HeadDataset, random: np.random.Generator, count: int) -> ReconstructionBatch:
+        chosen = [HeadTensors.draw(heads, random) for _ in range(count)]
+        rgba = torch.stack([ColorShift.draw(random)(head.rgba) for head in chosen])
+        return cls(rgba, torch.stack([head.depth for head in chosen]), torch.stack([head.c2w for head in chosen]))
+
+    @classmethod
+    def first(cls, heads: HeadDataset, count: int) -> ReconstructionBatch:
+        chosen = [HeadTensors.of(heads[i]) for i in range(count)]
+        return cls(*(torch.stack([getattr(head, name) for head in chosen]) for name in ("rgba", "depth", "c2w")))
+
+    @property
+    def inputs(self) -> Tensor:
+        """(B, 6, 3, H, H) over white, as the view diffusion makes them."""
+        return composite(self.rgba[:, :VIEWS], WHITE)
+
+
+Degrade = Callable[[Tensor, np.random.Generator], Tensor]
+"""(B, 6, 3, H, H) true views to views as a diffusion model makes them."""
+
+
+def train_gaussians(
+    heads: HeadDataset,
+    held_out: HeadDataset,
+    model: GSLRM | None,
+    options: LoopOptions,
+    batch: int,
+    degrade: Degrade | None = None,
+) -> nn.Module:
+    """Train on the six views of `batch` heads per step.
+
+    Args:
+        model: to go on from; None starts from nothing, with direct supervision first.
+        degrade: applied to the inputs of half of the batches.
+    """
+    size = heads.size
+    focal = intrinsics(size)[0].item()
+    direct_until = 0.0 if model else DIRECT_ONLY
+    model = model or _with_color_shortcut(build_gslrm(), ReconstructionBatch.first(heads, 16))
+    fixed = ReconstructionBatch.first(held_out, 16)
+
+    def loss(step: int, random: np.random.Generator, logged: dict[str, float]) -> Tensor:
+        drawn = ReconstructionBatch.draw(heads, random, batch)
+        inputs = drawn.inputs
+        if degrade and random.random() < 0.5:
+            inputs = degrade(inputs, random)
+        predicted, origins, directions, free = _predict(model, inputs, drawn.c2w[:, :VIEWS])
+        forward = drawn.c2w[:, :VIEWS, :3, 2]
+        targets = PixelTargets.of(drawn.rgba[:, :VIEWS], drawn.depth[:, :VIEWS], origins, directions, forward, focal)
+        direct = _direct_loss(predicted, targets, free)
+        logged["direct"] = direct.item()
+        if step < direct_until * options.steps:
+            return direct
+        rendered, truth = _render_targets(predicted, drawn, random, focal)
+        error = rendered - truth
+        logged["l1"] = error.abs().mean().item()
+        edges = sum(error.diff(dim=d).abs().mean() for d in (-1, -2))
+        return 8 * error.square().mean() + 2 * error.abs().mean() + edges + 0.05 * direct
+
+    def rendered_views(averaged: nn.Module, batch: ReconstructionBatch) -> Tensor:
+        predicted, *_ = _predict(averaged, batch.inputs, batch.c2w[:, :VIEWS])
+        return splat(predicted, batch.c2w, focal, size, WHITE.expand(len(batch.rgba), -1), supersample=2).clamp(0, 1)
+
+    def validate(averaged: nn.Module) -> dict[str, float]:
+        quality = psnr(rendered_views(averaged, fixed), composite(fixed.rgba, WHITE))
+        return {"psnr_input": quality[:, :VIEWS].mean().item(), "psnr_unseen": quality[:, VIEWS:].mean().item()}
+
+    def picture(averaged: nn.Module) -> Image.Image:
+        shown = ReconstructionBatch(fixed.rgba[:6], fixed.depth[:6], fixed.c2w[:6])
+        pairs = zip(composite(shown.rgba, WHITE), rendered_views(averaged, shown), strict=True)
+        return picture_grid([row for pair in pairs for row in pair])
+
+    return train(Task(model, loss, validate, picture), options)
+
+
+def as_diffused(autoencoder: nn.Module) -> Degrade:
+    """Views through the autoencoder, with noise in the latents and a sub-pixel shift per view."""
+
+    @torch.no_grad()
+    def degrade(views: Tensor, random: np.random.Generator) -> Tensor:
+        shift = torch.from_numpy(random.normal(0, 0.4 / views.shape[-1], (views.shape[0] * views.shape[1], 2))).float()
+        theta = torch.eye(2, 3).repeat(len(shift), 1, 1)
+        theta[:, :, 2] = 2 * shift
+        flat = views.flatten(0, 1)
+        moved = F.grid_sample(
+            flat,
+            F.affine_grid(theta, list(flat.shape), align_corners=False),
+            padding_mode="border",
+            align_corners=False,
+        )
+        latents = autoencoder.encode(moved * 2 - 1).latent_dist.mode().float()
+        latents = latents + latents.std() * random.uniform(0, 0.15) * torch.randn_like(latents)
+        return (autoencoder.decode(latents).sample.float() / 2 + 0.5).clamp(0, 1).view_as(views)
+
+    return degrade
+
+
+def _predict(model: GSLRM, inputs: Tensor, c2w: Tensor) -> tuple[GaussianBatch, Tensor, Tensor, Tensor]:
+    """Gaussians, ray origins, ray directions and the free Gaussians' raw parameters."""
+    cameras = intrinsics(inputs.shape[-1]).float().expand(*inputs.shape[:2], 4)
+    origins, directions = camera_rays(cameras, c2w, *inputs.shape[-2:])
+    free, pixels = model.decode(model.tokens(inputs, origins, directions))
+    positions, sh, *shape = model.activate(free.float(), pixels.float(), origins, directions)
+    return GaussianBatch(positions, 0.5 + SH_C0 * sh[:, :, 0], *shape), origins, directions, free
+
+
+def _direct_loss(predicted: GaussianBatch, targets: PixelTargets, free: Tensor) -> Tensor:
+    free_count, inside = free.shape[1], targets.inside
+    area = inside.sum().clamp(min=1)
+
+    def over_head(error: Tensor) -> Tensor:
+        return (error * inside).sum() / area
+
+    positions, colors, log_scales, rotations, opacity = (x[:, free_count:] for x in vars(predicted).values())
+    identity = torch.tensor([1.0, 0, 0, 0])
+    return (
+        4 * over_head((positions - targets.positions).norm(dim=-1))
+        + 2 * over_head((colors - targets.colors).abs().mean(-1))
+        + F.binary_cross_entropy_with_logits(opacity, 0.9 * inside + 0.02 * (1 - inside))
+        + 0.2 * over_head((log_scales - targets.log_scales).abs().mean(-1))
+        + 0.1 * (rotations - identity).square().mean()
+        + 0.05 * F.softplus(predicted.opacity_logits[:, :free_count] + 3).mean()
+        + 0.01 * free.square().mean()
+    )
+
+
+def _render_targets(
+    predicted: GaussianBatch, drawn: ReconstructionBatch, random: np.random.Generator, focal: float
+) -> tuple[Tensor, Tensor]:
+    """Renders and truth (B, 2·TARGETS, 3, H, H) over one background colour per head."""
+    unseen = drawn.rgba.shape[1] - VIEWS
+    views = np.concatenate([random.permutation(VIEWS)[:TARGETS], VIEWS + random.permutation(unseen)[:TARGETS]])
+    background = random_backgrounds(random, len(drawn.rgba))
+    with torch.autocast(background.device.type, enabled=False):
+        rendered = splat(
+            predicted,
+            drawn.c2w[:, views],
+            focal,
+            drawn.rgba.shape[-1],
+            background,
+            supersample=int(random.integers(1, 4)),
+        )
+    return rendered, composite(drawn.rgba[:, views], background[:, None])
+
+
+@torch.no_grad()
+def _with_color_shortcut(model: GSLRM, sample: ReconstructionBatch) -> GSLRM:
+    """Let each pixel's colour pass straight to its Gaussian at the start: half of the way is then already made.
+
+    The RGB columns of the patch embedding become orthonormal in most of the token, the rays get the rest; the colour
+    rows of the decoder are the ridge regression that reads the colours back out of untrained tokens.
+    """
+    width, patch = model.input_layer_norm.weight.shape[0], model.patch_size
+    columns = torch.arange(9 * patch**2).view(patch**2, 9)
+    basis = torch.linalg.qr(torch.randn(width, width)).Q
+    colors = min(3 * patch**2, width * 3 // 4)
+    mix = torch.linalg.qr(torch.randn(3 * patch**2, colors)).Q
+    rays = torch.randn(1, 6, width - colors).expand(patch**2, -1, -1) * 3 / patch
+    rays = rays + 0.3 * torch.randn(patch**2, 6, width - colors)
+    embedding = model.patch_embedder[1].weight
+    embedding[:, columns[:, :3].flatten()] = 0.45 * (mix @ basis[:colors]).T
+    embedding[:, columns[:, 3:].flatten()] = (rays.flatten(0, 1) @ basis[colors:] / (width - colors) ** 0.5).T
+
+    c2w = sample.c2w[:, :VIEWS]
+    cameras = intrinsics(sample.inputs.shape[-1]).float().expand(*c2w.shape[:2], 4)
+    tokens = model.tokens(sample.inputs, *camera_rays(cameras, c2w, *sample.inputs.shape[-2:]))
+    normed = model.pixel_gaussian_decoder[0](tokens[:, len(model.gaussian_position_embeddings) :]).flatten(0, 1)
+    wanted = rearrange((sample.inputs - 0.5) / SH_C0, "b v c (h p) (w q) -> (b v h w) (p q c)", p=patch, q=patch)
+    gram = normed.T @ normed / len(normed) + 1e-3 * torch.eye(width)
+    rows = torch.linalg.solve(gram, normed.T @ wanted / len(normed)).T
+    decoder = model.pixel_gaussian_decoder[1].weight.view(patch**2, -1, width)
+    decoder[:, 3:6] = rows.view(patch**2, 3, width)
+    return model
