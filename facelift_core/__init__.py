@@ -1,0 +1,76 @@
+"""FaceLift: one portrait photo to a 3D head of Gaussians.
+
+    import facelift_core as fl
+
+    model = fl.FaceLift.from_pretrained("mini")
+    result = model.reconstruct("portrait.jpg")
+    result.gaussians.save("head.ply")
+
+Everything is imported on first use, so that importing this package is immediate and works without PyTorch.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from .errors import Cancelled, FaceLiftError
+
+if TYPE_CHECKING:
+    from .cameras import six_views, turntable
+    from .formats import load, save
+    from .gaussians import Gaussians
+    from .pipeline import FaceLift, Result
+    from .rasterizer import render
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "FaceLift": "pipeline",
+    "Gaussians": "gaussians",
+    "Result": "pipeline",
+    "load": "formats",
+    "render": "rasterizer",
+    "save": "formats",
+    "six_views": "cameras",
+    "turntable": "cameras",
+}
+_MODULES = (
+    "align",
+    "cameras",
+    "checkpoints",
+    "filters",
+    "formats",
+    "gaussians",
+    "gslrm",
+    "multiview",
+    "pipeline",
+    "rasterizer",
+)
+
+__all__ = [
+    "Cancelled",
+    "FaceLift",
+    "FaceLiftError",
+    "Gaussians",
+    "Result",
+    "load",
+    "render",
+    "save",
+    "six_views",
+    "turntable",
+]
+
+
+def __getattr__(name: str):
+    if name in _HOMES:
+        value = getattr(import_module(f".{_HOMES[name]}", __name__), name)
+        globals()[name] = value
+        return value
+    if name in _MODULES:
+        return import_module(f".{name}", __name__)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOMES, *_MODULES})

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import json
 import struct
+import warnings
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from pickle import UnpicklingError
@@ -156,12 +158,12 @@ def _load_torch(path: Path) -> dict[str, Tensor]:
 
 
 def _torch_load(path: Path) -> Any:
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except RuntimeError as error:
-        if "mmap can only be used" not in str(error):
-            raise
-        return torch.load(path, map_location="cpu", weights_only=True)
+    with warnings.catch_warnings(), path.open("rb") as file:
+        warnings.simplefilter("ignore")  # about pickle protocols, before it refuses or reads the file
+        # torch hands what is named .safetensors to safetensors, and maps only what it opens by name itself.
+        if zipfile.is_zipfile(path) and path.suffix != ".safetensors":
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        return torch.load(file, map_location="cpu", weights_only=True)
 
 
 def _is_weight(name: Any, value: Any) -> bool:

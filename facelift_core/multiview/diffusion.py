@@ -27,6 +27,7 @@ from .unet import load_unet
 from .vae import load_vae
 
 VIEWS = len(VIEW_NAMES)
+SIGNAL_MIN = 2.0**-24
 IMAGE_SIZE_MAX = 512
 """The reference works at 512² although the UNet's config inherits a larger sample size from its ancestor."""
 
@@ -220,6 +221,10 @@ class MultiViewDiffusion:
             scheduler.set_timesteps(steps)
         if steps > limit or scheduler.timesteps.max() >= limit:
             raise FaceLiftError(f"These weights cannot be sampled in {steps} steps; use fewer.")
+        # Tables in double precision: where the signal vanishes (zero-terminal-SNR schedules), DDIM takes the square
+        # root of a difference that float32 rounds below zero.
+        scheduler.alphas_cumprod = scheduler.alphas_cumprod.double().clamp(min=SIGNAL_MIN).tolist()
+        scheduler.final_alpha_cumprod = float(scheduler.final_alpha_cumprod)
         return scheduler, scheduler.timesteps
 
     def _check_size(self, portrait: Image.Image) -> None:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import os
-import sys
 from pathlib import Path
 
 import torch
 from safetensors import safe_open
 from torch import Tensor
 
+from ..cache import cache_folder
 from ..cameras import VIEW_NAMES
 from ..errors import FaceLiftError
 from ..weights import load_state_dict, save_safetensors
@@ -43,7 +42,7 @@ def load_prompt_embeds(pipeline: Path) -> Tensor:
     if not (pipeline / "text_encoder" / "config.json").is_file():
         return _read(beside, key=None)
     key = _key(pipeline)
-    elsewhere = _user_cache() / f"prompt_embeds_{key}.safetensors"
+    elsewhere = cache_folder() / f"prompt_embeds_{key}.safetensors"
     for path in (beside, elsewhere):
         if path.is_file():
             try:
@@ -114,14 +113,3 @@ def _key(pipeline: Path) -> str:
             file.seek(max(0, size - KEY_SAMPLE))
             digest.update(file.read())
     return digest.hexdigest()[:32]
-
-
-def _user_cache() -> Path:
-    """The platform's folder for caches."""
-    if sys.platform == "win32":
-        root = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
-    elif sys.platform == "darwin":
-        root = Path.home() / "Library" / "Caches"
-    else:
-        root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return root / "facelift"

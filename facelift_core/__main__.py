@@ -1,0 +1,8 @@
+"""``python -m facelift_core`` is the command ``facelift``."""
+
+import sys
+
+from .cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())

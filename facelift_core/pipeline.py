@@ -1,0 +1,202 @@
+"""One portrait photo to a 3D head: align → six views → Gaussians → filter."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from .align import align_portrait
+from .cameras import VIEW_NAMES, intrinsics, six_views
+from .checkpoints import find_checkpoint
+from .device import nothing_left_behind, select_device
+from .errors import FaceLiftError
+from .filters import filter_gaussians
+from .gaussians import Gaussians
+from .gslrm import GSLRM
+from .multiview import MultiViewDiffusion
+from .multiview.diffusion import check_settings
+from .progress import Cancel, Monitor, Progress
+
+SPANS = {"align": (0.0, 0.05), "views": (0.05, 0.85), "gaussians": (0.85, 0.98), "filter": (0.98, 1.0)}
+"""The part of a run's progress that each stage is; about the time it takes on a GPU."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a run made, everything on the CPU.
+
+    Attributes:
+        portrait: RGB, aligned (spec §2), on white; None if the run began with views.
+        views: (6, 3, H, W) float32 in [0, 1], in the order of :data:`~facelift_core.cameras.VIEW_NAMES`.
+        gaussians: the head, filtered (spec §6).
+        raw_gaussians: as GS-LRM made them.
+        timings: seconds per stage.
+        notes: sentences for people on how the photo was treated, such as which face was taken.
+    """
+
+    portrait: Image.Image | None
+    views: Tensor
+    gaussians: Gaussians
+    raw_gaussians: Gaussians
+    timings: dict[str, float]
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class FaceLift:
+    """Both models, loaded; each can be used on its own.
+
+    Attributes:
+        multiview: portrait to six views (spec §3).
+        gslrm: six views to Gaussians (spec §4).
+    """
+
+    multiview: MultiViewDiffusion
+    gslrm: GSLRM
+
+    @classmethod
+    def from_pretrained(cls, weights: str | Path = "mini", device: str | torch.device = "auto") -> FaceLift:
+        """Load "mini", which comes with this package, or a folder of the released layout (spec §1).
+
+        Args:
+            device: "auto", "cuda", "mps" or "cpu"; float16 on the former two, float32 on a CPU.
+
+        Raises:
+            FaceLiftError: weights missing, incomplete, damaged or not of this model; device not available.
+        """
+        device = select_device(device)
+        checkpoint = find_checkpoint(weights)
+        with nothing_left_behind():
+            return cls(
+                MultiViewDiffusion.from_pretrained(checkpoint.pipeline, device),
+                GSLRM.from_checkpoint(checkpoint.gslrm, checkpoint.head_dim, checkpoint.sh_degree, device),
+            )
+
+    def reconstruct(
+        self,
+        photo: str | Path | Image.Image | np.ndarray,
+        steps: int = 50,
+        guidance_scale: float = 3.0,
+        seed: int = 4,
+        crop: bool = True,
+        matting: str = "auto",
+        progress: Progress | None = None,
+        cancelled: Cancel | None = None,
+    ) -> Result:
+        """Reconstruct the head of the largest face in a photo.
+
+        Args:
+            photo: file, PIL image, or (H, W), (H, W, 3) or (H, W, 4) uint8.
+            steps: of the diffusion.
+            guidance_scale: how closely the views follow the portrait; 1 is without guidance.
+            seed: of the diffusion's random numbers.
+            crop: scale and place the face as the models expect; False: the photo is such a portrait already.
+            matting: how to remove the background, see :func:`~facelift_core.align.align_portrait`.
+            progress: called at least once per diffusion step with stage, fraction of the whole run, message.
+            cancelled: looked at as often.
+
+        Raises:
+            FaceLiftError: the photo cannot be read or shows no face, settings out of range, out of memory, or nothing
+                is left of the head.
+            Cancelled: `cancelled` answered true.
+        """
+        check_settings(steps, guidance_scale, seed)
+        with nothing_left_behind():
+            run = _Run(progress, cancelled)
+            with run.stage("align", "Aligning the portrait"):
+                aligned = align_portrait(_as_image(photo), crop=crop, matting=matting)
+            with run.stage("views", "Six views") as monitor:
+                portrait = self._to_size_of_views(aligned.image)
+                views = self.multiview(portrait, steps, guidance_scale, seed, monitor.forward, cancelled)
+            raw, gaussians = self._lift(views, run)
+            return Result(aligned.image, views, gaussians, raw, run.timings, tuple(aligned.notes))
+
+    def reconstruct_from_views(
+        self, views: Tensor, progress: Progress | None = None, cancelled: Cancel | None = None
+    ) -> Result:
+        """Reconstruct a head from its six views, made elsewhere or edited.
+
+        Args:
+            views: (6, 3, H, W) in [0, 1] from the cameras of spec §5, on white.
+
+        Raises:
+            FaceLiftError: wrong shape, or as :meth:`reconstruct`.
+            Cancelled: `cancelled` answered true.
+        """
+        if views.ndim != 4 or views.shape[:2] != (len(VIEW_NAMES), 3) or not views.is_floating_point():
+            raise FaceLiftError(
+                f"Views should be floating-point numbers of shape (6, 3, H, W), not {views.dtype} {tuple(views.shape)}."
+            )
+        with nothing_left_behind():
+            run = _Run(progress, cancelled)
+            raw, gaussians = self._lift(views, run)
+            return Result(None, views.to("cpu", torch.float32), gaussians, raw, run.timings)
+
+    def _lift(self, views: Tensor, run: _Run) -> tuple[Gaussians, Gaussians]:
+        with run.stage("gaussians", "Lifting the views to 3D") as monitor:
+            raw = lift(self.gslrm, views, monitor)
+        with run.stage("filter", "Removing stray Gaussians"):
+            gaussians = filter_gaussians(raw)
+        if not len(gaussians):
+            raise FaceLiftError("Nothing is left of this head after filtering; try another photo, seed or weights.")
+        return raw, gaussians
+
+    def _to_size_of_views(self, portrait: Image.Image) -> Image.Image:
+        size = (self.multiview.image_size,) * 2
+        return portrait if portrait.size == size else portrait.resize(size, Image.Resampling.LANCZOS)
+
+
+@torch.no_grad()
+def lift(gslrm: GSLRM, views: Tensor, monitor: Monitor) -> Gaussians:
+    """The Gaussians of six views from the six fixed cameras, on the CPU; `monitor` is called before each layer."""
+    layers = gslrm.transformer_layers
+    hooks = [
+        layer.register_forward_pre_hook(lambda *_, n=n: monitor(n / len(layers), f"Layer {n + 1} of {len(layers)}"))
+        for n, layer in enumerate(layers)
+    ]
+    try:
+        height, width = views.shape[-2:]
+        cameras = intrinsics(width, height).expand(1, len(views), 4), six_views().unsqueeze(0)
+        return gslrm(views.unsqueeze(0), *cameras)[0].to("cpu")
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+@dataclass(frozen=True)
+class _Run:
+    """Times the stages of one run and reports them."""
+
+    progress: Progress | None
+    cancelled: Cancel | None
+    timings: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def stage(self, name: str, message: str) -> Iterator[Monitor]:
+        monitor = Monitor(name, self.progress, self.cancelled, *SPANS[name])
+        monitor(0.0, message)
+        start = time.perf_counter()
+        yield monitor
+        self.timings[name] = time.perf_counter() - start
+        monitor(1.0, message)
+
+
+def _as_image(photo: str | Path | Image.Image | np.ndarray) -> str | Path | Image.Image:
+    if not isinstance(photo, np.ndarray):
+        return photo
+    if photo.dtype != np.uint8 or not (photo.ndim == 2 or (photo.ndim == 3 and photo.shape[2] in (3, 4))):
+        raise FaceLiftError(
+            f"A photo given as an array should be uint8 of shape (H, W), (H, W, 3) or (H, W, 4), not {photo.dtype} "
+            f"{photo.shape}."
+        )
+    if 0 in photo.shape:
+        raise FaceLiftError("The photo is empty.")
+    return Image.fromarray(photo)
