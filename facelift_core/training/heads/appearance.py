@@ -72,7 +72,7 @@ def paint(anatomy: Anatomy, person: Person, rng: np.random.Generator) -> Look:
     _mouth(look, anatomy, person, rng)
     _eye_region(look, anatomy, person, rng)
     _brows(look, anatomy, person, rng)
-    if person.female < 0.5 and rng.random() < 0.5:
+    if person.female < 0.5 and rng.random() < 0.45:
         _beard(look, anatomy, rng)
     _eyes(look, anatomy, person, rng)
     _clothes(look, anatomy, rng)
@@ -94,7 +94,7 @@ def _hair_colour(person: Person, rng: np.random.Generator) -> np.ndarray:
     chance = np.array([0.35, 0.3, 0.25 * european + 0.05, 0.2 * european, 0.18 * european, 0.1 * european])
     chance = np.concatenate([chance, [0.08 * european, 0.04, 0.01]])
     if person.age > 0.78:
-        chance[6:] += np.array([0, 3, 3]) * (person.age - 0.72)
+        chance[6:] += np.array([0, 1.6, 1.2]) * (person.age - 0.75)
     first, second = rng.choice(len(HAIR), p=chance / chance.sum()), rng.integers(len(HAIR))
     mixed = HAIR[first] + (HAIR[second] - HAIR[first]) * rng.uniform(0, 0.12)
     return (mixed * rng.uniform(0.8, 1.2)).astype(np.float32)
@@ -226,7 +226,7 @@ def _eyes(look: Look, anatomy: Anatomy, person: Person, rng: np.random.Generator
         blend(colour, iris * 0.25, 0.7 * bump(angle, iris_angle, 0.05))
         blend(colour, np.full(3, 0.005), smoothstep(pupil_angle + 0.04, pupil_angle - 0.03, angle))
         look.albedo[own] = colour
-    look.gloss[eyes] = 1.2
+    look.gloss[eyes] = 0.3
     look.scatter[eyes] = 0.5
 
 
@@ -244,16 +244,16 @@ def _clothes(look: Look, anatomy: Anatomy, rng: np.random.Generator) -> None:
     edge = line - 0.022 * front - depth * front * smoothstep(width, 0.0, x)
     edge = edge + 1.5 * np.clip(x - rng.uniform(0.065, 0.10), 0, None)  # shoulders are covered however high
     cover = smoothstep(0.004, -0.004, z - edge) * on_skin
-    base = linear(_cloth_colour(rng))
+    base = linear(cloth_colour(rng))
     colours = np.tile(base, (len(template), 1))
     pattern = rng.random()
     if pattern < 0.15:
         stripes = smoothstep(-0.2, 0.2, np.sin(z * rng.uniform(120, 400)))
-        blend(colours, linear(_cloth_colour(rng)), stripes)
+        blend(colours, linear(cloth_colour(rng)), stripes)
     elif pattern < 0.21:
-        blend(colours, linear(_cloth_colour(rng)), smoothstep(0.2, 0.5, noise(template, rng, 70)))
+        blend(colours, linear(cloth_colour(rng)), smoothstep(0.2, 0.5, noise(template, rng, 70)))
     elif pattern < 0.42:  # an open jacket over a shirt
-        blend(colours, linear(_cloth_colour(rng)), smoothstep(0.02, 0.026, x - 0.25 * np.clip(z - 0.44, 0, 1)))
+        blend(colours, linear(cloth_colour(rng)), smoothstep(0.02, 0.026, x - 0.25 * np.clip(z - 0.44, 0, 1)))
     folds = noise(template * np.array([1, 1, 0.5], np.float32), rng, 35)
     look.albedo += (colours * (1 + 0.06 * folds)[:, None] - look.albedo) * cover[:, None]
     look.gloss *= 1 - cover
@@ -263,7 +263,7 @@ def _clothes(look: Look, anatomy: Anatomy, rng: np.random.Generator) -> None:
     look.displacement = look.displacement * (1 - cover) + (cover * (thickness + hem)).astype(np.float32)
 
 
-def _cloth_colour(rng: np.random.Generator) -> np.ndarray:
+def cloth_colour(rng: np.random.Generator) -> np.ndarray:
     """sRGB; mostly the muted, dark or white clothes people wear, sometimes anything."""
     if rng.random() < 0.45:
         grey = rng.choice([rng.uniform(0.05, 0.25), rng.uniform(0.25, 0.6), rng.uniform(0.75, 0.95)])

@@ -25,6 +25,7 @@ from PIL import Image
 
 from ... import cameras
 from ...errors import FaceLiftError
+from ...files import replacing
 from .render import Views, render, sample_cameras
 from .scene import make_head
 
@@ -48,19 +49,14 @@ def write_shard(folder: Path, seeds: Iterable[int], size: int = 64, random_views
     seeds = np.array(list(seeds), np.int64)
     samples = [generate(int(seed), size, random_views) for seed in seeds]
     path = shard_path(folder, int(seeds[0]))
-    handle, temporary = tempfile.mkstemp(dir=folder, suffix=".tmp")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            np.savez(
-                file,
-                rgba=np.stack([sample.rgba for sample in samples]),
-                depth=np.stack([sample.depth for sample in samples]),
-                c2w=np.stack([sample.c2w for sample in samples]),
-                seeds=seeds,
-            )
-        os.replace(temporary, path)
-    finally:
-        Path(temporary).unlink(missing_ok=True)
+    with replacing(path) as temporary:
+        np.savez(
+            temporary,
+            rgba=np.stack([sample.rgba for sample in samples]),
+            depth=np.stack([sample.depth for sample in samples]),
+            c2w=np.stack([sample.c2w for sample in samples]),
+            seeds=seeds,
+        )
     return path
 
 

@@ -37,13 +37,13 @@ def sample_lighting(rng: np.random.Generator) -> Lighting:
     lamps = int(rng.integers(1, 4))
     directions, radiance = [], []
     softness = rng.uniform(0.25, 0.8)  # share of the environment
-    white = _white(rng, 0.05)
+    white = _white(rng, 0.04)
     for lamp in range(lamps):
         azimuth = rng.normal(-np.pi / 2, 0.7) if lamp == 0 else rng.uniform(0, 2 * np.pi)
         elevation = rng.uniform(0.0, 1.0)
         directions.append(_direction(azimuth, elevation))
         coloured = lamp > 0 and rng.random() < 0.12
-        tint = white * (1 + rng.normal(0, 0.35, 3)) if coloured else white * _white(rng, 0.04)
+        tint = white * (1 + rng.normal(0, 0.35, 3)) if coloured else white * _white(rng, 0.03)
         radiance.append(np.clip(tint, 0.1, None) * (1.0 if lamp == 0 else rng.uniform(0.1, 0.5)) * (1 - softness))
     sky, ground = rng.uniform(0.6, 1.4), rng.uniform(0.2, 0.8)
     side = _direction(rng.uniform(0, 2 * np.pi), rng.uniform(-0.2, 0.8))

@@ -8,11 +8,13 @@ import numpy as np
 
 from ... import cameras
 from ..native import load, pointer
-from .anatomy import Anatomy, load_anatomy, sample_person
+from .anatomy import PARTS, Anatomy, load_anatomy, sample_person
 from .appearance import Look, paint
 from .fields import smoothstep
-from .hair import Hair, grow
+from .glasses import sample_glasses
+from .hair import grow
 from .lighting import Lighting, irradiance, sample_lighting
+from .pieces import Piece
 
 FACE_CENTRE = (251.83270369057132, 280.0133630862363)
 FACE_SIZE = 194.2749650813705
@@ -44,24 +46,26 @@ class Head:
 def make_head(seed: int) -> Head:
     """The head of this seed, always the same. Every aspect has its own random stream, so one can change alone."""
     anatomy = load_anatomy()
-    shape, surface, hairstyle, pose, light = (np.random.default_rng([seed, part]) for part in range(5))
+    shape, surface, hairstyle, pose, light, eyewear = (np.random.default_rng([seed, part]) for part in range(6))
     person = sample_person(anatomy, shape)
     look = paint(anatomy, person, surface)
-    hair = grow(anatomy, person, look, hairstyle)
-    vertices, triangles = _assemble(anatomy, person.vertices, look, hair)
-    vertices = _pose_and_place(anatomy, vertices, hair, pose)
+    pieces = grow(anatomy, person, look, hairstyle) + sample_glasses(anatomy, person, eyewear)
+    vertices, triangles = _assemble(anatomy, person.vertices, look, pieces)
+    heights = np.concatenate([anatomy.template[:, 2], *(piece.heights for piece in pieces)])
+    vertices = _pose_and_place(anatomy, vertices, heights, pose)
     normals = vertex_normals(vertices, triangles)
 
-    count = len(hair.vertices)
-    albedo = np.concatenate([look.albedo, hair.albedo]).astype(np.float32)
-    gloss = np.concatenate([look.gloss, np.full(count, 0.05 * hairstyle.uniform(0.3, 1.6))]).astype(np.float32)
-    scatter = np.concatenate([look.scatter, np.full(count, 0.3)]).astype(np.float32)
+    albedo = np.concatenate([look.albedo, *(piece.albedo for piece in pieces)])
+    gloss = np.concatenate([look.gloss, *(piece.gloss for piece in pieces)])
+    scatter = np.concatenate([look.scatter, *(piece.scatter for piece in pieces)])
     lighting = sample_lighting(light)
     arriving, visibility = irradiance(vertices, normals, triangles, scatter, lighting)
     exposure = _exposure(anatomy, albedo, arriving) * light.lognormal(0, 0.12)
     lighting = Lighting(lighting.directions, lighting.radiance * np.float32(exposure), lighting.lamps)
     colours = albedo * arriving * np.float32(exposure)
-    return Head(vertices, normals, colours, gloss * light.uniform(0.3, 1.0), triangles, lighting, visibility)
+    return Head(
+        vertices, normals, colours, gloss * np.float32(light.uniform(0.3, 1.0)), triangles, lighting, visibility
+    )
 
 
 def vertex_normals(vertices: np.ndarray, triangles: np.ndarray) -> np.ndarray:
@@ -74,21 +78,22 @@ def vertex_normals(vertices: np.ndarray, triangles: np.ndarray) -> np.ndarray:
     return normals
 
 
-def _assemble(anatomy: Anatomy, body: np.ndarray, look: Look, hair: Hair) -> tuple[np.ndarray, np.ndarray]:
-    """Body, displaced along its normals, and hair as one mesh, still in template coordinates."""
-    skin = anatomy.triangles["skin"]
-    body = body + vertex_normals(body, skin) * look.displacement[:, None]
-    triangles = [anatomy.triangles[part] for part in ("skin", "eyes", "lashes", "teeth")]
-    triangles.append(hair.triangles + len(body))
+def _assemble(anatomy: Anatomy, body: np.ndarray, look: Look, pieces: list[Piece]) -> tuple[np.ndarray, np.ndarray]:
+    """Body, displaced along its normals, and pieces as one mesh, still in template coordinates."""
+    body = body + vertex_normals(body, anatomy.triangles["skin"]) * look.displacement[:, None]
+    vertices, triangles, count = [body], [anatomy.triangles[part] for part in ("skin", *PARTS)], len(body)
+    for piece in pieces:
+        vertices.append(piece.vertices)
+        triangles.append(piece.triangles + count)
+        count += len(piece.vertices)
     return (
-        np.concatenate([body, hair.vertices]).astype(np.float32),
+        np.ascontiguousarray(np.concatenate(vertices), np.float32),
         np.ascontiguousarray(np.concatenate(triangles), np.int32),
     )
 
 
-def _pose_and_place(anatomy: Anatomy, vertices: np.ndarray, hair: Hair, rng: np.random.Generator) -> np.ndarray:
+def _pose_and_place(anatomy: Anatomy, vertices: np.ndarray, height: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """World coordinates: shoulders lowered, head turned on its neck, then scaled and moved to the aligned place."""
-    height = np.concatenate([anatomy.template[:, 2], hair.heights])
     points = vertices.astype(np.float64)
     shoulder = np.abs(points[:, 0]) - 0.11
     droop = rng.uniform(0.15, 0.45)

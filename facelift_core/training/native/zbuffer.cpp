@@ -14,13 +14,15 @@ struct Projected { float x, y, z; };
 // Depth and weights are perspective-correct when `perspective`, else affine.
 template <bool perspective, class Hit>
 inline void scan(const Projected& a, const Projected& b, const Projected& c, int size, Hit hit) {
+  // Most triangles are smaller than a pixel and miss every centre, so this test comes first.
+  int x0 = std::max(0, (int)std::ceil(std::min(a.x, std::min(b.x, c.x)) - .5f));
+  int x1 = std::min(size - 1, (int)std::floor(std::max(a.x, std::max(b.x, c.x)) - .5f));
+  if (x0 > x1) return;
+  int y0 = std::max(0, (int)std::ceil(std::min(a.y, std::min(b.y, c.y)) - .5f));
+  int y1 = std::min(size - 1, (int)std::floor(std::max(a.y, std::max(b.y, c.y)) - .5f));
+  if (y0 > y1) return;
   float area = (b.x - a.x) * (c.y - a.y) - (b.y - a.y) * (c.x - a.x);
   if (std::fabs(area) < 1e-9f) return;
-  int x0 = std::max(0, (int)std::ceil(std::min({a.x, b.x, c.x}) - .5f));
-  int x1 = std::min(size - 1, (int)std::floor(std::max({a.x, b.x, c.x}) - .5f));
-  int y0 = std::max(0, (int)std::ceil(std::min({a.y, b.y, c.y}) - .5f));
-  int y1 = std::min(size - 1, (int)std::floor(std::max({a.y, b.y, c.y}) - .5f));
-  if (x0 > x1 || y0 > y1) return;
   float inverse = 1 / area;
   float ia = perspective ? 1 / a.z : 0, ib = perspective ? 1 / b.z : 0, ic = perspective ? 1 / c.z : 0;
   float dx0 = -(c.y - b.y) * inverse, dx1 = -(a.y - c.y) * inverse;
