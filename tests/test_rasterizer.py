@@ -8,6 +8,7 @@ import sys
 
 import pytest
 import torch
+
 from facelift_core import cameras
 from facelift_core.errors import FaceLiftError
 from facelift_core.gaussians import Gaussians
@@ -295,7 +296,8 @@ draw = torch.Generator().manual_seed(0)
 normal = lambda *shape: torch.randn(*shape, generator=draw)
 n = 160_000
 direction = torch.nn.functional.normalize(normal(n, 3), dim=-1)
-head = Gaussians(direction * torch.tensor([.42, .5, .62]), normal(n, 1, 3), -5 + .4 * normal(n, 3), normal(n, 4), normal(n))
+position = direction * torch.tensor([.42, .5, .62])
+head = Gaussians(position, normal(n, 1, 3), -5 + .4 * normal(n, 3), normal(n, 4), normal(n))
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 head.positions.requires_grad_()
 picture = render(head, cameras.six_views()[1], cameras.intrinsics(512), 512, 512)
