@@ -1,0 +1,328 @@
+"""Gaussians as .ply, the way 3D Gaussian Splatting stores them (spec §6).
+
+One element ``vertex``; every property is raw: logarithmic scales, opacity before the sigmoid, spherical harmonics.
+Written: little endian, base colours also as ``red green blue`` for programs that see a mere point cloud, and always all
+45 ``f_rest`` so that every viewer opens the file. Read: what other tools write, too (see :func:`read_ply`).
+"""
+
+from __future__ import annotations
+
+import io
+import itertools
+import math
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+import torch
+
+from ..errors import FaceLiftError
+from ..files import replacing
+from ..gaussians import SH_C0, Gaussians
+
+REST_BASES = 15
+"""Spherical-harmonic features per colour beyond the first, at degree 3."""
+MAX_HEADER = 1 << 18
+MAX_LOGIT = 20.0
+"""In place of the infinite logits that some tools write for opacities 0 and 1; their sigmoid is the same in float32."""
+
+_XYZ = ("x", "y", "z")
+_RGB = ("red", "green", "blue")
+_DC = ("f_dc_0", "f_dc_1", "f_dc_2")
+_REST = tuple(f"f_rest_{i}" for i in range(3 * REST_BASES))
+_SCALE = ("scale_0", "scale_1", "scale_2")
+_ROTATION = ("rot_0", "rot_1", "rot_2", "rot_3")
+_FLOATS_AFTER_RGB = (*_DC, *_REST, "opacity", *_SCALE, *_ROTATION)
+
+_TYPES = {
+    "char": "i1", "uchar": "u1", "short": "i2", "ushort": "u2", "int": "i4", "uint": "u4", "float": "f4",
+    "double": "f8", "int8": "i1", "uint8": "u1", "int16": "i2", "uint16": "u2", "int32": "i4", "uint32": "u4",
+    "float32": "f4", "float64": "f8",
+}  # fmt: skip
+_BYTE_ORDERS = {"binary_little_endian": "<", "binary_big_endian": ">", "ascii": ""}
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Writing
+
+
+def write_ply(gaussians: Gaussians, path: str | Path) -> None:
+    """Write a .ply; whole or not at all.
+
+    ``f_rest`` runs channel after channel, 15 features each, zeros beyond the Gaussians' degree. Rotations are written
+    as they are, not normalised.
+
+    Raises:
+        FaceLiftError: nothing to write, values that are not finite, or the file cannot be written.
+    """
+    path = Path(path)
+    count = len(gaussians)
+    if count == 0:
+        raise FaceLiftError(f"There are no Gaussians to write to {path}.")
+    gaussians = gaussians.to("cpu", torch.float32)
+    rest = torch.zeros(count, 3, REST_BASES)
+    rest[:, :, : gaussians.sh.shape[1] - 1] = gaussians.sh[:, 1:].transpose(1, 2)
+    floats = [gaussians.sh[:, 0], rest.flatten(1), gaussians.opacity_logits[:, None]]
+    floats = torch.cat([*floats, gaussians.log_scales, gaussians.rotations], dim=1).detach()
+    positions = gaussians.positions.detach()
+    if bad := int((~(torch.isfinite(floats).all(dim=1) & torch.isfinite(positions).all(dim=1))).sum()):
+        raise FaceLiftError(f"{bad} of {count} Gaussians hold NaN or infinity; {path} was not written.")
+
+    row = np.dtype([("xyz", "<f4", 3), ("rgb", "u1", 3), ("floats", "<f4", len(_FLOATS_AFTER_RGB))])
+    rows = np.empty(count, row)
+    rows["xyz"] = positions.numpy()
+    rows["rgb"] = (gaussians.colors.detach() * 255).clamp(0, 255).to(torch.uint8).numpy()  # truncates
+    rows["floats"] = floats.numpy()
+
+    header = ["ply", "format binary_little_endian 1.0", f"element vertex {count}"]
+    header += [f"property float {name}" for name in _XYZ]
+    header += [f"property uchar {name}" for name in _RGB]
+    header += [f"property float {name}" for name in _FLOATS_AFTER_RGB]
+    header += ["end_header", ""]
+    with replacing(path) as temporary, open(temporary, "wb") as file:
+        file.write("\n".join(header).encode("ascii"))
+        file.write(rows.view(np.uint8).data)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Reading
+
+
+@dataclass(frozen=True)
+class _Property:
+    name: str
+    type: str
+    """numpy type without byte order; of the entries if this is a list."""
+    length_type: str | None = None
+    """numpy type of a list's length; None if this is no list."""
+
+
+@dataclass(frozen=True)
+class _Element:
+    name: str
+    count: int
+    properties: list[_Property] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class _Header:
+    encoding: str
+    """A key of _BYTE_ORDERS."""
+    elements: list[_Element]
+    size: int
+    """Bytes of the header: the data begin here."""
+
+
+class _Damaged(Exception):
+    """What is wrong with the file, to follow its name in a sentence."""
+
+
+def read_ply(path: str | Path) -> Gaussians:
+    """Read a .ply of Gaussians, ours or another tool's.
+
+    Binary of either byte order, or text; properties in any order and of any type; other properties and elements are
+    passed over. ``f_rest`` may have 0, 9, 24 or 45 entries; degrees whose entries are all zero are dropped. Without
+    ``f_dc``, ``red green blue`` (integers up to their type's maximum, or floats from 0 to 1) give the colour.
+
+    Returns:
+        float32 Gaussians on the CPU; infinite opacity logits become ± :data:`MAX_LOGIT`.
+
+    Raises:
+        FaceLiftError: the file is missing, damaged, cut short, holds NaN or infinity, or is not one of Gaussians.
+    """
+    path = Path(path)
+    try:
+        if not path.is_file():
+            raise _Damaged("is not a file" if path.exists() else "does not exist")
+        with open(path, "rb") as file:
+            header = _read_header(file)
+            vertex = next((element for element in header.elements if element.name == "vertex"), None)
+            if vertex is None:
+                raise _Damaged("has no element “vertex”, so there are no Gaussians in it")
+            _check_properties(vertex)
+            read = _read_text if header.encoding == "ascii" else _read_binary
+            columns = read(file, header, vertex, path.stat().st_size - header.size)
+        return _to_gaussians(columns, vertex)
+    except _Damaged as problem:
+        raise FaceLiftError(f"{path} {problem}.") from None
+    except OSError as error:
+        raise FaceLiftError(f"Cannot read {path}: {error.strerror or error}.") from error
+    except MemoryError:
+        raise FaceLiftError(f"There is not enough memory to read {path}.") from None
+
+
+def _read_header(file: BinaryIO) -> _Header:
+    start = file.read(MAX_HEADER)
+    if not start:
+        raise _Damaged("is empty")
+    first = re.match(rb"ply[ \t]*(\r\n|\n|\r)", start)
+    if first is None:
+        raise _Damaged("is not a PLY file")
+    # Some programs end lines with a bare carriage return. A file that does not must not take one before its data.
+    line_end = rb"\r" if first[1] == b"\r" else rb"\r?\n"
+    end = re.search(rb"(?:\r|\n)end_header[ \t]*" + line_end, start)
+    if end is None:
+        raise _Damaged("has a header without an end" if len(start) == MAX_HEADER else "ends inside its header")
+    lines = re.split(r"\r\n|\n|\r", start[: end.start()].decode("ascii", errors="replace"))
+    encoding, elements = None, []
+    for line in lines[1:]:
+        words = line.split()
+        match words:
+            case [] | ["comment" | "obj_info", *_]:
+                continue
+            case ["format", name, "1.0"] if name in _BYTE_ORDERS and encoding is None:
+                encoding = name
+            case ["element", name, count] if re.fullmatch(r"[0-9]{1,18}", count) and name not in (
+                element.name for element in elements
+            ):
+                elements.append(_Element(name, int(count)))
+            case ["property", kind, name] if kind in _TYPES and elements:
+                elements[-1].properties.append(_Property(name, _TYPES[kind]))
+            case ["property", "list", length, kind, name] if (
+                kind in _TYPES and _TYPES.get(length, "f")[0] in "iu" and elements
+            ):
+                elements[-1].properties.append(_Property(name, _TYPES[kind], _TYPES[length]))
+            case _:
+                raise _Damaged(f"has a damaged header, in the line “{line[:80]}”")
+    if encoding is None:
+        raise _Damaged("has a header that does not name its format")
+    return _Header(encoding, elements, end.end())
+
+
+def _check_properties(vertex: _Element) -> None:
+    """Raise _Damaged unless these are Gaussians and each property is there once."""
+    names = [prop.name for prop in vertex.properties]
+    if {"packed_position", "packed_scale"} & set(names):
+        raise _Damaged("is a compressed splat file, which is not supported; export it uncompressed")
+    missing = [name for name in (*_XYZ, "opacity", *_SCALE, *_ROTATION) if name not in names]
+    if missing:
+        raise _Damaged(f"does not hold Gaussians: each point lacks {', '.join(missing)}")
+    if not (set(_DC) <= set(names) or set(_RGB) <= set(names)):
+        raise _Damaged("holds Gaussians without a colour: neither f_dc_0 to f_dc_2 nor red, green, blue")
+    if vertex.count == 0:
+        raise _Damaged("holds no Gaussians")
+    for prop in vertex.properties:
+        if names.count(prop.name) > 1:
+            raise _Damaged(f"has the property {prop.name} twice")
+        if prop.length_type is not None:
+            raise _Damaged(f"has lists in its points (“{prop.name}”), which is not supported")
+    rest = [name for name in names if name.startswith("f_rest_")]
+    if len(rest) not in (0, 9, 24, 45) or not set(rest) <= set(_REST[: len(rest)]):
+        raise _Damaged(f"has {len(rest)} properties f_rest; there must be f_rest_0 up to 8, 23 or 44, or none")
+
+
+def _read_binary(file: BinaryIO, header: _Header, vertex: _Element, size: int) -> dict[str, np.ndarray]:
+    """Columns of `vertex`; `size` is the number of bytes behind the header."""
+    order = _BYTE_ORDERS[header.encoding]
+    offset = 0
+    for element in header.elements:
+        if element is vertex:
+            break
+        offset = _end_of_element(file, header.size, element, order, offset, size)
+    row = np.dtype([(prop.name, order + prop.type) for prop in vertex.properties])
+    if offset + vertex.count * row.itemsize > size:
+        raise _cut_short(vertex, max(size - offset, 0) // row.itemsize)
+    file.seek(header.size + offset)
+    rows = np.fromfile(file, row, vertex.count)
+    if len(rows) < vertex.count:
+        raise _cut_short(vertex, len(rows))
+    return {name: rows[name] for name in row.names}
+
+
+def _end_of_element(file: BinaryIO, start: int, element: _Element, order: str, offset: int, size: int) -> int:
+    """Where `element` ends, in bytes behind the header, if it begins at `offset`."""
+    sizes = [(np.dtype(prop.type).itemsize, prop.length_type) for prop in element.properties]
+    if all(length_type is None for _, length_type in sizes):
+        return offset + element.count * sum(width for width, _ in sizes)
+    # Rows with lists have to be walked. Every row has at least one byte, so a wrong count ends at the end of the file.
+    file.seek(start + offset)
+    data = file.read(size - offset)
+    position = 0
+    lengths = {kind: np.dtype(order + kind) for _, kind in sizes if kind is not None}
+    for _ in range(element.count):
+        for width, length_type in sizes:
+            if length_type is None:
+                position += width
+                continue
+            length = lengths[length_type]
+            if position + length.itemsize > len(data):
+                raise _Damaged(f"is cut short inside its element “{element.name}”")
+            entries = int(np.frombuffer(data, length, 1, position)[0])
+            if entries < 0:
+                raise _Damaged(f"is damaged: a list of its element “{element.name}” has a negative length")
+            position += length.itemsize + entries * width
+    return offset + position
+
+
+def _read_text(file: BinaryIO, header: _Header, vertex: _Element, size: int) -> dict[str, np.ndarray]:
+    """Columns of `vertex`; in text every row is a line."""
+    before = itertools.takewhile(lambda element: element is not vertex, header.elements)
+    skipped = min(sum(element.count for element in before), size)  # a row has at least one byte
+    if 2 * len(vertex.properties) * vertex.count > size + 1:  # a digit and a space or line end for every value
+        raise _Damaged(f"is cut short or damaged: its header promises {vertex.count} Gaussians, too many for its size")
+    file.seek(header.size)
+    # Through a slice, so that nothing is allocated for rows that are not there.
+    lines = itertools.islice(_text_lines(file), skipped, skipped + vertex.count)
+    first = next(lines, None)
+    if first is None:
+        raise _cut_short(vertex, 0)
+    try:
+        table = np.loadtxt(itertools.chain([first], lines), np.float64, comments=None, ndmin=2)
+    except ValueError as error:
+        raise _Damaged(f"is damaged: {str(error).splitlines()[0].rstrip('.')}") from None
+    if table.shape[1] != len(vertex.properties):
+        raise _Damaged(f"is damaged: {table.shape[1]} values per point instead of {len(vertex.properties)}")
+    if len(table) < vertex.count:
+        raise _cut_short(vertex, len(table))
+    return {prop.name: column for prop, column in zip(vertex.properties, table.T, strict=True)}
+
+
+def _text_lines(file: BinaryIO) -> Iterator[str]:
+    text = io.TextIOWrapper(file, "ascii", errors="replace")
+    return (line for line in text if not line.isspace())
+
+
+def _cut_short(vertex: _Element, found: int) -> _Damaged:
+    return _Damaged(f"is cut short: its header promises {vertex.count} Gaussians, but it holds {found}")
+
+
+def _to_gaussians(columns: dict[str, np.ndarray], vertex: _Element) -> Gaussians:
+    base = _DC if set(_DC) <= columns.keys() else _RGB
+    rest = tuple(name for name in _REST if name in columns)
+    names = (*_XYZ, *base, *rest, "opacity", *_SCALE, *_ROTATION)
+    with np.errstate(over="ignore"):  # what is too large for float32 becomes infinite and is counted below
+        table = np.stack([columns[name] for name in names], axis=1, dtype=np.float32, casting="unsafe")
+    wrong = ~np.isfinite(table)
+    opacity = names.index("opacity")
+    wrong[:, opacity] = np.isnan(table[:, opacity])
+    if wrong.any():
+        counts = [f"{n} in {name}" for n, name in zip(wrong.sum(axis=0).tolist(), names, strict=True) if n]
+        listed = ", ".join(counts[:5]) + (", …" if len(counts) > 5 else "")
+        raise _Damaged(f"holds NaN or infinity among its {vertex.count} Gaussians ({listed}); export it again")
+
+    positions, colors, higher, logits, log_scales, rotations = torch.from_numpy(table).split(
+        [3, 3, len(rest), 1, 3, 4], dim=1
+    )
+    if base is _RGB:
+        types = {prop.name: np.dtype(prop.type) for prop in vertex.properties}
+        white = [np.iinfo(types[name]).max if types[name].kind in "iu" else 1.0 for name in _RGB]
+        colors = (colors / torch.tensor(white) - 0.5) / SH_C0
+    higher = higher.unflatten(1, (3, len(rest) // 3)).transpose(1, 2)
+    while higher.shape[1] and not higher[:, _last_band(higher.shape[1])].any():
+        higher = higher[:, : _last_band(higher.shape[1]).start]
+    return Gaussians(
+        positions=positions.contiguous(),
+        sh=torch.cat([colors[:, None], higher], dim=1),
+        log_scales=log_scales.contiguous(),
+        rotations=rotations.contiguous(),
+        opacity_logits=logits[:, 0].nan_to_num(posinf=MAX_LOGIT, neginf=-MAX_LOGIT),
+    )
+
+
+def _last_band(rest_bases: int) -> slice:
+    """The features of the highest degree among `rest_bases` = 3, 8 or 15."""
+    degree = math.isqrt(rest_bases + 1) - 1
+    return slice(degree * degree - 1, rest_bases)
