@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import tempfile
 import zipfile
 from collections.abc import Iterable
@@ -158,21 +159,26 @@ def write_folder(folder: Path, seed: int, size: int = 512, random_views: int = 2
     The JSON has ``frames``, one per picture: ``w, h, fx, fy, cx, cy``, ``w2c`` (4 × 4, OpenCV) and ``file_path``.
     The folder appears only when it is whole.
     """
+    target = Path(folder) / f"{seed:08d}"
+    if target.exists():
+        raise FaceLiftError(f"{target} exists already; remove it or choose another folder.")
     views = generate(seed, size, random_views)
     fx, fy, cx, cy = cameras.intrinsics(size).tolist()
-    target = Path(folder) / f"{seed:08d}"
-    temporary = Path(tempfile.mkdtemp(dir=folder, suffix=".tmp"))
     frames = []
-    for number, (rgba, c2w) in enumerate(zip(views.rgba, views.c2w, strict=True)):
-        name = f"{number:03d}.png"
-        Image.fromarray(rgba, "RGBA").save(temporary / name)
-        w2c = np.linalg.inv(c2w.astype(np.float64))
-        frames.append(
-            {"w": size, "h": size, "fx": fx, "fy": fy, "cx": cx, "cy": cy, "w2c": w2c.tolist(), "file_path": name}
-        )
-    (temporary / "opencv_cameras.json").write_text(json.dumps({"frames": frames}), encoding="utf-8")
-    temporary.chmod(0o755)
-    os.replace(temporary, target)
+    temporary = Path(tempfile.mkdtemp(dir=folder, prefix="."))
+    try:
+        for number, (rgba, c2w) in enumerate(zip(views.rgba, views.c2w, strict=True)):
+            name = f"{number:03d}.png"
+            Image.fromarray(rgba, "RGBA").save(temporary / name)
+            w2c = np.linalg.inv(c2w.astype(np.float64)).tolist()
+            frames.append({"w": size, "h": size, "fx": fx, "fy": fy, "cx": cx, "cy": cy, "w2c": w2c, "file_path": name})
+        (temporary / "opencv_cameras.json").write_text(json.dumps({"frames": frames}), encoding="utf-8")
+        temporary.chmod(0o755)
+        os.replace(temporary, target)
+    except OSError as error:
+        raise FaceLiftError(f"Cannot write {target}: {error.strerror or error}.") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
     return target
 
 

@@ -6,6 +6,7 @@ it is summed at every vertex through shadow maps, which gives the dark places un
 
 from __future__ import annotations
 
+import ctypes
 from dataclasses import dataclass
 
 import numpy as np
@@ -81,7 +82,7 @@ def irradiance(
     visibility = np.empty((lights, len(vertices)), np.float32)
     load("zbuffer").light_visibility(
         pointer(vertices, np.float32), len(vertices), pointer(triangles, np.int32), len(triangles),
-        pointer(lighting.directions, np.float32), lights, _c_float(2.2), 160, _c_float(0.03),
+        pointer(lighting.directions, np.float32), lights, ctypes.c_float(2.2), 160, ctypes.c_float(0.03),
         pointer(visibility, np.float32),
     )  # fmt: skip
     cosine = lighting.directions @ normals.T
@@ -94,9 +95,3 @@ def irradiance(
         lit = np.maximum(cosine + wrap, 0) / (1 + wrap) ** 2
         total[:, channel] = lighting.radiance[:, channel] @ (lit * visibility)
     return total, visibility
-
-
-def _c_float(value: float):
-    import ctypes
-
-    return ctypes.c_float(value)

@@ -112,7 +112,7 @@ def _pose_and_place(anatomy: Anatomy, vertices: np.ndarray, height: np.ndarray, 
     middle = 0.5 * (points[skull].min(0) + points[skull].max(0))
     points -= [middle[0], middle[1], 0]
     face = _face_vertices(anatomy)
-    points *= 0.66 / 0.106
+    points *= 6.2  # about right: metres to world units
     scale, target = rng.uniform(0.95, 1.05), np.array(FACE_CENTRE) + rng.normal(0, 3, 2)
     # The box is seen in perspective, so its place and size are found by a few steps of correction.
     for _ in range(3):
