@@ -5,13 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
-from .errors import FaceLiftError
-
-SH_C0 = 0.28209479177387814
-"""Zeroth real spherical-harmonic basis function; colour = .5 + SH_C0 · f_dc."""
+from .formats.arrays import SH_C0, check_shapes
 
 
 @dataclass(frozen=True)
@@ -38,21 +34,7 @@ class Gaussians:
     opacity_logits: Tensor
 
     def __post_init__(self) -> None:
-        n = self.positions.shape[0]
-        bases = self.sh.shape[1] if self.sh.ndim == 3 else 0
-        expected = {
-            "positions": (n, 3),
-            "sh": (n, bases, 3),
-            "log_scales": (n, 3),
-            "rotations": (n, 4),
-            "opacity_logits": (n,),
-        }
-        for name, shape in expected.items():
-            found = tuple(getattr(self, name).shape)
-            if found != shape:
-                raise FaceLiftError(f"Gaussians: {name} has shape {found}, expected {shape}.")
-        if bases not in (1, 4, 9, 16):
-            raise FaceLiftError(f"Gaussians: {bases} spherical-harmonic features per colour; expected 1, 4, 9 or 16.")
+        check_shapes(self)
 
     def __len__(self) -> int:
         return self.positions.shape[0]

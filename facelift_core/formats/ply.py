@@ -17,11 +17,10 @@ from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
-import torch
 
 from ..errors import FaceLiftError
 from ..files import replacing
-from ..gaussians import SH_C0, Gaussians
+from .arrays import SH_C0, SplatArrays
 
 REST_BASES = 15
 """Spherical-harmonic features per colour beyond the first, at degree 3."""
@@ -49,7 +48,7 @@ _BYTE_ORDERS = {"binary_little_endian": "<", "binary_big_endian": ">", "ascii": 
 # Writing
 
 
-def write_ply(gaussians: Gaussians, path: str | Path) -> None:
+def write_ply(splats: SplatArrays, path: str | Path) -> None:
     """Write a .ply; whole or not at all.
 
     ``f_rest`` runs channel after channel, 15 features each, zeros beyond the Gaussians' degree. Rotations are written
@@ -59,23 +58,21 @@ def write_ply(gaussians: Gaussians, path: str | Path) -> None:
         FaceLiftError: nothing to write, values that are not finite, or the file cannot be written.
     """
     path = Path(path)
-    count = len(gaussians)
+    count = len(splats)
     if count == 0:
         raise FaceLiftError(f"There are no Gaussians to write to {path}.")
-    gaussians = gaussians.to("cpu", torch.float32)
-    rest = torch.zeros(count, 3, REST_BASES)
-    rest[:, :, : gaussians.sh.shape[1] - 1] = gaussians.sh[:, 1:].transpose(1, 2)
-    floats = [gaussians.sh[:, 0], rest.flatten(1), gaussians.opacity_logits[:, None]]
-    floats = torch.cat([*floats, gaussians.log_scales, gaussians.rotations], dim=1).detach()
-    positions = gaussians.positions.detach()
-    if bad := int((~(torch.isfinite(floats).all(dim=1) & torch.isfinite(positions).all(dim=1))).sum()):
+    rest = np.zeros((count, 3, REST_BASES), np.float32)
+    rest[:, :, : splats.sh.shape[1] - 1] = splats.sh[:, 1:].transpose(0, 2, 1)
+    floats = [splats.sh[:, 0], rest.reshape(count, -1), splats.opacity_logits[:, None]]
+    floats = np.concatenate([*floats, splats.log_scales, splats.rotations], axis=1)
+    if bad := int((~(np.isfinite(floats).all(axis=1) & np.isfinite(splats.positions).all(axis=1))).sum()):
         raise FaceLiftError(f"{bad} of {count} Gaussians hold NaN or infinity; {path} was not written.")
 
     row = np.dtype([("xyz", "<f4", 3), ("rgb", "u1", 3), ("floats", "<f4", len(_FLOATS_AFTER_RGB))])
     rows = np.empty(count, row)
-    rows["xyz"] = positions.numpy()
-    rows["rgb"] = (gaussians.colors.detach() * 255).clamp(0, 255).to(torch.uint8).numpy()  # truncates
-    rows["floats"] = floats.numpy()
+    rows["xyz"] = splats.positions
+    rows["rgb"] = (splats.colors * 255).clip(0, 255).astype(np.uint8)  # truncates
+    rows["floats"] = floats
 
     header = ["ply", "format binary_little_endian 1.0", f"element vertex {count}"]
     header += [f"property float {name}" for name in _XYZ]
@@ -120,7 +117,7 @@ class _Damaged(Exception):
     """What is wrong with the file, to follow its name in a sentence."""
 
 
-def read_ply(path: str | Path) -> Gaussians:
+def read_ply(path: str | Path) -> SplatArrays:
     """Read a .ply of Gaussians, ours or another tool's.
 
     Binary of either byte order, or text; properties in any order and of any type; other properties and elements are
@@ -128,7 +125,7 @@ def read_ply(path: str | Path) -> Gaussians:
     ``f_dc``, ``red green blue`` (integers up to their type's maximum, or floats from 0 to 1) give the colour.
 
     Returns:
-        float32 Gaussians on the CPU; infinite opacity logits become ± :data:`MAX_LOGIT`.
+        float32 arrays; infinite opacity logits become ± :data:`MAX_LOGIT`.
 
     Raises:
         FaceLiftError: the file is missing, damaged, cut short, holds NaN or infinity, or is not one of Gaussians.
@@ -145,7 +142,7 @@ def read_ply(path: str | Path) -> Gaussians:
             _check_properties(vertex)
             read = _read_text if header.encoding == "ascii" else _read_binary
             columns = read(file, header, vertex, path.stat().st_size - header.size)
-        return _to_gaussians(columns, vertex)
+        return _to_splats(columns, vertex)
     except _Damaged as problem:
         raise FaceLiftError(f"{path} {problem}.") from None
     except OSError as error:
@@ -289,7 +286,7 @@ def _cut_short(vertex: _Element, found: int) -> _Damaged:
     return _Damaged(f"is cut short: its header promises {vertex.count} Gaussians, but it holds {found}")
 
 
-def _to_gaussians(columns: dict[str, np.ndarray], vertex: _Element) -> Gaussians:
+def _to_splats(columns: dict[str, np.ndarray], vertex: _Element) -> SplatArrays:
     base = _DC if set(_DC) <= columns.keys() else _RGB
     rest = tuple(name for name in _REST if name in columns)
     names = (*_XYZ, *base, *rest, "opacity", *_SCALE, *_ROTATION)
@@ -303,22 +300,22 @@ def _to_gaussians(columns: dict[str, np.ndarray], vertex: _Element) -> Gaussians
         listed = ", ".join(counts[:5]) + (", …" if len(counts) > 5 else "")
         raise _Damaged(f"holds NaN or infinity among its {vertex.count} Gaussians ({listed}); export it again")
 
-    positions, colors, higher, logits, log_scales, rotations = torch.from_numpy(table).split(
-        [3, 3, len(rest), 1, 3, 4], dim=1
+    positions, colors, higher, logits, log_scales, rotations = np.split(
+        table, np.cumsum([3, 3, len(rest), 1, 3]), axis=1
     )
     if base is _RGB:
         types = {prop.name: np.dtype(prop.type) for prop in vertex.properties}
         white = [np.iinfo(types[name]).max if types[name].kind in "iu" else 1.0 for name in _RGB]
-        colors = (colors / torch.tensor(white) - 0.5) / SH_C0
-    higher = higher.unflatten(1, (3, len(rest) // 3)).transpose(1, 2)
+        colors = (colors / np.array(white, np.float32) - 0.5) / SH_C0
+    higher = higher.reshape(len(table), 3, -1).transpose(0, 2, 1)
     while higher.shape[1] and not higher[:, _last_band(higher.shape[1])].any():
         higher = higher[:, : _last_band(higher.shape[1]).start]
-    return Gaussians(
-        positions=positions.contiguous(),
-        sh=torch.cat([colors[:, None], higher], dim=1),
-        log_scales=log_scales.contiguous(),
-        rotations=rotations.contiguous(),
-        opacity_logits=logits[:, 0].nan_to_num(posinf=MAX_LOGIT, neginf=-MAX_LOGIT),
+    return SplatArrays(
+        positions=np.ascontiguousarray(positions),
+        sh=np.ascontiguousarray(np.concatenate([colors[:, None], higher], axis=1)),
+        log_scales=np.ascontiguousarray(log_scales),
+        rotations=np.ascontiguousarray(rotations),
+        opacity_logits=np.nan_to_num(logits[:, 0], posinf=MAX_LOGIT, neginf=-MAX_LOGIT),
     )
 
 
