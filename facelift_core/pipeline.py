@@ -62,6 +62,10 @@ class FaceLift:
     multiview: MultiViewDiffusion
     gslrm: GSLRM
 
+    @property
+    def device(self) -> torch.device:
+        return self.multiview.device
+
     @classmethod
     def from_pretrained(cls, weights: str | Path = "mini", device: str | torch.device = "auto") -> FaceLift:
         """Load "mini", which comes with this package, or a folder of the released layout (spec §1).

@@ -1,0 +1,60 @@
+"""The command ``facelift``: one module per sub-command, nothing heavy imported before it is needed.
+
+Exit codes: 0 done, 1 an error (said in one sentence on standard error), 2 bad usage, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+
+from .. import __version__
+from ..errors import FaceLiftError
+from . import info, reconstruct, render
+from .options import UsageError
+
+TRACEBACK_VARIABLE = "FACELIFT_TRACEBACK"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line `arguments` (of the process by default) and return the exit code."""
+    try:
+        options = build_parser().parse_args(arguments)
+    except SystemExit as stopped:  # after --help, or after argparse has said what is wrong
+        return int(stopped.code or 0)
+    try:
+        return options.run(options)
+    except UsageError as error:
+        print(f"facelift: {error}", file=sys.stderr)
+        return 2
+    except FaceLiftError as error:
+        print(f"facelift: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("facelift: Interrupted; nothing half-written was left behind.", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # the reader of our output, such as `head`, has left
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except Exception as error:
+        if os.environ.get(TRACEBACK_VARIABLE):
+            raise
+        print(
+            f"facelift: An error that should not happen: {type(error).__name__}: {error}. "
+            f"Please report it with the output of “facelift info” and of this command with {TRACEBACK_VARIABLE}=1.",
+            file=sys.stderr,
+        )
+        return 1
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="facelift", description="Reconstruct a 3D head of Gaussians from one portrait photo.", allow_abbrev=False
+    )
+    parser.add_argument("--version", action="version", version=f"facelift {__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    for module in (reconstruct, render, info):
+        module.add_parser(commands)
+    return parser

@@ -1,0 +1,57 @@
+"""What a person sees while a command works: a bar on a terminal, plain lines in a log."""
+
+from __future__ import annotations
+
+import os
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from ..progress import Progress
+
+LINE_EVERY = 0.1
+"""Plain lines come with each stage, and after this fraction of the whole run."""
+
+
+def say(message: str) -> None:
+    """One line on standard error, where everything goes that is not a result."""
+    print(message, file=sys.stderr, flush=True)
+
+
+def quiet_libraries() -> None:
+    """Keep other packages from writing between our lines; what matters of it reaches people as our own errors."""
+    warnings.filterwarnings("ignore")
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("DIFFUSERS_VERBOSITY", "error")
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")  # everything is read from folders; nothing asks the network
+
+
+@contextmanager
+def progress_bar(label: str) -> Iterator[Progress]:
+    """Show a run of the name `label`: gives the callback for it."""
+    if not sys.stderr.isatty():
+        yield _lines(label)
+        return
+    from tqdm import tqdm
+
+    layout = "{desc}: {percentage:3.0f} %|{bar}| {postfix} [{elapsed}]"
+    with tqdm(total=1.0, desc=label, bar_format=layout, dynamic_ncols=True, leave=False) as bar:
+
+        def show(stage: str, fraction: float, message: str) -> None:
+            bar.n = fraction
+            bar.set_postfix_str(message, refresh=False)
+            bar.refresh()
+
+        yield show
+
+
+def _lines(label: str) -> Progress:
+    last = {"stage": "", "fraction": 0.0}
+
+    def show(stage: str, fraction: float, message: str) -> None:
+        if stage != last["stage"] or fraction - last["fraction"] >= LINE_EVERY:
+            last.update(stage=stage, fraction=fraction)
+            say(f"{label}: {100 * fraction:3.0f} % {message}")
+
+    return show

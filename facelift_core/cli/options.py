@@ -1,0 +1,58 @@
+"""Types of command line options: each gives a value in range or a message for argparse."""
+
+from __future__ import annotations
+
+import math
+import re
+from argparse import ArgumentTypeError
+from collections.abc import Callable
+
+from ..errors import FaceLiftError
+
+
+class UsageError(FaceLiftError):
+    """The options do not make sense together; exit code 2."""
+
+
+def whole_number(lowest: int, highest: int) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        try:
+            value = int(text)
+        except ValueError:
+            value = lowest - 1
+        if not lowest <= value <= highest:
+            raise ArgumentTypeError(f"“{text}” is not a whole number from {lowest} to {highest}")
+        return value
+
+    return parse
+
+
+def number(lowest: float, highest: float = math.inf) -> Callable[[str], float]:
+    def parse(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            value = math.nan
+        if not (math.isfinite(value) and lowest <= value <= highest):
+            upper = f" to {highest:g}" if math.isfinite(highest) else ""
+            raise ArgumentTypeError(f"“{text}” is not a number from {lowest:g}{upper}")
+        return value
+
+    return parse
+
+
+def device(text: str) -> str:
+    if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", text):
+        raise ArgumentTypeError(f"“{text}” is none of auto, cuda, cuda:1 and so on, mps, cpu")
+    return text
+
+
+def colour(text: str) -> tuple[float, float, float]:
+    """RGB in [0, 1] of a name or #rrggbb."""
+    from PIL import ImageColor
+
+    try:
+        red, green, blue = ImageColor.getrgb(text)[:3]
+    except ValueError:
+        raise ArgumentTypeError(f"“{text}” is neither the name of a colour nor #rrggbb") from None
+    return red / 255, green / 255, blue / 255

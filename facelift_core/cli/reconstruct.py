@@ -1,0 +1,253 @@
+"""``facelift reconstruct``: photos to heads, the models loaded once."""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..errors import FaceLiftError
+from .console import progress_bar, quiet_libraries, say
+from .options import UsageError, device, number, whole_number
+
+if TYPE_CHECKING:
+    from ..pipeline import FaceLift
+
+HEAD_SUFFIX = ".ply"
+MATTINGS = ("auto", "alpha", "rembg", "grabcut", "none")
+"""As :data:`facelift_core.align.METHODS`, whose import takes too long for a --help."""
+PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
+VIDEO_SUFFIXES = (".mp4",)
+
+EPILOG = """\
+With several photos, OUT is a folder: each photo gives OUT/<photo>.ply and, when asked for, <photo>_views.png,
+<photo>.mp4 and <photo>_raw.ply beside it, with the suffixes of the FILEs given. A photo that fails does not stop
+the others; the exit code is then 1."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One photo and the files to make of it."""
+
+    photo: Path
+    head: Path
+    views: Path | None
+    turntable: Path | None
+    raw: Path | None
+
+    @property
+    def outputs(self) -> list[Path]:
+        return [path for path in (self.head, self.views, self.turntable, self.raw) if path is not None]
+
+
+def add_parser(commands) -> None:
+    parser = commands.add_parser(
+        "reconstruct",
+        help="portrait photos to 3D heads",
+        description="Reconstruct a 3D head of Gaussians from each portrait photo.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("photos", metavar="PHOTO", nargs="+", type=Path, help="portrait photo")
+    parser.add_argument(
+        "-o", "--output", metavar="OUT", required=True, help="the .ply to write, or a folder (created if missing)"
+    )
+    parser.add_argument(
+        "--weights", metavar="mini|FOLDER", default="mini", help="mini, which is built in (default), or a folder"
+    )
+    parser.add_argument("--steps", type=whole_number(1, 1000), default=50, help="diffusion steps (default 50)")
+    parser.add_argument(
+        "--guidance",
+        type=number(0),
+        default=3.0,
+        metavar="SCALE",
+        help="how closely the views follow the photo (default 3); 1 is without guidance, in half the time",
+    )
+    parser.add_argument("--seed", type=whole_number(0, 2**63 - 1), default=4, help="of the random numbers (default 4)")
+    parser.add_argument("--device", type=device, default="auto", help="auto (default), cuda, cuda:1, mps or cpu")
+    parser.add_argument("--no-crop", action="store_true", help="the photo is aligned already: skip looking for a face")
+    parser.add_argument(
+        "--matting", choices=MATTINGS, default="auto", help="how to remove the background (default auto)"
+    )
+    parser.add_argument(
+        "--views", metavar="FILE", type=Path, help="also write the six views side by side, such as .png"
+    )
+    parser.add_argument("--turntable", metavar="FILE.mp4", type=Path, help="also write a video once around the head")
+    parser.add_argument(
+        "--raw", action="store_true", help="also write the Gaussians before filtering, as <OUT>_raw.ply"
+    )
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    jobs = plan(options.photos, options.output, options.views, options.turntable, options.raw)
+    present = [job for job in jobs if _is_there(job.photo)]
+    failed = len(jobs) - len(present)
+    if present:
+        with _folders(present):
+            failed += _reconstruct_all(present, options)
+    if len(jobs) > 1:
+        say(f"{len(jobs) - failed} of {len(jobs)} photos reconstructed." if failed else f"All {len(jobs)} photos done.")
+    return 1 if failed else 0
+
+
+def plan(
+    photos: Sequence[Path], output: str, views: Path | None = None, turntable: Path | None = None, raw: bool = False
+) -> list[Job]:
+    """What to write for which photo; files of several photos never get the same name.
+
+    Raises:
+        UsageError: OUT, --views or --turntable cannot be meant so, or would replace one of the photos.
+    """
+    _check_suffix("--views", views, PICTURE_SUFFIXES)
+    _check_suffix("--turntable", turntable, VIDEO_SUFFIXES)
+    if _names_folder(output):
+        jobs = list(_jobs_in_folder(photos, Path(output), views, turntable, raw))
+    else:
+        head = Path(output)
+        if len(photos) > 1:
+            raise UsageError(f"{len(photos)} photos cannot all go to {head}; give a folder as OUT.")
+        jobs = [Job(photos[0], head, views, turntable, head.with_stem(f"{head.stem}_raw") if raw else None)]
+    inputs = {_identity(photo): photo for photo in photos}
+    taken: set[str] = set()
+    for job in jobs:
+        for path in job.outputs:
+            if _identity(path) in inputs:
+                raise UsageError(f"{path} is one of the photos and would be replaced; choose another OUT.")
+            if _identity(path) in taken:
+                raise UsageError(f"{path} is asked for twice; give each output a name of its own.")
+            taken.add(_identity(path))
+    return jobs
+
+
+def _jobs_in_folder(
+    photos: Sequence[Path], folder: Path, views: Path | None, turntable: Path | None, raw: bool
+) -> Iterator[Job]:
+    taken: set[str] = set()
+    for photo in photos:
+        number = 1
+        while True:
+            stem = photo.stem if number == 1 else f"{photo.stem}-{number}"
+            job = Job(
+                photo,
+                folder / f"{stem}{HEAD_SUFFIX}",
+                views and (folder / f"{stem}_views{views.suffix}" if len(photos) > 1 else views),
+                turntable and (folder / f"{stem}{turntable.suffix}" if len(photos) > 1 else turntable),
+                folder / f"{stem}_raw{HEAD_SUFFIX}" if raw else None,
+            )
+            names = {_identity(path) for path in job.outputs}
+            if len(photos) == 1 or not names & taken:
+                break
+            number += 1
+        taken |= names
+        yield job
+
+
+def _reconstruct_all(jobs: Sequence[Job], options: argparse.Namespace) -> int:
+    """Run `jobs` and return how many failed."""
+    quiet_libraries()
+    from ..pipeline import FaceLift
+
+    say(f"Loading the weights “{options.weights}”")
+    model = FaceLift.from_pretrained(options.weights, device=options.device)
+    say(f"Running on {model.device}")
+    failed = 0
+    for job in jobs:
+        try:
+            _reconstruct(model, job, options)
+        except FaceLiftError as error:
+            say(f"{job.photo}: {error}")
+            failed += 1
+    return failed
+
+
+def _reconstruct(model: FaceLift, job: Job, options: argparse.Namespace) -> None:
+    from ..pictures import write_contact_sheet
+    from ..turntable import write_turntable
+
+    start = time.perf_counter()
+    with progress_bar(job.photo.name) as progress:
+        result = model.reconstruct(
+            job.photo,
+            steps=options.steps,
+            guidance_scale=options.guidance,
+            seed=options.seed,
+            crop=not options.no_crop,
+            matting=options.matting,
+            progress=progress,
+        )
+    result.gaussians.save(job.head)
+    if job.raw:
+        result.raw_gaussians.save(job.raw)
+    if job.views:
+        write_contact_sheet(result.views, job.views)
+    if job.turntable:
+        with progress_bar(job.turntable.name) as progress:
+            write_turntable(result.gaussians.to(model.device), job.turntable, progress=progress)
+    for note in result.notes:
+        say(f"{job.photo}: {note}")
+    seconds = time.perf_counter() - start
+    stages = ", ".join(f"{stage} {spent:.1f}" for stage, spent in result.timings.items())
+    print(f"{job.head}: {len(result.gaussians):,} Gaussians in {seconds:.1f} s ({stages})", flush=True)
+
+
+def _is_there(photo: Path) -> bool:
+    if not photo.exists():
+        say(f"{photo}: There is no such file.")
+    return photo.exists()
+
+
+def _names_folder(output: str) -> bool:
+    path = Path(output)
+    if output.endswith(("/", "\\")) or path.is_dir():
+        return True
+    if path.suffix.lower() == HEAD_SUFFIX:
+        return False
+    if path.suffix and not path.suffix[1:].isdigit():
+        raise UsageError(
+            f"Cannot write “{path.suffix}” files ({output}); OUT is a .ply, or a folder if it ends with “/”."
+        )
+    return True
+
+
+def _check_suffix(option: str, path: Path | None, suffixes: Iterable[str]) -> None:
+    if path is not None and path.suffix.lower() not in suffixes:
+        raise UsageError(f"{option} {path}: the name should end with {' or '.join(suffixes)}.")
+
+
+def _identity(path: Path) -> str:
+    """Equal for paths that are one file, also where case does not count in names."""
+    return str(path.resolve()).casefold()
+
+
+@contextmanager
+def _folders(jobs: Sequence[Job]) -> Iterator[None]:
+    """Make sure before the long work that every output can be written; leave no empty folder if nothing was.
+
+    Raises:
+        FaceLiftError: a folder is missing or cannot be written to, or an output's name is that of a folder.
+    """
+    created = [folder for folder in {job.head.parent for job in jobs} if not folder.exists()]
+    outputs = [path for job in jobs for path in job.outputs]
+    try:
+        try:
+            for folder in created:
+                folder.mkdir(parents=True, exist_ok=True)
+            for folder in {path.parent for path in outputs}:
+                tempfile.TemporaryFile(dir=folder).close()
+        except OSError as error:
+            raise FaceLiftError(f"Cannot write to {folder}: {error.strerror}.") from None
+        for path in outputs:
+            if path.is_dir():
+                raise FaceLiftError(f"Cannot write {path}: there is a folder of that name.")
+        yield
+    finally:
+        for folder in created:
+            if folder.is_dir() and not any(folder.iterdir()):
+                folder.rmdir()
