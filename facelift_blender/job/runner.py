@@ -1,0 +1,315 @@
+"""The background thread: takes one job after the other, has the worker do it, and tells the main thread by events.
+
+The thread only waits and moves small messages, so that Blender stays as responsive as without it. Only the main thread
+changes a :class:`Job`, in :meth:`Runner.poll`; what both may touch is the job's ``cancel`` event and the two queues.
+"""
+
+from __future__ import annotations
+
+import atexit
+import queue
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from .. import core
+from . import folders
+from .process import Worker, WorkerEnded, command, environment
+
+_job = core.module("job")
+Request = _job.Request
+
+WAITING, RUNNING, DONE, FAILED, CANCELLED = "waiting", "running", "done", "failed", "cancelled"
+PATIENCE = 10.0
+"""Seconds a cancelled job may go on, in the middle of a step or while models load, before the worker is killed."""
+START_SECONDS = 60.0
+TICK = 0.1
+SHUTDOWN_SECONDS = 4.0
+
+
+@dataclass(frozen=True)
+class How:
+    """Where jobs run.
+
+    Attributes:
+        python: of the worker; None: in this process, which needs PyTorch in it.
+        idle_seconds: the worker ends after these without a job.
+        offline: the worker's libraries may not ask the network.
+    """
+
+    python: Path | None
+    idle_seconds: float = 600.0
+    offline: bool = True
+
+
+@dataclass
+class Job:
+    """One photo on its way.
+
+    Attributes:
+        id: of the job.
+        request: what to make.
+        how: where it runs.
+        target: the caller's, to find again where the head should go.
+        state: one of WAITING, RUNNING, DONE, FAILED, CANCELLED.
+        stage, fraction, message: as the worker told last.
+        started, ended: clock of ``time.monotonic``, None before.
+        views: picture of the six views, once there is one.
+        head: what was made, in state DONE.
+        error: one sentence, in state FAILED.
+    """
+
+    id: str
+    request: Request
+    how: How
+    target: Any = None
+    state: str = WAITING
+    stage: str = ""
+    fraction: float = 0.0
+    message: str = ""
+    started: float | None = None
+    ended: float | None = None
+    computing: float | None = None
+    views: Path | None = None
+    head: folders.Finished | None = None
+    error: str = ""
+    cancel: threading.Event = field(default_factory=threading.Event)
+
+    @property
+    def name(self) -> str:
+        return Path(self.request.photo).stem
+
+    @property
+    def folder(self) -> Path:
+        return Path(self.request.folder)
+
+    @property
+    def over(self) -> bool:
+        return self.state in (DONE, FAILED, CANCELLED)
+
+    @property
+    def cancelling(self) -> bool:
+        return self.cancel.is_set() and not self.over
+
+    def seconds_left(self) -> float | None:
+        """An estimate once enough is done to make one; loading models does not count."""
+        if self.computing is None or self.fraction < 0.08:
+            return None
+        spent = time.monotonic() - self.computing
+        return spent * (1.0 - self.fraction) / self.fraction
+
+
+class Runner:
+    """The queue of jobs. All methods are for the main thread and return at once."""
+
+    def __init__(self) -> None:
+        self.jobs: list[Job] = []
+        self._inbox: queue.Queue[Job | Callable[[], None] | None] = queue.Queue()
+        self._events: queue.Queue[tuple[Job, dict[str, Any]]] = queue.Queue()
+        self._thread: threading.Thread | None = None
+        self._worker: Worker | None = None
+        self._worker_how: How | None = None
+        self._models = _job.Models()
+        self._idle_since = 0.0
+
+    def submit(self, request: Request, how: How, target: Any = None) -> Job:
+        job = Job(Path(request.folder).name, request, how, target)
+        self.jobs.append(job)
+        if self._thread is None or not self._thread.is_alive():
+            self._thread = threading.Thread(target=self._work, name="FaceLift jobs", daemon=True)
+            self._thread.start()
+            atexit.register(self.shutdown)
+        self._inbox.put(job)
+        return job
+
+    @property
+    def active(self) -> list[Job]:
+        """Jobs that wait or run, in order."""
+        return [job for job in self.jobs if not job.over]
+
+    @property
+    def holds_models(self) -> bool:
+        """Whether memory is in use that :meth:`release` would free."""
+        return self._models.model is not None or (self._worker is not None and self._worker.running)
+
+    def cancel(self, job: Job) -> None:
+        job.cancel.set()
+
+    def release(self) -> None:
+        """Free the models' memory after the jobs at hand."""
+        if self._thread is not None and self._thread.is_alive():
+            self._inbox.put(self._release)
+
+    def poll(self) -> list[tuple[Job, dict[str, Any]]]:
+        """Bring the jobs up to date; returns the events that did it."""
+        seen = []
+        while True:
+            try:
+                job, event = self._events.get_nowait()
+            except queue.Empty:
+                return seen
+            _apply(job, event)
+            seen.append((job, event))
+
+    def forget(self, job: Job) -> None:
+        """Take a job that is over off the list."""
+        if job.over and job in self.jobs:
+            self.jobs.remove(job)
+
+    def shutdown(self) -> None:
+        """Cancel everything and end the worker, within a few seconds; heads that are finished stay as files."""
+        atexit.unregister(self.shutdown)
+        for job in self.active:
+            job.cancel.set()
+        thread, worker = self._thread, self._worker
+        self._thread = None
+        if thread is None or not thread.is_alive():
+            return
+        self._inbox.put(None)
+        thread.join(SHUTDOWN_SECONDS)
+        if worker is not None and worker.running:
+            worker.kill()
+            thread.join(SHUTDOWN_SECONDS)
+        self.poll()
+
+    # From here on: the background thread.
+
+    def _work(self) -> None:
+        while True:
+            try:
+                item = self._inbox.get(timeout=TICK * 5)
+            except queue.Empty:
+                self._end_idle_worker()
+                continue
+            if item is None:
+                self._release()
+                return
+            if not isinstance(item, Job):
+                item()
+                continue
+            self._tell(item, self._run(item))
+            self._idle_since = time.monotonic()
+
+    def _run(self, job: Job) -> dict[str, Any]:
+        """Run `job` to its last event; whatever goes wrong becomes that event."""
+        if job.cancel.is_set():
+            return {"event": "cancelled"}
+        self._tell(job, {"event": "started"})
+        try:
+            last = self._run_here(job) if job.how.python is None else self._run_in_worker(job)
+        except WorkerEnded as error:
+            self._drop_worker()
+            last = {"event": "failed", "message": str(error)}
+        except Exception as error:
+            self._drop_worker()
+            last = {"event": "failed", "message": f"An error that should not happen: {type(error).__name__}: {error}"}
+        if job.cancel.is_set():
+            last = {"event": "cancelled"}
+        if last["event"] == "done" and folders.read(job.folder) is None:
+            last = {"event": "failed", "message": f"The finished head is not in {job.folder}; run it again."}
+        if last["event"] != "done":
+            folders.remove(job.folder)
+        return last
+
+    def _run_here(self, job: Job) -> dict[str, Any]:
+        last: list[dict[str, Any]] = []
+
+        def emit(event: dict[str, Any]) -> None:
+            if event["event"] == "done":
+                last.append(event)
+            else:
+                self._tell(job, event)
+
+        try:
+            _job.run(job.request, emit, job.cancel.is_set, self._models)
+        except core.Cancelled:
+            return {"event": "cancelled"}
+        except core.FaceLiftError as error:
+            return {"event": "failed", "message": str(error)}
+        except ImportError as error:
+            return {"event": "failed", "message": f"Blender's own Python cannot run FaceLift: {error}."}
+        return last[0]
+
+    def _run_in_worker(self, job: Job) -> dict[str, Any]:
+        worker = self._ready_worker(job)
+        if worker is None:
+            return {"event": "cancelled"}
+        worker.send({"do": "run", "job": job.id, "request": asdict(job.request)})
+        deadline = None
+        while True:
+            if job.cancel.is_set() and deadline is None:
+                deadline = time.monotonic() + PATIENCE
+                worker.send({"do": "cancel", "job": job.id})
+            if deadline is not None and time.monotonic() > deadline:
+                self._drop_worker()
+                return {"event": "cancelled"}
+            event = worker.receive(TICK)
+            if event is None or event.get("job") != job.id:
+                continue
+            if event["event"] in ("done", "failed", "cancelled"):
+                return event
+            self._tell(job, event)
+
+    def _ready_worker(self, job: Job) -> Worker | None:
+        """The worker, started if need be; None if the job is cancelled meanwhile."""
+        if self._worker is not None and (self._worker_how != job.how or not self._worker.running):
+            self._drop_worker()
+        if self._worker is not None:
+            return self._worker
+        self._models.release()
+        self._tell(job, {"event": "progress", "stage": "start", "fraction": 0.0, "message": "Starting the worker"})
+        self._worker = Worker(command(job.how.python, "worker"), environment(job.how.offline))
+        self._worker_how = job.how
+        deadline = time.monotonic() + START_SECONDS
+        while True:
+            event = self._worker.receive(TICK)
+            if event is not None and event["event"] == "ready":
+                return self._worker
+            if job.cancel.is_set():
+                self._drop_worker()
+                return None
+            if time.monotonic() > deadline:
+                raise WorkerEnded("The worker did not start within a minute; check the runtime in the preferences.")
+
+    def _end_idle_worker(self) -> None:
+        if self._worker_how is not None and time.monotonic() - self._idle_since > self._worker_how.idle_seconds:
+            self._release()
+
+    def _release(self) -> None:
+        self._models.release()
+        worker, self._worker, self._worker_how = self._worker, None, None
+        if worker is not None:
+            worker.stop(1.0)
+
+    def _drop_worker(self) -> None:
+        worker, self._worker, self._worker_how = self._worker, None, None
+        if worker is not None:
+            worker.kill()
+
+    def _tell(self, job: Job, event: dict[str, Any]) -> None:
+        self._events.put((job, event))
+
+
+def _apply(job: Job, event: dict[str, Any]) -> None:
+    """What an event changes. Its contents come from another process: nothing is trusted to have the right type."""
+    kind = event["event"]
+    if kind == "started":
+        job.state, job.started = RUNNING, time.monotonic()
+    elif kind == "progress":
+        fraction = event.get("fraction")
+        job.stage, job.message = str(event.get("stage", "")), str(event.get("message", ""))
+        if isinstance(fraction, (int, float)):
+            job.fraction = min(1.0, max(0.0, float(fraction)))
+        if job.computing is None and job.stage not in ("start", "load"):
+            job.computing = time.monotonic()
+    elif kind == "views":
+        picture = Path(str(event.get("views", "")))
+        job.views = picture if picture.is_file() else None
+    elif kind in (DONE, FAILED, CANCELLED):
+        job.ended = time.monotonic()
+        job.head = folders.read(job.folder) if kind == DONE else None
+        job.error = str(event.get("message", "")) if kind == FAILED else ""
+        job.state = kind

@@ -1,0 +1,168 @@
+"""One photo to files in a folder, told about in plain data: what a program that shows a reconstruction needs.
+
+``run`` is called by the worker process (:mod:`.worker`) and, where PyTorch can be imported there, by the program
+itself. Importing this module does not need PyTorch.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from . import __version__
+from .errors import Cancelled, FaceLiftError
+from .files import replacing
+from .progress import Cancel
+
+if TYPE_CHECKING:
+    from PIL import Image
+    from torch import Tensor
+
+    from .multiview import MultiViewDiffusion
+    from .pipeline import FaceLift
+
+PORTRAIT, VIEWS, HEAD, RESULT = "portrait.png", "views.png", "head.ply", "result.json"
+"""Files of a finished job in its folder. RESULT is written last: where it is, the others are whole."""
+
+Event = dict[str, Any]
+"""Plain data for JSON; ``event`` tells the kind:
+
+    progress   stage ("load", then those of :mod:`.pipeline`), fraction of the run after loading, message
+    views      views: path of a picture of the six, long before the head exists
+    done       the contents of RESULT
+"""
+Emit = Callable[[Event], None]
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to make of which photo; the settings are those of :meth:`.pipeline.FaceLift.reconstruct`.
+
+    Attributes:
+        photo: file.
+        folder: where the job's files go; made if missing.
+        weights: "mini" or a folder.
+        device: "auto", "cuda", "mps" or "cpu".
+    """
+
+    photo: str
+    folder: str
+    weights: str = "mini"
+    device: str = "auto"
+    steps: int = 50
+    guidance_scale: float = 3.0
+    seed: int = 4
+    crop: bool = True
+    matting: str = "auto"
+
+    @classmethod
+    def from_json(cls, data: Any) -> Request:
+        """Raises FaceLiftError if `data` is not the ``asdict`` of a Request, for example of another version."""
+        types = {f.name: type(f.default) if isinstance(f.default, (bool, int, float)) else str for f in fields(cls)}
+        if not isinstance(data, dict) or not {"photo", "folder"} <= set(data) <= set(types):
+            raise FaceLiftError("The request is not one that this version of FaceLift understands.")
+        for name, value in data.items():
+            if not (type(value) is types[name] or (types[name] is float and type(value) is int)):
+                raise FaceLiftError(f"The request's {name} should be a {types[name].__name__}, not {value!r}.")
+        return cls(**data)
+
+
+@dataclass
+class Models:
+    """The models of the last job, kept for the next one."""
+
+    key: tuple[str, str] | None = None
+    model: FaceLift | None = None
+
+    def get(self, weights: str, device: str) -> FaceLift:
+        """Raises FaceLiftError as :meth:`.pipeline.FaceLift.from_pretrained` does."""
+        if self.key != (weights, device) or self.model is None:
+            self.release()
+            from .pipeline import FaceLift
+
+            self.model, self.key = FaceLift.from_pretrained(weights, device), (weights, device)
+        return self.model
+
+    def release(self) -> None:
+        """Give the memory back."""
+        if self.model is not None:
+            self.model = self.key = None
+            from .device import release_memory
+
+            release_memory()
+
+
+def run(request: Request, emit: Emit, cancelled: Cancel, models: Models) -> None:
+    """Reconstruct the head of `request`, write the job's files and tell of it.
+
+    Raises:
+        FaceLiftError: as :meth:`.pipeline.FaceLift.reconstruct`, or the folder cannot be written to.
+        Cancelled: `cancelled` answered true.
+    """
+    folder = Path(request.folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise FaceLiftError(f"Cannot make the folder {folder}: {error.strerror}.") from None
+    if not Path(request.photo).is_file():
+        raise FaceLiftError(f"The photo {request.photo} is not there any more; choose another one.")
+    start = time.perf_counter()
+    emit({"event": "progress", "stage": "load", "fraction": 0.0, "message": "Loading the models"})
+    if cancelled():
+        raise Cancelled
+    model = models.get(request.weights, request.device)
+    from .pictures import write_picture
+
+    loaded = time.perf_counter() - start
+    shown = _ShownViews(model.multiview, folder, emit)
+    result = type(model)(shown, model.gslrm).reconstruct(
+        request.photo,
+        steps=request.steps,
+        guidance_scale=request.guidance_scale,
+        seed=request.seed,
+        crop=request.crop,
+        matting=request.matting,
+        progress=lambda stage, fraction, message: emit(
+            {"event": "progress", "stage": stage, "fraction": fraction, "message": message}
+        ),
+        cancelled=cancelled,
+    )
+    write_picture(result.portrait, folder / PORTRAIT)
+    result.gaussians.save(folder / HEAD)
+    summary = {
+        "photo": request.photo,
+        "request": asdict(request),
+        "version": __version__,
+        "device": str(model.multiview.device),
+        "gaussians": len(result.gaussians),
+        "timings": {"load": loaded, **result.timings},
+        "seconds": time.perf_counter() - start,
+        "notes": list(result.notes),
+    }
+    with replacing(folder / RESULT) as temporary:
+        temporary.write_text(json.dumps(summary, indent=2, ensure_ascii=False), encoding="utf-8")
+    emit({"event": "done", **summary})
+
+
+@dataclass(frozen=True)
+class _ShownViews:
+    """The multi-view diffusion, writing its picture as soon as the views exist, long before the head does."""
+
+    multiview: MultiViewDiffusion
+    folder: Path
+    emit: Emit
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.multiview, name)
+
+    def __call__(self, portrait: Image.Image, *arguments) -> Tensor:
+        from .pictures import write_contact_sheet
+
+        views = self.multiview(portrait, *arguments)
+        write_contact_sheet(views, self.folder / VIEWS, columns=3)
+        self.emit({"event": "views", "views": str(self.folder / VIEWS)})
+        return views

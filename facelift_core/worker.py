@@ -1,0 +1,156 @@
+"""The process that reconstructs for another program: JSON lines in on stdin, JSON lines out on stdout.
+
+    python -m facelift_core.worker             work until stdin is closed
+    python -m facelift_core.worker --check     tell in JSON whether this Python and machine can do it, and end
+
+In:   {"do": "run", "job": id, "request": {…}}   {"do": "cancel", "job": id}   {"do": "release"}
+Out:  {"event": "ready", …} once, then for each job the events of :mod:`.job` with "job": id, and as its last one
+      "done", "failed" (message) or "cancelled".
+
+Pictures and heads are files in the job's folder. The models stay loaded between jobs. The process ends when stdin
+is closed, so that it never outlives the program that started it, however that one ended.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import sys
+import threading
+import time
+import traceback
+from contextlib import suppress
+from dataclasses import dataclass, field
+from importlib import import_module
+from typing import IO, Any
+
+from . import __version__
+from .cli.console import quiet_libraries
+from .cli.info import collect
+from .errors import Cancelled, FaceLiftError
+from .job import Event, Models, Request, run
+
+PROTOCOL = 1
+SECONDS_TO_END = 5.0
+"""After stdin has closed: for the current job to notice; then the process ends in the middle of it."""
+
+
+@dataclass
+class _Inbox:
+    """What the thread that reads stdin and the one that works share."""
+
+    messages: queue.Queue[dict[str, Any] | None] = field(default_factory=queue.Queue)
+    cancelled: set[str] = field(default_factory=set)
+    closed: threading.Event = field(default_factory=threading.Event)
+
+    def read(self, stream: IO[str]) -> None:
+        for line in stream:
+            try:
+                message = json.loads(line)
+            except ValueError:
+                continue
+            if not isinstance(message, dict):
+                continue
+            if message.get("do") == "cancel":
+                self.cancelled.add(str(message.get("job")))
+            else:
+                self.messages.put(message)
+        self.closed.set()
+        self.messages.put(None)
+        time.sleep(SECONDS_TO_END)
+        os._exit(0)
+
+
+def main() -> int:
+    out = _own_stdout()
+    quiet_libraries()
+    if sys.argv[1:2] == ["--check"]:
+        out.write(json.dumps(check(sys.argv[2:])))
+        out.flush()
+        return 0
+    _step_back()
+    inbox = _Inbox()
+    threading.Thread(target=inbox.read, args=(sys.stdin,), name="stdin", daemon=True).start()
+
+    def send(event: Event) -> None:
+        out.write(json.dumps(event) + "\n")
+        out.flush()
+
+    try:
+        send({"event": "ready", "protocol": PROTOCOL, "version": __version__, "pid": os.getpid()})
+        models = Models()
+        while (message := inbox.messages.get()) is not None:
+            if message.get("do") == "release":
+                models.release()
+            elif message.get("do") == "run":
+                send(_work(message, send, inbox, models))
+    except BrokenPipeError:  # nobody listens any more
+        os._exit(0)  # without Python's own attempt to flush into the pipe
+    return 0
+
+
+def check(weights: list[str]) -> dict[str, Any]:
+    """``facelift info`` about this Python, with the ``problem`` that keeps it from reconstructing, or None."""
+    problem = None
+    try:
+        import_module(f"{__package__}.pipeline")  # imports everything that a reconstruction needs
+    except Exception as error:
+        problem = f"{type(error).__name__}: {error}"
+    return {**collect(weights), "problem": problem}
+
+
+def _work(message: dict[str, Any], send, inbox: _Inbox, models: Models) -> Event:
+    """Run one job; returns its last event."""
+    job = str(message.get("job"))
+    last: list[Event] = []
+
+    def emit(event: Event) -> None:
+        if event["event"] == "done":
+            last.append({**event, "job": job})
+        else:
+            send({**event, "job": job})
+
+    try:
+        run(
+            Request.from_json(message.get("request")),
+            emit,
+            lambda: job in inbox.cancelled or inbox.closed.is_set(),
+            models,
+        )
+        return last[0]
+    except Cancelled:
+        return {"event": "cancelled", "job": job}
+    except FaceLiftError as error:
+        return {"event": "failed", "job": job, "message": str(error)}
+    except BrokenPipeError:
+        raise
+    except Exception as error:
+        traceback.print_exc()
+        models.release()
+        missing = isinstance(error, ImportError)
+        return {
+            "event": "failed",
+            "job": job,
+            "message": f"The Python of the runtime cannot run FaceLift: {error}."
+            if missing
+            else f"An error that should not happen: {type(error).__name__}: {error}",
+        }
+
+
+def _step_back() -> None:
+    """Let the program that people look at go first where processors are few."""
+    if hasattr(os, "nice"):
+        with suppress(OSError):
+            os.nice(5)
+
+
+def _own_stdout() -> IO[str]:
+    """The stream for events; whatever libraries print goes to stderr from now on, not between the events."""
+    events = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    return events
+
+
+if __name__ == "__main__":
+    sys.exit(main())
