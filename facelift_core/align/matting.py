@@ -1,0 +1,136 @@
+"""Which pixels are the person: the photo's own alpha, U²-Net as rembg runs it, or GrabCut (spec §2, step 1)."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from ..errors import FaceLiftError
+from . import grabcut
+from .crop import Box
+from .photo import Photo
+
+METHODS = ("auto", "alpha", "rembg", "grabcut", "none")
+
+_NOTES = {
+    "alpha": "Background: the photo's own transparency is used.",
+    "rembg": "Background: removed with U²-Net.",
+    "grabcut": "Background: removed by colour; for finer hair install rembg and run 'rembg d u2net' once.",
+    "none": "Background: left as it is.",
+}
+_HOW_TO_REMBG = "install it with 'pip install rembg[cpu]' and run 'rembg d u2net' once (176 MB)"
+
+
+@dataclass(frozen=True)
+class Matte:
+    """How much of each pixel is the person.
+
+    Attributes:
+        alpha: mode L, the size of the photo, 255 = person.
+        method: one of :data:`METHODS`, never "auto".
+        note: one sentence that says what was done.
+    """
+
+    alpha: Image.Image
+    method: str
+    note: str
+
+
+def choose_method(photo: Photo, method: str = "auto") -> str:
+    """What "auto" means for `photo`; any other method is checked and returned.
+
+    In this order: the photo's alpha; nothing to do if it is on white already; U²-Net if onnxruntime and rembg's model
+    file are there (nothing is ever downloaded); GrabCut.
+
+    Raises:
+        FaceLiftError: unknown method, or one that cannot be used with this photo or on this machine.
+    """
+    if method not in METHODS:
+        raise FaceLiftError(f"Unknown matting method {method!r}; choose one of {', '.join(METHODS)}.")
+    if method == "alpha" and photo.image.mode != "RGBA":
+        raise FaceLiftError(f"{photo.name} has no transparency to use as a matte; choose another matting method.")
+    if method == "rembg" and importlib.util.find_spec("onnxruntime") is None:
+        raise FaceLiftError(f"Matting with rembg needs rembg, which is not installed; {_HOW_TO_REMBG}.")
+    if method == "rembg" and _model_file() is None:
+        raise FaceLiftError(f"Matting with rembg needs its model u2net.onnx, which is not there; {_HOW_TO_REMBG}.")
+    if method != "auto":
+        return method
+    if photo.image.mode == "RGBA":
+        return "alpha"
+    if _is_on_white(photo.image):
+        return "none"
+    if importlib.util.find_spec("onnxruntime") is not None and _model_file() is not None:
+        return "rembg"
+    return "grabcut"
+
+
+def remove_background(
+    photo: Photo, face_box: Box | None = None, method: str = "auto", *, around_face: bool = False
+) -> Matte:
+    """The matte of the person in `photo`.
+
+    Args:
+        face_box: where the face is, in pixels of the photo; only GrabCut uses it.
+        method: one of :data:`METHODS`.
+        around_face: leave out what the portrait around `face_box` does not show; GrabCut is faster and better then.
+
+    Raises:
+        FaceLiftError: as :func:`choose_method`; or the model file cannot be loaded.
+    """
+    method = choose_method(photo, method)
+    if method == "rembg":
+        alpha = _u2net(photo.image)
+    elif method == "grabcut":
+        pixels = np.asarray(photo.image.convert("RGB"))
+        alpha = Image.fromarray(grabcut.cut_out(pixels, face_box, around_face=around_face))
+    elif photo.image.mode == "RGBA":
+        alpha = photo.image.getchannel("A")
+    else:
+        alpha = Image.new("L", photo.image.size, 255)
+    return Matte(alpha, method, _NOTES[method])
+
+
+def on_white(image: Image.Image) -> Image.Image:
+    """RGB: `image` (RGBA) composited over white."""
+    return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
+
+
+def _is_on_white(image: Image.Image) -> bool:
+    """Whether the border above the shoulders is white nearly everywhere."""
+    pixels = np.asarray(image)
+    height, width = pixels.shape[:2]
+    strip = max(2, min(height, width) // 64)
+    top, left, right = pixels[:strip], pixels[: height // 2, :strip], pixels[: height // 2, -strip:]
+    return all((side.min(-1) >= 248).mean() > 0.97 for side in (top, left, right))
+
+
+def _model_file() -> Path | None:
+    """rembg's u2net.onnx where its present and its older versions keep it."""
+    home = os.environ.get("U2NET_HOME")
+    data = os.environ.get("XDG_DATA_HOME")
+    rooted = home or os.environ.get("REMBG_HOME") or (f"{data}/rembg" if data else "~/.rembg")
+    flat = home or f"{data or '~'}/.u2net"
+    candidates = Path(rooted, "models", "u2net", "u2net.onnx"), Path(flat, "u2net.onnx")
+    return next((file for file in map(Path.expanduser, candidates) if file.is_file()), None)
+
+
+def _u2net(image: Image.Image) -> Image.Image:
+    """The mask that rembg's session "u2net" gives, without rembg, which would download a missing or damaged model."""
+    import onnxruntime
+
+    file = _model_file()
+    try:
+        session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime has its own classes for each kind of damage
+        raise FaceLiftError(f"{file} is damaged; delete it and run 'rembg d u2net'.") from error
+    pixels = np.asarray(image.convert("RGB").resize((320, 320), Image.Resampling.LANCZOS), np.float64)
+    pixels = (pixels / max(pixels.max(), 1e-6) - (0.485, 0.456, 0.406)) / (0.229, 0.224, 0.225)
+    batch = pixels.transpose(2, 0, 1)[None].astype(np.float32)
+    mask = session.run(None, {session.get_inputs()[0].name: batch})[0][0, 0]
+    mask = (mask - mask.min()) / max(np.ptp(mask), 1e-6)
+    return Image.fromarray((mask * 255).astype(np.uint8)).resize(image.size, Image.Resampling.LANCZOS)
