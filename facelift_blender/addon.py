@@ -1,0 +1,25 @@
+"""What Blender registers: the classes of each part in order, then what hangs on them; taken back in reverse."""
+
+from __future__ import annotations
+
+import bpy
+
+from . import preferences, reconstruct, splats
+
+PARTS = (preferences, reconstruct, splats)
+
+
+def register() -> None:
+    for part in PARTS:
+        for cls in part.CLASSES:
+            bpy.utils.register_class(cls)
+    reconstruct.attach()
+    splats.register_menus()
+
+
+def unregister() -> None:
+    splats.unregister_menus()
+    reconstruct.detach()
+    for part in reversed(PARTS):
+        for cls in reversed(part.CLASSES):
+            bpy.utils.unregister_class(cls)

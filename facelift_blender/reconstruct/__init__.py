@@ -1,0 +1,35 @@
+"""From the click to the head: settings, panel, operators, and the timer that brings results into the scene.
+
+settings       what belongs to a scene: photos, seed, advanced settings
+session        the running jobs of this Blender, the timer, the import of what is finished
+operators      buttons; each only calls a function
+readiness      what is missing before a run, with what fixes it
+panel          how it looks
+"""
+
+from __future__ import annotations
+
+
+def attach() -> None:
+    """Hang the settings on scenes and listen to files being loaded."""
+    from . import session, settings
+
+    settings.attach()
+    session.attach()
+
+
+def detach() -> None:
+    """Stop every job, end the worker, let go of everything."""
+    from . import pictures, session, settings
+
+    session.detach()
+    pictures.clear()
+    settings.detach()
+
+
+def __getattr__(name: str):
+    if name == "CLASSES":
+        from . import operators, panel, photo_operators, settings
+
+        return (*settings.CLASSES, *operators.CLASSES, *photo_operators.CLASSES, *panel.CLASSES)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,178 @@
+"""The sidebar's tab: photo, quality, button, what is missing, what is running, what the last run took."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import bpy
+
+from ..job import folders
+from ..job.runner import DONE, FAILED, RUNNING, Job
+from . import pictures, readiness
+from .layout import duration, paragraphs
+from .operators import photos_of
+from .session import session
+
+STAGES = {
+    "": "Waiting",
+    "start": "Starting",
+    "load": "Loading models",
+    "align": "Aligning the portrait",
+    "views": "Making six views",
+    "gaussians": "Lifting to 3D",
+    "filter": "Cleaning up",
+}
+
+
+class _Sidebar:
+    bl_space_type = "VIEW_3D"
+    bl_region_type = "UI"
+    bl_category = "FaceLift"
+
+
+class FACELIFT_PT_reconstruct(_Sidebar, bpy.types.Panel):
+    bl_idname = "FACELIFT_PT_reconstruct"
+    bl_label = "Reconstruct Face"
+
+    def draw_header_preset(self, context):
+        self.layout.operator("facelift.open_preferences", text="", icon="PREFERENCES", emboss=False)
+
+    def draw(self, context):
+        layout = self.layout
+        own = context.scene.facelift
+        _draw_photos(layout, own)
+        column = layout.column()
+        column.use_property_split = True
+        column.use_property_decorate = False
+        column.prop(own, "preset")
+        column.prop(own, "seed")
+
+        missing = readiness.before_running(context)
+        count = len(photos_of(own))
+        row = layout.row()
+        row.scale_y = 1.8
+        row.enabled = count > 0 and not any(line.stops for line in missing)
+        verb = "Add to Queue" if session.runner.active else "Reconstruct"
+        text = f"{verb}: {count} Faces" if count > 1 else (verb if session.runner.active else "Reconstruct Face")
+        row.operator("facelift.reconstruct", text=text, icon="USER")
+        _draw_missing(layout, missing, context)
+
+        for job in session.runner.active:
+            _draw_job(layout, job, context)
+        if session.waiting_for:
+            paragraphs(layout, f"{session.waiting_for}, then the head comes in.", context, icon="SORTTIME")
+        _draw_last(layout, context)
+        for head in session.left[:5]:
+            _draw_left(layout, head)
+        if readiness.shows_splats(context.scene):
+            _draw_missing(layout, readiness.before_rendering(context), context)
+
+
+class FACELIFT_PT_advanced(_Sidebar, bpy.types.Panel):
+    bl_idname = "FACELIFT_PT_advanced"
+    bl_label = "Advanced"
+    bl_parent_id = "FACELIFT_PT_reconstruct"
+    bl_options = {"DEFAULT_CLOSED"}
+
+    def draw(self, context):
+        layout = self.layout
+        layout.use_property_split = True
+        layout.use_property_decorate = False
+        own = context.scene.facelift
+        layout.prop(own, "steps")
+        layout.prop(own, "guidance_scale")
+        layout.prop(own, "crop")
+        layout.prop(own, "matting")
+        layout.prop(own, "weights")
+        layout.prop(own, "device")
+        layout.operator("facelift.release_memory", icon="TRASH")
+
+
+def _draw_photos(layout, own) -> None:
+    box = layout.box()
+    picture = pictures.icon(own.photo) if own.photo else 0
+    if picture:
+        box.template_icon(icon_value=picture, scale=7.0)
+    row = box.row(align=True)
+    row.prop(own, "photo", text="")
+    row = box.row(align=True)
+    row.operator("facelift.choose_photos", icon="FILE_IMAGE")
+    row.operator("facelift.use_editor_image", text="", icon="IMAGE_DATA")
+    if own.photo and not picture:
+        readable = Path(bpy.path.abspath(own.photo)).is_file()
+        box.label(text="No preview of this photo" if readable else "There is no such photo", icon="ERROR")
+    for index, photo in enumerate(own.more_photos):
+        row = box.row(align=True)
+        row.label(text=Path(photo.path).name, icon="IMAGE_DATA")
+        row.operator("facelift.remove_photo", text="", icon="X", emboss=False).index = index
+
+
+def _draw_missing(layout, missing: list[readiness.Missing], context) -> None:
+    for line in missing:
+        box = layout.box()
+        box.alert = line.stops
+        paragraphs(box, line.text, context, icon="ERROR" if line.stops else "INFO")
+        if line.operator:
+            properties = box.operator(line.operator, text=line.label)
+            for name, value in line.properties.items():
+                setattr(properties, name, value)
+
+
+def _draw_job(layout, job: Job, context) -> None:
+    box = layout.box()
+    row = box.row(align=True)
+    row.label(text=job.name, icon="RENDER_ANIMATION" if job.state == RUNNING else "SORTTIME")
+    cancel = row.row(align=True)
+    cancel.enabled = not job.cancelling
+    cancel.operator("facelift.cancel", text="Cancel" if job.state == RUNNING else "", icon="X").job = job.id
+    if job.state != RUNNING:
+        return
+    stage = "Cancelling" if job.cancelling else STAGES.get(job.stage, job.stage)
+    box.progress(factor=job.fraction, type="BAR", text=f"{stage}  {100 * job.fraction:.0f} %")
+    spent, left = time.monotonic() - job.started, job.seconds_left()
+    paragraphs(box, job.message, context)
+    box.label(text=f"{duration(spent)} so far" + (f", about {duration(left)} left" if left is not None else ""))
+    if job.views is not None and (picture := pictures.icon(str(job.views))):
+        box.template_icon(icon_value=picture, scale=8.0)
+
+
+def _draw_last(layout, context) -> None:
+    job = session.last
+    if job is None or session.runner.active:
+        return
+    box = layout.box()
+    if job.state == FAILED:
+        box.alert = True
+        paragraphs(box, f"{job.name}: {job.error}", context, icon="ERROR")
+        box.operator("facelift.copy_system_information", icon="COPYDOWN")
+        return
+    if job.state != DONE or job.head is None:
+        box.label(text=f"{job.name}: cancelled", icon="CANCEL")
+        return
+    summary = job.head.summary
+    box.label(text=f"{job.name}: {duration(job.ended - job.started)}", icon="CHECKMARK")
+    times = summary.get("timings", {})
+    parts = [f"{label} {times[stage]:.1f} s" for stage, label in _TIMES.items() if stage in times]
+    paragraphs(box, f"{summary.get('gaussians', 0):,} Gaussians on {summary.get('device')}", context)
+    paragraphs(box, ", ".join(parts), context)
+    for note in summary.get("notes", []):
+        paragraphs(box, note, context, icon="INFO")
+    if picture := pictures.icon(str(job.head.views)):
+        box.template_icon(icon_value=picture, scale=6.0)
+    if job.folder not in {head.folder for head in session.left}:
+        box.operator("facelift.import_head", text="Import Again", icon="IMPORT").folder = str(job.folder)
+
+
+_TIMES = {"load": "loading", "align": "aligning", "views": "views", "gaussians": "3D", "filter": "filter"}
+
+
+def _draw_left(layout, head: folders.Finished) -> None:
+    box = layout.box()
+    row = box.row(align=True)
+    row.label(text=f"{head.name} is finished", icon="FILE_TICK")
+    row.operator("facelift.dismiss_head", text="", icon="X", emboss=False).folder = str(head.folder)
+    box.operator("facelift.import_head", icon="IMPORT").folder = str(head.folder)
+
+
+CLASSES = (FACELIFT_PT_reconstruct, FACELIFT_PT_advanced)

@@ -1,0 +1,150 @@
+"""Ways to a photo: from files, from the Image Editor, dropped onto the viewport."""
+
+from __future__ import annotations
+
+import re
+import uuid
+from pathlib import Path
+
+import bpy
+from bpy.props import BoolProperty, CollectionProperty, IntProperty, StringProperty
+from bpy_extras.io_utils import poll_file_object_drop
+
+from .. import core
+from ..job import folders
+from .settings import FaceLiftSettings
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".heic")
+
+
+class FACELIFT_OT_choose_photos(bpy.types.Operator):
+    """Choose a portrait photo, or several to reconstruct one after the other"""
+
+    bl_idname = "facelift.choose_photos"
+    bl_label = "Choose Photo…"
+    bl_options = {"REGISTER", "UNDO", "INTERNAL"}
+
+    directory: StringProperty(subtype="DIR_PATH", options={"HIDDEN", "SKIP_SAVE"})
+    files: CollectionProperty(type=bpy.types.OperatorFileListElement, options={"HIDDEN", "SKIP_SAVE"})
+    filter_image: BoolProperty(default=True, options={"HIDDEN", "SKIP_SAVE"})
+    filter_folder: BoolProperty(default=True, options={"HIDDEN", "SKIP_SAVE"})
+
+    def invoke(self, context, event):
+        if self.directory and any(file.name for file in self.files):  # dropped
+            return self.execute(context)
+        # Photos are chosen by looking at them.
+        context.window_manager.fileselect_add(self)
+        return {"RUNNING_MODAL"}
+
+    def execute(self, context):
+        paths = [str(Path(self.directory) / file.name) for file in self.files if file.name]
+        if not paths:
+            self.report({"ERROR"}, "No photo was chosen.")
+            return {"CANCELLED"}
+        set_photos(context.scene.facelift, paths)
+        return {"FINISHED"}
+
+
+class FACELIFT_OT_use_editor_image(bpy.types.Operator):
+    """Use the image that an Image Editor shows; a packed, painted or rendered one too"""
+
+    bl_idname = "facelift.use_editor_image"
+    bl_label = "Use Image Editor's Image"
+    bl_options = {"REGISTER", "UNDO", "INTERNAL"}
+
+    image: StringProperty(description="Name of the image; empty: the one that is open", options={"HIDDEN"})
+
+    @classmethod
+    def poll(cls, context):
+        if editor_image(context) is None and context.window is not None:
+            cls.poll_message_set("Open an image in an Image Editor first")
+            return False
+        return True
+
+    def execute(self, context):
+        image = bpy.data.images.get(self.image) if self.image else editor_image(context)
+        if image is None:
+            self.report({"ERROR"}, "There is no such image; open one in an Image Editor.")
+            return {"CANCELLED"}
+        try:
+            set_photos(context.scene.facelift, [str(image_as_file(image, context.scene))])
+        except core.FaceLiftError as error:
+            self.report({"ERROR"}, str(error))
+            return {"CANCELLED"}
+        return {"FINISHED"}
+
+
+class FACELIFT_OT_remove_photo(bpy.types.Operator):
+    """Take this photo off the list"""
+
+    bl_idname = "facelift.remove_photo"
+    bl_label = "Remove Photo"
+    bl_options = {"UNDO", "INTERNAL"}
+
+    index: IntProperty(options={"HIDDEN"})
+
+    def execute(self, context):
+        context.scene.facelift.more_photos.remove(self.index)
+        return {"FINISHED"}
+
+
+class FACELIFT_FH_photo(bpy.types.FileHandler):
+    bl_idname = "FACELIFT_FH_photo"
+    bl_label = "FaceLift: portrait photo"
+    bl_import_operator = FACELIFT_OT_choose_photos.bl_idname
+    bl_file_extensions = ";".join(SUFFIXES)
+
+    @classmethod
+    def poll_drop(cls, context):
+        return poll_file_object_drop(context)
+
+
+def set_photos(own: FaceLiftSettings, paths: list[str]) -> None:
+    """The scene's photos; the first is the one that is shown large."""
+    own.photo = paths[0]
+    own.more_photos.clear()
+    for path in paths[1:]:
+        own.more_photos.add().path = path
+
+
+def editor_image(context) -> bpy.types.Image | None:
+    """What the first Image Editor that has an image shows, in the window of `context` before the others."""
+    windows = [w for w in (context.window, *context.window_manager.windows) if w is not None]
+    areas = (area for window in windows for area in window.screen.areas if area.type == "IMAGE_EDITOR")
+    return next((area.spaces.active.image for area in areas if area.spaces.active.image is not None), None)
+
+
+def image_as_file(image: bpy.types.Image, scene: bpy.types.Scene) -> Path:
+    """A PNG of `image` as it is now, in the cache, named after it.
+
+    Raises:
+        FaceLiftError: it has no pixels, or they cannot be written.
+    """
+    name = re.sub(r"[^\w.-]+", "_", Path(image.name).stem)[:80] or "image"
+    folder = folders.cache_folder() / "photos" / uuid.uuid4().hex[:8]
+    path = folder / f"{name}.png"
+    try:
+        folder.mkdir(parents=True)
+        # save_render applies the scene's view transform, which is right for what a camera sees and wrong for photos.
+        if image.type in ("RENDER_RESULT", "COMPOSITING"):
+            image.save_render(str(path), scene=scene)
+        else:
+            copy = image.copy()
+            try:
+                copy.file_format = "PNG"
+                copy.save(filepath=str(path))
+            finally:
+                bpy.data.images.remove(copy)
+    except (OSError, RuntimeError) as error:
+        raise core.FaceLiftError(f"The image {image.name} cannot be used: {error}") from None
+    if not path.is_file():
+        raise core.FaceLiftError(f"The image {image.name} has no pixels to use.")
+    return path
+
+
+CLASSES = (
+    FACELIFT_OT_choose_photos,
+    FACELIFT_OT_use_editor_image,
+    FACELIFT_OT_remove_photo,
+    FACELIFT_FH_photo,
+)

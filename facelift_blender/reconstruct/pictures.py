@@ -1,0 +1,34 @@
+"""Thumbnails of files in panels."""
+
+from __future__ import annotations
+
+import os
+
+import bpy.utils.previews
+
+_collection: bpy.utils.previews.ImagePreviewCollection | None = None
+
+
+def icon(path: str) -> int:
+    """Icon of the picture at `path`, 0 if it cannot be read. Loaded on first use, again when the file has changed."""
+    global _collection
+    path = bpy.path.abspath(path)
+    try:
+        key = f"{path}\n{os.stat(path).st_mtime_ns}"
+    except (OSError, ValueError):
+        return 0
+    if _collection is None:
+        _collection = bpy.utils.previews.new()
+    if key not in _collection:
+        try:
+            _collection.load(key, path, "IMAGE")
+        except (KeyError, RuntimeError):
+            return 0
+    return _collection[key].icon_id
+
+
+def clear() -> None:
+    global _collection
+    if _collection is not None:
+        bpy.utils.previews.remove(_collection)
+        _collection = None

@@ -1,0 +1,263 @@
+"""The jobs of this Blender: started, followed by a timer, their heads brought into the scene.
+
+Only the main thread runs what is in here, and only names and session ids of Blender's data are kept between two looks,
+for undo and loading files make every reference invalid.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import bpy
+from bpy.app.handlers import persistent
+
+from .. import core, preferences
+from ..job import folders
+from ..job.runner import CANCELLED, DONE, FAILED, TICK, Job, Request, Runner
+from . import runtime_state
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where a head is to go: a scene of the file that was open when its job began."""
+
+    file: int
+    scene: int
+
+
+@dataclass
+class Session:
+    """What this Blender knows beyond its files.
+
+    Attributes:
+        runner: the background thread and its jobs.
+        file: grows with every file that is loaded.
+        arrived: jobs whose heads wait to be brought in.
+        left: heads in the cache that nobody has imported, the newest first.
+        last: the last job that ended, for its timing or error.
+        waiting_for: why an arrived head is not brought in yet, for people.
+    """
+
+    runner: Runner = field(default_factory=Runner)
+    file: int = 0
+    arrived: list[Job] = field(default_factory=list)
+    left: list[folders.Finished] = field(default_factory=list)
+    last: Job | None = None
+    waiting_for: str = ""
+
+
+session = Session()
+
+
+def background() -> bool:
+    """Whether timers never fire here: ``blender -b`` and the bpy module."""
+    return bpy.app.background
+
+
+def submit(context, photo: str, **settings) -> Job:
+    """Start reconstructing `photo` for the scene of `context`; returns at once.
+
+    Args:
+        photo: file; a path beginning with // is relative to the .blend.
+        settings: fields of :class:`~facelift_core.job.Request` that differ from the scene's settings.
+
+    Raises:
+        FaceLiftError: no such photo, or no runtime.
+    """
+    path = Path(bpy.path.abspath(photo))
+    if not path.is_file():
+        raise core.FaceLiftError(f"There is no photo at {path}; choose another one.")
+    how = preferences.get(context).how()
+    if how is None:
+        raise core.FaceLiftError(
+            "There is no runtime to reconstruct with; choose a Python that has PyTorch in FaceLift's preferences, or "
+            "set the environment variable FACELIFT_PYTHON."
+        )
+    own = context.scene.facelift
+    values = {
+        "weights": preferences.weights(context, settings.pop("weights", own.weights)),
+        "device": own.device,
+        "steps": own.steps,
+        "guidance_scale": own.guidance_scale,
+        "seed": own.seed,
+        "crop": own.crop,
+        "matting": own.matting,
+        **settings,
+    }
+    request = Request(photo=str(path), folder=str(folders.new_folder()), **values)
+    job = session.runner.submit(request, how, Target(session.file, context.scene.session_uid))
+    if not background():
+        follow()
+    return job
+
+
+def wait(job: Job) -> None:
+    """Block until `job` is over and its head is in the scene; for Blender without a window.
+
+    Raises:
+        FaceLiftError: it failed.
+        Cancelled: Ctrl C.
+    """
+    try:
+        while not job.over:
+            pump()
+            time.sleep(TICK / 2)
+    except KeyboardInterrupt:
+        session.runner.cancel(job)
+        while not job.over:
+            pump()
+            time.sleep(TICK / 2)
+    pump()
+    if job.state == FAILED:
+        raise core.FaceLiftError(job.error)
+    if job.state == CANCELLED:
+        raise core.Cancelled
+
+
+def follow() -> None:
+    """Have the timer look after the jobs, if it does not yet."""
+    if not bpy.app.timers.is_registered(pump):
+        bpy.app.timers.register(pump, first_interval=TICK, persistent=True)
+
+
+def pump() -> float | None:
+    """Take in what the thread has told, bring finished heads in; the seconds until the next look, None for never."""
+    changed = False
+    for job, event in session.runner.poll():
+        changed = True
+        if event["event"] == DONE:
+            session.arrived.append(job)
+        if job.over:
+            session.last = job
+    if session.arrived:
+        _bring_in_arrived()
+        changed = True
+    if session.runner.active:
+        changed = True  # the clock goes on
+    changed = _was_checking() or changed
+    if changed:
+        redraw()
+    busy = session.runner.active or session.arrived or runtime_state.checking()
+    return TICK if busy else None
+
+
+_checking_before = False
+
+
+def _was_checking() -> bool:
+    """Whether a check of the runtime has begun or ended since the last look."""
+    global _checking_before
+    now, before = runtime_state.checking(), _checking_before
+    _checking_before = now
+    return now != before
+
+
+def redraw() -> None:
+    """Draw the sidebars again, not the 3D views beside them, and the preferences."""
+    for manager in bpy.data.window_managers:
+        for window in manager.windows:
+            for area in window.screen.areas:
+                if area.type in ("VIEW_3D", "PREFERENCES"):
+                    for region in area.regions:
+                        if region.type == ("UI" if area.type == "VIEW_3D" else "WINDOW"):
+                            region.tag_redraw()
+
+
+def _bring_in_arrived() -> None:
+    session.waiting_for = ""
+    for job in list(session.arrived):
+        scene = _scene_of(job.target)
+        if scene is None:
+            session.arrived.remove(job)
+            look_for_left()
+            continue
+        if reason := _not_now(scene):
+            session.waiting_for = reason
+            return
+        session.arrived.remove(job)
+        try:
+            bring_in(job.head, scene)
+        except core.FaceLiftError as error:
+            job.state, job.error = FAILED, str(error)
+            look_for_left()
+
+
+def _scene_of(target: Target) -> bpy.types.Scene | None:
+    """None if another file has been loaded since or the scene is gone."""
+    if target.file != session.file:
+        return None
+    return next((scene for scene in bpy.data.scenes if scene.session_uid == target.scene), None)
+
+
+def _not_now(scene: bpy.types.Scene) -> str:
+    """Why nothing may be added to the file at this moment, for people; empty: it may."""
+    if bpy.app.is_job_running("RENDER"):
+        return "Waiting for the render to end"
+    for manager in bpy.data.window_managers:
+        for window in manager.windows:
+            active = window.view_layer.objects.active
+            if window.scene == scene and active is not None and active.mode != "OBJECT":
+                return "Waiting for you to return to Object Mode"
+    return ""
+
+
+def bring_in(head: folders.Finished, scene: bpy.types.Scene) -> bpy.types.Object:
+    """Put a finished head into `scene`, as one step of undo.
+
+    Raises:
+        FaceLiftError: its files are gone or damaged.
+    """
+    from ..splats.objects import add_head
+
+    ob = add_head(head, scene)
+    folders.claim(head.folder)
+    look_for_left()
+    if not background():
+        windows = [window for manager in bpy.data.window_managers for window in manager.windows]
+        if windows:
+            with bpy.context.temp_override(window=windows[0]):
+                bpy.ops.ed.undo_push(message="Reconstruct Face")
+    return ob
+
+
+def look_for_left() -> None:
+    """Look again which finished heads nobody has imported; not while drawing, for it reads files."""
+    waiting = {job.folder for job in session.arrived}
+    session.left = [head for head in folders.unclaimed() if head.folder not in waiting]
+
+
+def clear_cache() -> None:
+    """Remove what no job of this Blender is working on."""
+    folders.clear({job.folder for job in session.runner.jobs if not job.over} | {j.folder for j in session.arrived})
+    look_for_left()
+
+
+@persistent
+def _file_loaded(*_) -> None:
+    session.file += 1
+    look_for_left()
+
+
+def _first_look() -> None:
+    """A moment after registering, when Blender is there: not part of its start."""
+    look_for_left()
+    runtime_state.check_soon(preferences.get())
+    follow()
+
+
+def attach() -> None:
+    bpy.app.handlers.load_post.append(_file_loaded)
+    if not background():
+        bpy.app.timers.register(_first_look, first_interval=1.0, persistent=True)
+
+
+def detach() -> None:
+    for timer in (pump, _first_look):
+        if bpy.app.timers.is_registered(timer):
+            bpy.app.timers.unregister(timer)
+    if _file_loaded in bpy.app.handlers.load_post:
+        bpy.app.handlers.load_post.remove(_file_loaded)
+    session.runner.shutdown()
+    session.__init__()

@@ -1,0 +1,120 @@
+"""What a scene remembers: photos and how to reconstruct them."""
+
+from __future__ import annotations
+
+import bpy
+from bpy.props import (
+    BoolProperty,
+    CollectionProperty,
+    EnumProperty,
+    FloatProperty,
+    IntProperty,
+    PointerProperty,
+    StringProperty,
+)
+
+from . import presets
+
+_PRESET_ITEMS = (*presets.ITEMS, presets.CUSTOM_ITEM)
+_PRESET_NAMES = [item[0] for item in _PRESET_ITEMS]
+
+MATTINGS = (
+    (
+        "auto",
+        "Automatic",
+        "Its transparency if it has any, else rembg if it is installed, else a classical cut",
+    ),
+    ("rembg", "rembg", "The neural network of the package rembg, which the runtime must have"),
+    ("grabcut", "Classical Cut", "GrabCut around the face; works everywhere"),
+    ("none", "None", "The photo has a white background already"),
+)
+DEVICES = (
+    ("auto", "Automatic", "The graphics card if PyTorch can use it, else the processor"),
+    ("cuda", "CUDA", "NVIDIA, or AMD with ROCm"),
+    ("mps", "Metal", "Apple's graphics processor"),
+    ("cpu", "Processor", "Works everywhere; slow with large weights"),
+)
+
+
+# Functions, for Blender evaluates the annotations below elsewhere, where a lambda would not find this module's names.
+def _get_steps(self: FaceLiftSettings) -> int:
+    from ..preferences import get
+
+    return self.own_steps or presets.STEPS[get().default_preset]
+
+
+def _set_steps(self: FaceLiftSettings, value: int) -> None:
+    self.own_steps = value
+
+
+def _get_preset(self: FaceLiftSettings) -> int:
+    return _PRESET_NAMES.index(presets.of_steps(self.steps))
+
+
+def _set_preset(self: FaceLiftSettings, value: int) -> None:
+    self.own_steps = presets.STEPS.get(_PRESET_NAMES[value], self.own_steps)
+
+
+class FaceLiftPhoto(bpy.types.PropertyGroup):
+    path: StringProperty(name="Photo", subtype="FILE_PATH")
+
+
+class FaceLiftSettings(bpy.types.PropertyGroup):
+    photo: StringProperty(
+        name="Photo", description="Portrait photo to reconstruct; the largest face in it is taken", subtype="FILE_PATH"
+    )
+    more_photos: CollectionProperty(
+        type=FaceLiftPhoto, name="More Photos", description="Reconstructed one after the other"
+    )
+    seed: IntProperty(
+        name="Seed", description="Of the random numbers; another one gives another guess of what the photo hides",
+        default=4, min=0,
+    )  # fmt: skip
+    own_steps: IntProperty(default=0, min=0, options={"HIDDEN"})
+    steps: IntProperty(
+        name="Steps",
+        description="Of the diffusion that makes the six views",
+        min=1,
+        soft_min=5,
+        soft_max=100,
+        max=1000,
+        get=_get_steps,
+        set=_set_steps,
+    )
+    preset: EnumProperty(
+        name="Quality",
+        description="How much work goes into the views",
+        items=_PRESET_ITEMS,
+        get=_get_preset,
+        set=_set_preset,
+    )
+    guidance_scale: FloatProperty(
+        name="Guidance",
+        description="How closely the views follow the photo; 1 is without guidance, in half the time",
+        default=3.0,
+        min=0.0,
+        soft_max=10.0,
+    )
+    crop: BoolProperty(
+        name="Find the Face",
+        description="Scale and place the face as the models expect. Off: the photo is an aligned portrait already",
+        default=True,
+    )
+    matting: EnumProperty(name="Background", description="How to remove it", items=MATTINGS, default="auto")
+    device: EnumProperty(name="Device", description="What to compute on", items=DEVICES, default="auto")
+    weights: StringProperty(
+        name="Weights",
+        description="Folder of a FaceLift checkpoint, or “mini”. Empty: as in the preferences",
+        subtype="DIR_PATH",
+    )
+
+
+CLASSES = (FaceLiftPhoto, FaceLiftSettings)
+
+
+def attach() -> None:
+    bpy.types.Scene.facelift = PointerProperty(type=FaceLiftSettings)
+
+
+def detach() -> None:
+    del bpy.types.Scene.facelift
