@@ -19,6 +19,7 @@ from transformers.image_utils import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD
 
 from ..cameras import VIEW_NAMES
 from ..multiview.unet import set_attention
+from .autoencoder import LATENT_CHANNELS
 from .batches import WHITE, ColorShift, HeadTensors, as_photographed, composite, picture_grid, psnr
 from .heads.dataset import HeadDataset
 from .loop import LoopOptions, Task, train
@@ -51,8 +52,8 @@ class ViewDiffusion(nn.Module):
         levels = len(channels)
         self.unet = UNet2DConditionModel(
             sample_size=size // 4,
-            in_channels=8,
-            out_channels=4,
+            in_channels=2 * LATENT_CHANNELS,
+            out_channels=LATENT_CHANNELS,
             block_out_channels=channels,
             layers_per_block=1,
             down_block_types=("CrossAttnDownBlock2D",) * (levels - 1) + ("DownBlock2D",),
@@ -85,9 +86,9 @@ class ViewDiffusion(nn.Module):
         """Predict v.
 
         Args:
-            noisy: (B, V, 4, h, w).
+            noisy: (B, V, C, h, w).
             timesteps: (B,).
-            latents: (B, 4, h, w) scaled latents of the portraits.
+            latents: (B, C, h, w) scaled latents of the portraits.
             portraits: (B, 3, H, W) in [0, 1].
             keep: (B,) zero where the condition is dropped.
         """
@@ -187,7 +188,7 @@ def train_views(
 
 
 def sample(model: ViewDiffusion, latents: Tensor, portraits: Tensor, steps: int, guidance_scale: float) -> Tensor:
-    """(B, V, 4, h, w) scaled latents drawn with the guided DDIM of the pipeline, for looking at during training."""
+    """(B, V, C, h, w) scaled latents drawn with the guided DDIM of the pipeline, for looking at during training."""
     scheduler = noise_scheduler()
     scheduler.set_timesteps(steps)
     generator = torch.Generator().manual_seed(4)
