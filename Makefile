@@ -4,7 +4,9 @@ PHOTO ?= tests/data/portrait.jpg
 OUT ?= out
 VENV := .venv
 
-.PHONY: head test clean
+.PHONY: setup head test clean
+
+setup: $(VENV)/installed
 
 # A portrait to a 3D head: out/head.ply, its six views and a turntable.
 head: $(VENV)/installed

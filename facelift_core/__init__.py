@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from .errors import Cancelled, FaceLiftError
 
 if TYPE_CHECKING:
-    from .cameras import six_views, turntable
+    from .cameras import six_views
     from .formats import load, save
     from .gaussians import Gaussians
     from .pipeline import FaceLift, Result
@@ -33,7 +33,6 @@ _HOMES = {
     "render": "rasterizer",
     "save": "formats",
     "six_views": "cameras",
-    "turntable": "cameras",
 }
 _MODULES = (
     "align",
@@ -44,8 +43,10 @@ _MODULES = (
     "gaussians",
     "gslrm",
     "multiview",
+    "pictures",
     "pipeline",
     "rasterizer",
+    "turntable",
 )
 
 __all__ = [
@@ -58,7 +59,6 @@ __all__ = [
     "render",
     "save",
     "six_views",
-    "turntable",
 ]
 
 

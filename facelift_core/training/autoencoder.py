@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from diffusers import AutoencoderKL
 from PIL import Image
 from torch import Tensor, nn
@@ -18,6 +19,9 @@ LATENT_CHANNELS = 8
 """Twice Stable Diffusion's: at 64² a face's features are a few pixels, which four numbers per 4 × 4 cannot hold."""
 KL_WEIGHT = 1e-6
 EDGE_WEIGHT = 0.5
+TONE_WEIGHT = 2.0
+TONE_POOL = 8
+"""Pixels per side over which colours are averaged for the loss on tone."""
 CROPS_UNTIL = 0.75
 """Fraction of the steps that see quarter-sized crops, four times as many: most of a whole view is background."""
 
@@ -47,7 +51,9 @@ def train_autoencoder(heads: HeadDataset, held_out: HeadDataset, options: LoopOp
 
     def loss(step: int, random: np.random.Generator, logged: dict[str, float]) -> Tensor:
         if step < CROPS_UNTIL * options.steps:
-            images = torch.stack([_random_crop(_random_view(heads, random), random) for _ in range(4 * batch)])
+            crops = [_random_crop(_random_view(heads, random), random) for _ in range(4 * batch)]
+            # Skin and hair span two directions of colour; swapped channels teach the third, which clothes need.
+            images = torch.stack([crop[random.permutation(3)] if random.random() < 0.4 else crop for crop in crops])
         else:
             images = torch.stack([_random_view(heads, random) for _ in range(batch)])
         images = images * 2 - 1
@@ -55,8 +61,9 @@ def train_autoencoder(heads: HeadDataset, held_out: HeadDataset, options: LoopOp
         decoded = model.decode(posterior.sample()).sample.float()
         reconstruction = (decoded - images).abs().mean() + (decoded - images).square().mean()
         edges = sum((decoded - images).diff(dim=d).abs().mean() for d in (-1, -2))
+        tone = F.avg_pool2d(decoded - images, TONE_POOL).abs().mean()
         logged["l1"] = (decoded - images).abs().mean().item()
-        return reconstruction + EDGE_WEIGHT * edges + KL_WEIGHT * posterior.kl().float().mean()
+        return reconstruction + TONE_WEIGHT * tone + EDGE_WEIGHT * edges + KL_WEIGHT * posterior.kl().float().mean()
 
     def validate(averaged: nn.Module) -> dict[str, float]:
         latents = averaged.encode(samples * 2 - 1).latent_dist.mode()
