@@ -120,6 +120,6 @@ def _bytes(folder: Path) -> int:
 
 
 def shows_splats(scene: bpy.types.Scene) -> bool:
-    from ..splats.objects import is_splat_object
+    from ..splats.objects import splat_objects
 
-    return any(is_splat_object(ob) for ob in scene.objects)
+    return bool(splat_objects(scene.objects))

@@ -209,7 +209,7 @@ def bring_in(head: folders.Finished, scene: bpy.types.Scene) -> bpy.types.Object
     Raises:
         FaceLiftError: its files are gone or damaged.
     """
-    from ..splats.objects import add_head
+    from .arrival import add_head
 
     ob = add_head(head, scene)
     folders.claim(head.folder)

@@ -1,0 +1,95 @@
+"""A photo to a .blend and a Cycles render, without a window; run by a Python that has the bpy package.
+
+    python -m facelift_blender.headless PHOTO -o head.blend --render head.png
+
+The worker runs in the Python of --python, of the environment variable FACELIFT_PYTHON, or in this one. With --head a
+.ply takes the photo's place, and nothing is reconstructed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+ENABLED_AS = __package__
+"""The package, enabled under its own name, works as an add-on too."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m facelift_blender.headless", description=__doc__.splitlines()[0])
+    parser.add_argument("photo", type=Path, help="portrait photo, or with --head a .ply")
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="FILE.blend")
+    parser.add_argument("--render", type=Path, metavar="FILE.png", help="also render it in Cycles")
+    parser.add_argument("--size", type=int, default=512, help="of the render in pixels (default 512)")
+    parser.add_argument("--head", action="store_true", help="PHOTO is a reconstructed .ply: only bring it in")
+    parser.add_argument("--python", help="Python of the worker")
+    parser.add_argument("--weights", default="mini", help="mini (default) or a folder")
+    parser.add_argument("--steps", type=int, default=50)
+    parser.add_argument("--seed", type=int, default=4)
+    options = parser.parse_args(arguments)
+    try:
+        import bpy
+    except ImportError:
+        print("facelift: This Python does not have Blender; install the package bpy into it.", file=sys.stderr)
+        return 1
+    if options.python or not os.environ.get("FACELIFT_PYTHON"):
+        os.environ["FACELIFT_PYTHON"] = options.python or sys.executable
+    import addon_utils
+
+    from . import core
+
+    bpy.ops.wm.read_factory_settings(use_empty=True)
+    if addon_utils.enable(ENABLED_AS, default_set=True) is None:
+        print("facelift: The extension cannot be enabled in this Blender; see above.", file=sys.stderr)
+        return 1
+    try:
+        make(options)
+    except (core.FaceLiftError, RuntimeError) as error:
+        print(f"facelift: {str(error).strip().removeprefix('Error: ')}", file=sys.stderr)
+        return 1
+    finally:
+        addon_utils.disable(ENABLED_AS)
+    return 0
+
+
+def make(options: argparse.Namespace) -> None:
+    """Raises FaceLiftError, or RuntimeError where Blender itself cannot write a file."""
+    import bpy
+
+    from . import core
+    from .reconstruct.operators import add_camera
+    from .splats.scene_settings import apply_settings
+
+    photo = str(options.photo.resolve())
+    for path in (options.output, options.render):
+        if path is not None and not path.resolve().parent.is_dir():
+            raise core.FaceLiftError(f"There is no folder {path.resolve().parent} to write {path.name} to.")
+    if options.head:
+        bpy.ops.facelift.import_splats(filepath=photo)
+    else:
+        bpy.ops.facelift.reconstruct(
+            filepath=photo, weights=options.weights, steps=options.steps, seed=options.seed, device="auto"
+        )
+    scene = bpy.context.scene
+    scene.render.engine = "CYCLES"
+    scene.render.resolution_x = scene.render.resolution_y = options.size
+    scene.render.film_transparent = True
+    apply_settings(scene)
+    bpy.context.view_layer.update()
+    add_camera(bpy.context)
+    if options.render:
+        scene.cycles.samples = 16
+        scene.render.image_settings.file_format = "PNG"
+        scene.render.filepath = str(options.render.resolve())
+        bpy.ops.render.render(write_still=True)
+        scene.render.filepath = "//"
+        print(f"{options.render}: rendered in Cycles")
+    bpy.ops.wm.save_as_mainfile(filepath=str(options.output.resolve()))
+    print(f"{options.output}: Blender {bpy.app.version_string}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,95 @@
+"""A stand-in for the worker process without models: quick, and as badly behaved as FAKE_MODE says.
+
+Tests copy it, with a first line that makes it executable, to where a runtime's Python would be. Steps of the "views"
+stage take FAKE_STEP seconds. FAKE_HEAD and FAKE_PICTURE are what it makes.
+"""
+
+import json
+import os
+import shutil
+import sys
+import threading
+import time
+from pathlib import Path
+
+mode = os.environ.get("FAKE_MODE", "good")
+pause = float(os.environ.get("FAKE_STEP", "0.05"))
+cancelled = set()
+runs = []
+waiting = threading.Condition()
+
+
+def say(**event):
+    print(json.dumps(event), flush=True)
+
+
+def listen():
+    for line in sys.stdin:
+        message = json.loads(line)
+        with waiting:
+            if message["do"] == "cancel":
+                cancelled.add(message["job"])
+            elif message["do"] == "run":
+                runs.append(message)
+            waiting.notify()
+    if mode != "deaf":
+        os._exit(0)
+
+
+def work(job, request):
+    stages = [("load", 0.0), ("align", 0.0), *(("views", 0.05 + 0.08 * n) for n in range(10)), ("gaussians", 0.9)]
+    folder = Path(request["folder"])
+    folder.mkdir(parents=True)
+    if not Path(request["photo"]).is_file():
+        say(event="failed", job=job, message="The photo is not there any more.")
+        return
+    for stage, fraction in stages:
+        if mode == f"dies in {stage}":
+            os._exit(3)
+        if mode == "chatters":
+            print("UserWarning: some library has something to say", flush=True)
+            print('{"event": 7}\n[]\n{"half": ', flush=True)
+        if job in cancelled and mode != "deaf":
+            say(event="cancelled", job=job)
+            return
+        say(event="progress", job=job, stage=stage, fraction=fraction, message=f"{stage} {fraction:.2f}")
+        time.sleep(pause)
+        while mode == f"stays in {stage}" or mode == "deaf":
+            if job in cancelled and mode != "deaf":
+                break
+            time.sleep(0.02)
+    shutil.copyfile(os.environ["FAKE_PICTURE"], folder / "views.png")
+    say(event="views", job=job, views=str(folder / "views.png"))
+    shutil.copyfile(os.environ["FAKE_PICTURE"], folder / "portrait.png")
+    summary = {
+        "photo": request["photo"],
+        "request": request,
+        "version": "fake",
+        "device": "none",
+        "gaussians": 3,
+        "timings": {"load": 0.1, "views": 0.2},
+        "seconds": 0.3,
+        "notes": [],
+    }
+    if mode != "lies":
+        shutil.copyfile(os.environ["FAKE_HEAD"], folder / "head.ply")
+        (folder / "result.json").write_text(json.dumps(summary), encoding="utf-8")
+    say(event="done", job=job, **summary)
+
+
+if "facelift_core.worker" not in sys.argv:  # a check of the runtime
+    packages = "torch diffusers transformers safetensors huggingface_hub einops numpy Pillow opencv-python-headless"
+    print(json.dumps({"python": [3, 12, 0], "packages": dict.fromkeys(packages.split(), "1.0")}))
+    sys.exit()
+threading.Thread(target=listen, daemon=True).start()
+if mode == "garbage":
+    while True:
+        print("x" * 1000, flush=True)
+if mode != "silent":
+    say(event="ready", protocol=1, version="fake", pid=os.getpid())
+while True:
+    with waiting:
+        while not runs:
+            waiting.wait()
+        message = runs.pop(0)
+    work(message["job"], message["request"])
