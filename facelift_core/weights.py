@@ -148,8 +148,8 @@ def _load_torch(path: Path) -> dict[str, Tensor]:
                 "use the file as its authors published it."
             ) from None
         raise FaceLiftError(f"{path} is damaged ({_first_line(error)}); download it again.") from None
-    except Exception as error:  # a damaged archive can make torch's reader raise nearly anything
-        raise FaceLiftError(f"{path} is damaged or incomplete ({_first_line(error)}); download it again.") from None
+    except Exception:  # a damaged archive can make torch's reader raise nearly anything, at length
+        raise FaceLiftError(f"{path} is damaged or incomplete; download it again.") from None
     if isinstance(content, Mapping) and isinstance(content.get("model"), Mapping):
         content = content["model"]
     if not isinstance(content, Mapping) or not content or not all(_is_weight(k, v) for k, v in content.items()):
