@@ -1,0 +1,1 @@
+"""Gaussians as Blender objects: made, drawn, edited, read and written."""

@@ -1,0 +1,146 @@
+"""Gaussians as attributes of a Blender point cloud, named as Blender 5.3's own splats name them.
+
+================  ============  =================================================================
+``position``      FLOAT_VECTOR  object space
+``scale``         FLOAT_VECTOR  standard deviations, linear
+``rotation``      QUATERNION    w, x, y, z, normalised
+``radiance:base`` FLOAT4        f_dc_0 to 2 and the opacity after the sigmoid; FLOAT_COLOR before Blender 5.2
+``radiance:sh_k`` FLOAT_VECTOR  k = 0 to 14, red green blue; only as many as the degree needs
+``Color``         FLOAT_COLOR   the view-independent colour in linear light, for Solid mode and other node trees
+================  ============  =================================================================
+"""
+
+from __future__ import annotations
+
+import bpy
+import numpy as np
+
+from ..core import FaceLiftError, module
+
+SplatArrays = module("formats").SplatArrays
+SH_C0 = module("formats.arrays").SH_C0
+MAX_LOGIT = module("formats.ply").MAX_LOGIT
+
+POSITION = "position"
+SCALE = "scale"
+ROTATION = "rotation"
+BASE = "radiance:base"
+COLOR = "Color"
+DELETED = "splat_deleted"
+"""BOOLEAN, only where something was deleted: these Gaussians are left out of everything, and can be brought back."""
+
+_VALUE_NAMES = {"FLOAT": "value", "BOOLEAN": "value", "QUATERNION": "value", "FLOAT_COLOR": "color"}
+"""Name of the value for ``foreach_get``; "vector" for the other types."""
+_SMALLEST_SCALE = 1e-20
+
+
+def sh_name(index: int) -> str:
+    """Attribute of the spherical-harmonic features `index` = 0 to 14, those beyond the constant one."""
+    return f"radiance:sh_{index}"
+
+
+def base_type() -> str:
+    """Type for ``radiance:base``: the four-component vector where this Blender has one."""
+    types = bpy.types.AttributeGroupPointCloud if hasattr(bpy.types, "AttributeGroupPointCloud") else None
+    types = types or bpy.types.AttributeGroup
+    known = types.bl_rna.functions["new"].parameters["type"].enum_items.keys()
+    return "FLOAT4" if "FLOAT4" in known else "FLOAT_COLOR"
+
+
+def is_splats(item: bpy.types.ID | None) -> bool:
+    """Whether `item` is an object, or a point cloud, with the attributes of Gaussians."""
+    data = getattr(item, "data", item)
+    if not isinstance(data, bpy.types.PointCloud):
+        return False
+    return all(name in data.attributes for name in (SCALE, ROTATION, BASE))
+
+
+def sh_bases(cloud: bpy.types.PointCloud) -> int:
+    """Spherical-harmonic features per colour: 1, 4, 9 or 16."""
+    found = next((k for k in range(15) if sh_name(k) not in cloud.attributes), 15)
+    return max(bases for bases in (1, 4, 9, 16) if bases <= found + 1)
+
+
+def write(cloud: bpy.types.PointCloud, splats: SplatArrays) -> None:
+    """Store `splats` in `cloud`, which has as many points."""
+    norm = np.linalg.norm(splats.rotations, axis=1, keepdims=True)
+    rotations = np.where(norm > 0, splats.rotations / np.where(norm > 0, norm, 1), np.float32([1, 0, 0, 0]))
+    with np.errstate(over="ignore", under="ignore"):
+        opacities = 1 / (1 + np.exp(-splats.opacity_logits.astype(np.float64)))
+        scales = np.exp(splats.log_scales)
+    values = {
+        POSITION: ("FLOAT_VECTOR", splats.positions),
+        SCALE: ("FLOAT_VECTOR", scales),
+        ROTATION: ("QUATERNION", rotations),
+        BASE: (base_type(), np.column_stack([splats.sh[:, 0], opacities])),
+        **{sh_name(k): ("FLOAT_VECTOR", splats.sh[:, k + 1]) for k in range(splats.sh.shape[1] - 1)},
+        COLOR: ("FLOAT_COLOR", np.column_stack([to_linear(splats.colors), np.ones(len(splats))])),
+    }
+    # All of them first: a reference held while another attribute is made points to freed memory before Blender 5.1.
+    for name, (kind, _) in values.items():
+        if name not in cloud.attributes:
+            cloud.attributes.new(name, kind, "POINT")
+    for name, (_, array) in values.items():
+        set_values(cloud, name, array)
+    cloud.update_tag()
+
+
+def read(cloud: bpy.types.PointCloud) -> SplatArrays:
+    """The Gaussians of `cloud`, with infinite logits and logarithms limited.
+
+    Raises:
+        FaceLiftError: an attribute is missing.
+    """
+    missing = [name for name in (POSITION, SCALE, ROTATION, BASE) if name not in cloud.attributes]
+    if missing:
+        raise FaceLiftError(f"“{cloud.name}” holds no Gaussians: it lacks the attribute {', '.join(missing)}.")
+    base = get_values(cloud, BASE, 4)
+    opacity = base[:, 3].astype(np.float64).clip(0, 1)
+    with np.errstate(divide="ignore"):
+        logits = np.log(opacity) - np.log1p(-opacity)
+    rest = [get_values(cloud, sh_name(k), 3) for k in range(sh_bases(cloud) - 1)]
+    return SplatArrays(
+        positions=get_values(cloud, POSITION, 3),
+        sh=np.ascontiguousarray(np.stack([base[:, :3], *rest], axis=1)),
+        log_scales=np.log(np.maximum(get_values(cloud, SCALE, 3), _SMALLEST_SCALE)),
+        rotations=get_values(cloud, ROTATION, 4),
+        opacity_logits=logits.clip(-MAX_LOGIT, MAX_LOGIT).astype(np.float32),
+    )
+
+
+def set_values(cloud: bpy.types.PointCloud, name: str, values: np.ndarray) -> None:
+    attribute = cloud.attributes[name]
+    dtype = bool if attribute.data_type == "BOOLEAN" else np.float32
+    attribute.data.foreach_set(
+        _VALUE_NAMES.get(attribute.data_type, "vector"), np.ascontiguousarray(values, dtype).ravel()
+    )
+
+
+def get_values(cloud: bpy.types.PointCloud, name: str, width: int) -> np.ndarray:
+    """(N, width) float32 values of an attribute; (N,) bool of a boolean one."""
+    attribute = cloud.attributes[name]
+    flag = attribute.data_type == "BOOLEAN"
+    values = np.empty(len(attribute.data) * width, bool if flag else np.float32)
+    attribute.data.foreach_get(_VALUE_NAMES.get(attribute.data_type, "vector"), values)
+    return values if flag else values.reshape(-1, width)
+
+
+def adopt_native_types() -> int:
+    """Give ``radiance:base`` the type of Blender's own splats in files from before Blender 5.2; how many clouds."""
+    kind = base_type()
+    changed = 0
+    for cloud in bpy.data.pointclouds:
+        if cloud.library or not is_splats(cloud) or cloud.attributes[BASE].data_type == kind:
+            continue
+        values = get_values(cloud, BASE, 4)
+        cloud.attributes.remove(cloud.attributes[BASE])
+        cloud.attributes.new(BASE, kind, "POINT")
+        set_values(cloud, BASE, values)
+        changed += 1
+    return changed
+
+
+def to_linear(colors: np.ndarray) -> np.ndarray:
+    """sRGB to linear light, negative values to 0."""
+    colors = np.maximum(colors, 0)
+    return np.where(colors <= 0.04045, colors / 12.92, ((colors + 0.055) / 1.055) ** 2.4)

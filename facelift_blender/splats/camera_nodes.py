@@ -1,0 +1,90 @@
+"""The scene's camera for Geometry Nodes: its matrices, and what Blender has no node for, by drivers.
+
+The formulas are those by which Blender fits the sensor to the picture.
+"""
+
+from __future__ import annotations
+
+import bpy
+
+from .builder import Builder
+
+GROUP = "FaceLift Camera"
+VERSION = 1
+VERSION_KEY = "facelift_camera_version"
+JACOBIAN_MARGIN = 0.3
+"""As in the renderer: the projection is linearised at most this many half pictures outside the picture."""
+
+_SCENE = {
+    "fit": ("camera.data.sensor_fit", 0.0),  # 0 automatic, 1 horizontal, 2 vertical
+    "kind": ("camera.data.type", 0.0),  # 0 perspective, 1 orthographic, 2 panoramic
+    "sensor_w": ("camera.data.sensor_width", 36.0),
+    "sensor_h": ("camera.data.sensor_height", 24.0),
+    "lens": ("camera.data.lens", 50.0),
+    "ortho": ("camera.data.ortho_scale", 6.0),
+    "shift_x": ("camera.data.shift_x", 0.0),
+    "shift_y": ("camera.data.shift_y", 0.0),
+    "near": ("camera.data.clip_start", 0.1),
+    "w": ("render.resolution_x", 1920.0),
+    "h": ("render.resolution_y", 1080.0),
+    "percent": ("render.resolution_percentage", 100.0),
+    "aspect_x": ("render.pixel_aspect_x", 1.0),
+    "aspect_y": ("render.pixel_aspect_y", 1.0),
+}
+_FITTED = "(w if fit == 1 or (fit == 0 and w * aspect_x >= h * aspect_y) else h * aspect_y / aspect_x)"
+"""Length of the picture's fitted side, in pixels' widths at 100 %."""
+_SIDE = "(ortho if kind == 1 else (sensor_h if fit == 2 else sensor_w) / lens)"
+"""The same side at unit depth; in Blender units if orthographic."""
+
+
+def camera_group() -> bpy.types.GeometryNodeTree:
+    """A group with these outputs, for the object whose modifier it is in.
+
+    To Camera, From Camera: matrices between the object and the camera (x right, y up, z backward).
+    Location: of the camera, in object space. Scale: mean length in object space of one Blender unit.
+    Perspective: 1, or 0 if orthographic. Near: clip start.
+    Pixel Width, Pixel Height: at unit depth. Left, Right, Bottom, Top: of the picture with its margin, at unit depth.
+    """
+    for group in bpy.data.node_groups:
+        if group.get(VERSION_KEY) == VERSION and not group.library:
+            return group
+    group = bpy.data.node_groups.new(GROUP, "GeometryNodeTree")
+    group[VERSION_KEY] = VERSION
+    b = Builder(group)
+
+    active = b.node("GeometryNodeInputActiveCamera").outputs[0]
+    info = b.node("GeometryNodeObjectInfo", {"Object": active}, transform_space="RELATIVE").outputs
+    to_camera = b.node("FunctionNodeInvertMatrix", {0: info["Transform"]}).outputs[0]
+    scale = b.math("MULTIPLY", b.vector("DOT_PRODUCT", info["Scale"], (1.0, 1.0, 1.0)), 1.0 / 3.0)
+
+    def driven(name: str, expression: str):
+        return b.driven(name, expression, _SCENE)
+
+    pixel = driven("Pixel Width", f"{_SIDE} / {_FITTED} * 100 / percent")
+    half_width = driven("Half Width", f"0.5 * w * {_SIDE} / {_FITTED}")
+    half_height = driven("Half Height", f"0.5 * h * aspect_y / aspect_x * {_SIDE} / {_FITTED}")
+    center_x = driven("Center X", f"shift_x * {_SIDE}")
+    center_y = driven("Center Y", f"shift_y * {_SIDE}")
+    reach_x = b.math("MULTIPLY", half_width, 1.0 + JACOBIAN_MARGIN)
+    reach_y = b.math("MULTIPLY", half_height, 1.0 + JACOBIAN_MARGIN)
+
+    outputs = {
+        "To Camera": ("Matrix", to_camera),
+        "From Camera": ("Matrix", info["Transform"]),
+        "Location": ("Vector", info["Location"]),
+        "Scale": ("Float", scale),
+        "Perspective": ("Float", driven("Perspective", "0 if kind == 1 else 1")),
+        "Near": ("Float", driven("Near", "near")),
+        "Pixel Width": ("Float", pixel),
+        "Pixel Height": ("Float", b.math("MULTIPLY", pixel, driven("Pixel Aspect", "aspect_y / aspect_x"))),
+        "Left": ("Float", b.math("SUBTRACT", center_x, reach_x)),
+        "Right": ("Float", b.math("ADD", center_x, reach_x)),
+        "Bottom": ("Float", b.math("SUBTRACT", center_y, reach_y)),
+        "Top": ("Float", b.math("ADD", center_y, reach_y)),
+    }
+    for name, (kind, _) in outputs.items():
+        group.interface.new_socket(name, in_out="OUTPUT", socket_type=f"NodeSocket{kind}")
+    end = b.node("NodeGroupOutput")
+    for name, (_, socket) in outputs.items():
+        b.set(end.inputs[name], socket)
+    return group

@@ -1,0 +1,113 @@
+"""Making the objects: Gaussians become a point cloud with a modifier and a material."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import bpy
+import numpy as np
+
+from ..core import FaceLiftError
+from . import attributes, nodes
+from .attributes import SplatArrays
+
+HEAD_HEIGHT = 0.23
+"""Metres from chin to crown of an average adult."""
+HEAD_HEIGHT_IN_UNITS = 1.32
+"""The same in the model's world units: twice the .66 from eyes to chin at which heads are aligned."""
+
+
+def head_scale(scene: bpy.types.Scene) -> float:
+    """Object scale that gives a reconstructed head its real size in the units of `scene`."""
+    return HEAD_HEIGHT / HEAD_HEIGHT_IN_UNITS / scene.unit_settings.scale_length
+
+
+def create_splat_object(
+    context_or_scene: bpy.types.Context | bpy.types.Scene,
+    splats: SplatArrays,
+    name: str,
+    *,
+    collection: bpy.types.Collection | None = None,
+    location: tuple[float, float, float] = (0.0, 0.0, 0.0),
+    scale: float = 1.0,
+    metadata: Mapping[str, str | int | float] | None = None,
+) -> bpy.types.Object:
+    """A point cloud object that looks like `splats`, linked to `collection` and not selected.
+
+    Args:
+        context_or_scene: where it goes if no collection is given: the active collection of a context, or the
+            collection of a scene.
+        splats: N ≥ 1 Gaussians.
+        name: of the object and its point cloud.
+        location: of the object's origin.
+        scale: of the object; :func:`head_scale` for reconstructed heads.
+        metadata: custom properties of the object.
+
+    Raises:
+        FaceLiftError: there are no Gaussians.
+    """
+    if len(splats) == 0:
+        raise FaceLiftError("There are no Gaussians to make an object of.")
+    scene = context_or_scene
+    if isinstance(context_or_scene, bpy.types.Context):
+        scene = context_or_scene.scene
+        collection = collection or context_or_scene.collection
+    cloud = new_point_cloud(name, len(splats))
+    attributes.write(cloud, splats)
+    item = bpy.data.objects.new(name, cloud)
+    item.location = location
+    item.scale = (scale, scale, scale)
+    for key, value in (metadata or {}).items():
+        item[key] = value
+    (collection or scene.collection).objects.link(item)
+    nodes.add_modifier(item)
+    return item
+
+
+def new_point_cloud(name: str, count: int) -> bpy.types.PointCloud:
+    """A point cloud of `count` ≥ 1 points."""
+    cloud = bpy.data.pointclouds.new(name)
+    if hasattr(cloud, "resize"):
+        cloud.resize(count)
+        cloud.update_tag()
+        return cloud
+    # Before Blender 5.1 only Geometry Nodes make points. In a scene of its own, so that the user's is not evaluated.
+    group = bpy.data.node_groups.new("Points", "GeometryNodeTree")
+    group.interface.new_socket("Geometry", in_out="OUTPUT", socket_type="NodeSocketGeometry")
+    points = group.nodes.new("GeometryNodePoints")
+    points.inputs["Count"].default_value = count
+    group.links.new(points.outputs[0], group.nodes.new("NodeGroupOutput").inputs[0])
+    scene = bpy.data.scenes.new("Points")
+    item = bpy.data.objects.new("Points", cloud)
+    try:
+        scene.collection.objects.link(item)
+        item.modifiers.new("Points", "NODES").node_group = group
+        layer = scene.view_layers[0]
+        layer.update()
+        made = item.evaluated_get(layer.depsgraph).data.copy()
+    finally:
+        bpy.data.objects.remove(item)
+        bpy.data.scenes.remove(scene)
+        bpy.data.node_groups.remove(group)
+        bpy.data.pointclouds.remove(cloud)
+    made.name = name
+    # Its materials and modifiers are ours to give; the radius that came along is set by them, too.
+    if "radius" in made.attributes:
+        made.attributes.remove(made.attributes["radius"])
+    return made
+
+
+def splat_objects(objects) -> list[bpy.types.Object]:
+    """Those of `objects` that hold Gaussians."""
+    return [item for item in objects if attributes.is_splats(item)]
+
+
+def bounds(splats: SplatArrays, share: float = 0.98) -> tuple[np.ndarray, np.ndarray]:
+    """Lowest and highest corner of a box around the central `share` of the Gaussians along each axis."""
+    edge = 0.5 * (1.0 - share)
+    low, high = np.quantile(splats.positions, [edge, 1.0 - edge], axis=0)
+    return low, high
+
+
+def is_splat_object(item: bpy.types.Object) -> bool:
+    return attributes.is_splats(item)
