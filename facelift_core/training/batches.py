@@ -114,7 +114,7 @@ def as_photographed(rgba: Tensor, random: np.random.Generator) -> Tensor:
         image = (image + noise * alpha).clamp(0, 1)
     if random.random() < 0.4:
         image = _jpeg(image, int(random.integers(50, 95)))
-    return image
+    return image.clamp(0, 1)
 
 
 def _jpeg(image: Tensor, quality: int) -> Tensor:
