@@ -32,6 +32,7 @@ from .errors import Cancelled, FaceLiftError
 from .job import Event, Models, Request, run
 
 PROTOCOL = 1
+NICENESS = 5
 SECONDS_TO_END = 5.0
 """After stdin has closed: for the current job to notice; then the process ends in the middle of it."""
 
@@ -142,7 +143,7 @@ def _step_back() -> None:
     """Let the program that people look at go first where processors are few."""
     if hasattr(os, "nice"):
         with suppress(OSError):
-            os.nice(5)
+            os.nice(max(0, NICENESS - os.nice(0)))
 
 
 def _own_stdout() -> IO[str]:

@@ -23,7 +23,7 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="the stand-in fo
 
 HEAD = HERE / "goldens" / "post" / "cli.ply"
 PICTURE = HERE / "goldens" / "input.png"
-SOON = 30.0
+SOON = 120.0  # a bound for machines that are busy; everything takes a second or two
 
 
 @pytest.fixture
@@ -385,7 +385,7 @@ def test_real_job_in_this_process_cancels_within_a_step(weights_folder, jobs):
     jobs.cancel(job)
     start = time.monotonic()
     follow(jobs, job)
-    assert job.state == CANCELLED and time.monotonic() - start < 5.0
+    assert job.state == CANCELLED and time.monotonic() - start < 0.2 * SOON, "500 steps would take longer"
 
 
 def test_real_worker_cancels_runs_again_and_tells_of_bad_weights(weights_folder, tmp_path, jobs):

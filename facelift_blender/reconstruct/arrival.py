@@ -78,6 +78,7 @@ def _collection(scene: bpy.types.Scene) -> bpy.types.Collection:
 def _select_alone(ob: bpy.types.Object, scene: bpy.types.Scene) -> None:
     """In the view layers that show it."""
     for layer in scene.view_layers:
+        layer.update()  # without, it may not know of the new object yet
         if layer.objects.get(ob.name) is None:
             continue
         for other in layer.objects:

@@ -1,0 +1,111 @@
+"""The main way, for real: install, reconstruct through the worker, save, reload, export, import."""
+
+import os
+import sys
+import tempfile
+import time
+from importlib import import_module
+
+sys.path.insert(0, os.environ["TEST_SCRIPTS"])
+
+import bpy
+import numpy as np
+from common import PACKAGE, PHOTO, addon_utils, case, error_of, finish, install, preferences
+
+WEIGHTS = os.environ["TEST_WEIGHTS"]
+FAST = {"weights": WEIGHTS, "steps": 2, "crop": False, "matting": "none", "device": "cpu"}
+
+
+def arrays(ob) -> dict[str, np.ndarray]:
+    """Every attribute of a point cloud, as it is in memory."""
+    sizes = {"FLOAT": 1, "BOOLEAN": 1, "INT": 1, "FLOAT_VECTOR": 3, "FLOAT_COLOR": 4, "QUATERNION": 4, "FLOAT4": 4}
+    names = {"FLOAT_VECTOR": "vector", "FLOAT_COLOR": "color"}
+    found = {}
+    for attribute in ob.data.attributes:
+        values = np.zeros(len(attribute.data) * sizes[attribute.data_type], np.float32)
+        attribute.data.foreach_get(names.get(attribute.data_type, "value"), values)
+        found[attribute.name] = values
+    return found
+
+
+with case("install"):
+    before = set(sys.modules)
+    install()
+    assert not {"torch", "transformers", "diffusers", "cv2"} & (set(sys.modules) - before)
+
+with case("enabling costs little"):
+    spent = []
+    for _ in range(3):
+        addon_utils.disable(PACKAGE)
+        for name in [name for name in sys.modules if name.startswith(PACKAGE)]:
+            del sys.modules[name]
+        start = time.process_time()
+        addon_utils.enable(PACKAGE)
+        spent.append(time.process_time() - start)
+    print(f"   {1000 * min(spent):.0f} ms", flush=True)
+    assert min(spent) < 0.15, spent
+
+with case("bad arguments are told in a sentence"):
+    assert "no photo" in error_of(bpy.ops.facelift.reconstruct, filepath="/nowhere/anna.jpg")
+    assert "Choose a portrait" in error_of(bpy.ops.facelift.reconstruct)
+    preferences().in_process = True
+    assert "cannot run FaceLift" in error_of(bpy.ops.facelift.reconstruct, filepath=str(PHOTO), **FAST)
+    preferences().in_process = False
+    preferences().runtime_python = "/nowhere/python"
+    assert "Cannot start /nowhere/python" in error_of(bpy.ops.facelift.reconstruct, filepath=str(PHOTO), **FAST)
+    assert "no Python at" in error_of(bpy.ops.facelift.check_runtime)
+    preferences().runtime_python = ""
+
+with case("reconstruct"):
+    scene = bpy.context.scene
+    scene.cursor.location = (1.0, 2.0, 3.0)
+    assert bpy.ops.facelift.reconstruct(filepath=str(PHOTO), seed=9, **FAST) == {"FINISHED"}
+    head = bpy.context.view_layer.objects.active
+    assert head.type == "POINTCLOUD" and head.select_get() and head.name == PHOTO.stem
+    assert tuple(head.location) == (1.0, 2.0, 3.0)
+    assert head["facelift_photo"] == PHOTO.name and head["facelift_seed"] == "9"
+    assert [c.name for c in head.users_collection] == ["FaceLift"]
+    for key in ("facelift_portrait", "facelift_views"):
+        image = bpy.data.images[head[key]]
+        assert image.packed_file is not None and image.size[0] > 0
+    before = arrays(head)
+    assert len(before["position"]) > 300 and np.isfinite(before["position"]).all()
+    names = sorted(before)
+    print(f"   {len(head.data.points)} points: {names}", flush=True)
+
+with case("the next one finds the models loaded"):
+    start = time.monotonic()
+    assert bpy.ops.facelift.reconstruct(filepath=str(PHOTO), **FAST) == {"FINISHED"}
+    again = bpy.context.view_layer.objects.active
+    session = import_module(f"{PACKAGE}.reconstruct.session").session
+    assert again != head and session.last.head.summary["timings"]["load"] < 1.0
+    assert [c.name for c in again.users_collection] == ["FaceLift"]
+
+with case("weights that are none"):
+    assert "does not hold FaceLift weights" in error_of(
+        bpy.ops.facelift.reconstruct, filepath=str(PHOTO), **{**FAST, "weights": tempfile.gettempdir()}
+    )
+
+with case("save and reload"):
+    folder = tempfile.mkdtemp()
+    name, path = head.name, f"{folder}/head.blend"
+    bpy.ops.wm.save_as_mainfile(filepath=path)
+    bpy.ops.wm.open_mainfile(filepath=path)
+    head = bpy.data.objects[name]
+    after = arrays(head)
+    assert sorted(after) == names
+    for attribute in names:
+        assert np.array_equal(before[attribute].view(np.uint32), after[attribute].view(np.uint32)), attribute
+    assert bpy.data.images[head["facelift_views"]].packed_file is not None
+
+with case("export and import"):
+    bpy.context.view_layer.objects.active = head
+    for ob in bpy.context.view_layer.objects:
+        ob.select_set(ob == head)
+    assert bpy.ops.facelift.export_splats(filepath=f"{folder}/head.ply") == {"FINISHED"}
+    assert bpy.ops.facelift.import_splats(filepath=f"{folder}/head.ply") == {"FINISHED"}
+    imported = bpy.context.view_layer.objects.active
+    assert imported != head and imported.type == "POINTCLOUD"
+    assert len(imported.data.points) == len(head.data.points)
+
+finish()

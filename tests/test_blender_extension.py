@@ -1,0 +1,102 @@
+"""The real zip in real Blenders: the Pythons in FACELIFT_BPY_PYTHONS, which have the bpy package."""
+
+import importlib.util
+import json
+import os
+import re
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+from test_blender_jobs import HEAD, HERE, PICTURE, fake, gone  # noqa: F401
+
+PYTHONS = [Path(p) for p in os.environ.get("FACELIFT_BPY_PYTHONS", "").split(os.pathsep) if p]
+WORKER = os.environ.get("FACELIFT_PYTHON") or sys.executable
+needs_blender = pytest.mark.skipif(
+    not PYTHONS, reason="FACELIFT_BPY_PYTHONS does not name Pythons that have bpy; “make test-blender” does"
+)
+SCRIPTS = HERE / "blender"
+
+
+def load_build():
+    spec = importlib.util.spec_from_file_location("build_extension", HERE.parent / "build.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="session")
+def package(tmp_path_factory) -> Path:
+    return load_build().build(tmp_path_factory.mktemp("dist"), PYTHONS)
+
+
+@pytest.fixture(params=PYTHONS or [None], ids=lambda p: p.parents[1].name if p else "none")
+def blender(request, package, tmp_path):
+    """Run a script of tests/blender in one Blender's Python with an empty user folder; returns what it printed."""
+    python = request.param
+
+    def run(script: str, *arguments: str, runtime: Path | str = WORKER, minutes: float = 9.0, **variables: str) -> str:
+        environment = {
+            **os.environ,
+            "BLENDER_USER_RESOURCES": str(tmp_path / "user"),
+            "FACELIFT_PYTHON": str(runtime),
+            "TEST_ZIP": str(package),
+            "TEST_PHOTO": str(PICTURE),
+            "TEST_SCRIPTS": str(SCRIPTS),
+            **variables,
+        }
+        (tmp_path / "user").mkdir(exist_ok=True)
+        done = subprocess.run(
+            [python, SCRIPTS / script, *arguments],
+            env=environment,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=60 * minutes,
+        )
+        said = done.stdout + done.stderr
+        assert done.returncode == 0 and "ALL GOOD" in done.stdout, said[-6000:]
+        return said
+
+    return run
+
+
+@needs_blender
+def test_reconstruct_save_reload_export(blender, weights_folder):
+    blender("reconstruct.py", TEST_WEIGHTS=str(weights_folder))
+
+
+@needs_blender
+def test_abuse(blender, fake):  # noqa: F811
+    said = blender("abuse.py", "quit", runtime=fake, FAKE_STEP="0.03")
+    assert gone(int(re.search(r"worker (\d+)", said)[1])), "a worker outlived a Blender that was quit"
+    assert "Traceback" not in said, said[-6000:]
+
+
+@needs_blender
+def test_package_is_valid_for_every_blender_and_has_an_index(package):
+    index = json.loads((package.parent / "index.json").read_text())
+    (entry,) = index["data"]
+    assert entry["id"] == "facelift" and entry["archive_url"].endswith(package.name)
+
+
+def test_package_is_reproducible_and_pure(tmp_path):
+    build = load_build()
+    packages = [build.build(tmp_path / name) for name in ("one", "two")]
+    assert packages[0].read_bytes() == packages[1].read_bytes()
+    with zipfile.ZipFile(packages[0]) as archive:
+        names = archive.namelist()
+    assert {"__init__.py", "blender_manifest.toml", "LICENSE", "facelift_core/worker.py"} <= set(names)
+    assert "facelift_core/align/weights/mtcnn.safetensors" in names
+    left_out = r"facelift_core/training/|__pycache__|\.(so|pyd|dll|whl|pyc|blend|cpp)$|(^|/)\."
+    assert not [name for name in names if re.search(left_out, name)]
+
+
+def test_build_refuses_versions_that_differ_and_blenders_that_are_none(tmp_path, capsys):
+    build = load_build()
+    with pytest.raises(build.BuildError, match="versions differ"):
+        build.check_versions("9.9.9")
+    assert build.main(["-o", str(tmp_path / "dist"), "--blender", str(tmp_path)]) == 1
+    assert "There is no Blender in" in capsys.readouterr().err
