@@ -146,7 +146,8 @@ def main() -> None:
                     for mode in options.mode or ["Camera Facing", "Any View"]:
                         jobs.append(
                             {"ply": str(folder / "head.ply"), "matrix": matrix.tolist(), "mode": mode, "key": key,
-                             "match_viewers": colors == "sRGB", "view": view, "moved": moved, "colors": colors, **camera}
+                             "match_viewers": colors == "sRGB", "view": view, "moved": moved, "colors": colors,
+                             **camera}
                         )  # fmt: skip
         print(f"{len(splats)} Gaussians, SH degree {splats.sh_degree}, {options.size}²; PSNR in dB, seconds to render")
         worst: dict[tuple, float] = {}

@@ -1,1 +1,38 @@
-"""Gaussians as Blender objects: made, drawn, edited, read and written."""
+"""Gaussians as Blender objects: made, drawn, edited, read and written.
+
+attributes      how Gaussians lie in a point cloud
+objects         new objects
+nodes           the Geometry Nodes group that draws them; camera_nodes its camera, builder how trees are written
+material        the material
+scene_settings  what a scene needs
+importing       from files
+exporting       to files, with everything applied; transforms the arithmetic
+editing         what artists do to them
+operators       buttons; each only calls a function
+panel           how it looks
+
+From scripts: ``bpy.ops.facelift.import_splats(filepath=…)``, ``bpy.ops.facelift.export_splats(filepath=…)``.
+"""
+
+from __future__ import annotations
+
+
+def register_menus() -> None:
+    """Add to File > Import and Export; adopt the types of newer Blenders when a file is loaded."""
+    from . import menus
+
+    menus.attach()
+
+
+def unregister_menus() -> None:
+    from . import menus
+
+    menus.detach()
+
+
+def __getattr__(name: str):
+    if name == "CLASSES":
+        from . import operators, panel
+
+        return (*operators.CLASSES, *panel.CLASSES)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

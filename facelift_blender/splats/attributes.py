@@ -144,3 +144,9 @@ def to_linear(colors: np.ndarray) -> np.ndarray:
     """sRGB to linear light, negative values to 0."""
     colors = np.maximum(colors, 0)
     return np.where(colors <= 0.04045, colors / 12.92, ((colors + 0.055) / 1.055) ** 2.4)
+
+
+def nothing() -> SplatArrays:
+    """No Gaussians."""
+    shapes = ((0, 3), (0, 1, 3), (0, 3), (0, 4), (0,))
+    return SplatArrays(*(np.zeros(shape, np.float32) for shape in shapes))

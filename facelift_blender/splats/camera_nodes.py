@@ -24,6 +24,7 @@ _SCENE = {
     "ortho": ("camera.data.ortho_scale", 6.0),
     "shift_x": ("camera.data.shift_x", 0.0),
     "shift_y": ("camera.data.shift_y", 0.0),
+    "engine": ("render.engine", 0.0),  # 0 EEVEE, 1 Workbench; from 2 the engines of add-ons, Cycles first
     "near": ("camera.data.clip_start", 0.1),
     "w": ("render.resolution_x", 1920.0),
     "h": ("render.resolution_y", 1080.0),
@@ -43,6 +44,7 @@ def camera_group() -> bpy.types.GeometryNodeTree:
     To Camera, From Camera: matrices between the object and the camera (x right, y up, z backward).
     Location: of the camera, in object space. Scale: mean length in object space of one Blender unit.
     Perspective: 1, or 0 if orthographic. Near: clip start.
+    Drawn by GPU: 1 if renders are made by EEVEE or Workbench.
     Pixel Width, Pixel Height: at unit depth. Left, Right, Bottom, Top: of the picture with its margin, at unit depth.
     """
     for group in bpy.data.node_groups:
@@ -75,6 +77,7 @@ def camera_group() -> bpy.types.GeometryNodeTree:
         "Scale": ("Float", scale),
         "Perspective": ("Float", driven("Perspective", "0 if kind == 1 else 1")),
         "Near": ("Float", driven("Near", "near")),
+        "Drawn by GPU": ("Float", driven("Drawn by GPU", "1 if engine < 2 else 0")),
         "Pixel Width": ("Float", pixel),
         "Pixel Height": ("Float", b.math("MULTIPLY", pixel, driven("Pixel Aspect", "aspect_y / aspect_x"))),
         "Left": ("Float", b.math("SUBTRACT", center_x, reach_x)),

@@ -35,7 +35,7 @@ CAMERA_FACING, ANY_VIEW, POINTS = MODES = ("Camera Facing", "Any View", "Points"
 SMALLEST_ALPHA = 1.0 / 255.0
 """A Gaussian ends where its alpha falls below this, as in every splat viewer."""
 DIAMOND = math.sqrt(2.0)
-"""EEVEE draws points as diamonds inside their radius."""
+"""EEVEE draws points as diamonds inside their radius; Cycles as spheres, which had better not be larger than needed."""
 _LUMA = (0.2126, 0.7152, 0.0722)
 
 
@@ -202,7 +202,7 @@ def _build(group: bpy.types.GeometryNodeTree, sh_degree: int) -> None:
     spent = [attributes.SCALE, attributes.ROTATION, attributes.BASE, attributes.COLOR, "radius"]
     spent += [attributes.sh_name(k) for k in range(len(rest))]
     facing = _camera_facing(b, inputs, geometry, camera, sigma, rotation, opacity, color, spent)
-    any_view = _any_view(b, inputs, geometry, camera, sigma, rotation, opacity, color)
+    any_view = _any_view(b, inputs, geometry, camera, in_viewport, sigma, rotation, opacity, color)
     points = _points(b, geometry, sigma, base, rest, opacity, recolor)
     by_mode = b.node("GeometryNodeIndexSwitch", data_type="GEOMETRY")
     by_mode.index_switch_items.new()
@@ -400,7 +400,7 @@ def _camera_facing(b, inputs, geometry, camera, sigma, rotation, opacity, color,
         return b.node("GeometryNodeRealizeInstances", {"Geometry": placed}).outputs[0]
 
 
-def _any_view(b, inputs, geometry, camera, sigma, rotation, opacity, color) -> NodeSocket:
+def _any_view(b, inputs, geometry, camera, in_viewport, sigma, rotation, opacity, color) -> NodeSocket:
     with b.frame("Any View: points that hold the Gaussian"):
         position = b.node("GeometryNodeInputPosition").outputs[0]
         center = b.node("FunctionNodeTransformPoint", {"Vector": position, "Transform": camera["To Camera"]}).outputs[0]
@@ -410,7 +410,9 @@ def _any_view(b, inputs, geometry, camera, sigma, rotation, opacity, color) -> N
         blur = b.product(filter_width, z, camera["Perspective"])
         widest = b.largest(sigma)
         widest = b.math("SQRT", b.math("MULTIPLY_ADD", widest, widest, b.math("MULTIPLY", blur, blur)))
-        radius = b.product(widest, _reach(b, opacity), DIAMOND)
+        drawn_by_gpu = b.math("MAXIMUM", camera["Drawn by GPU"], in_viewport)
+        margin = b.math("MULTIPLY_ADD", drawn_by_gpu, DIAMOND - 1.0, 1.0)
+        radius = b.product(widest, _reach(b, opacity), margin)
         # Shaders read no quaternions.
         turn = b.node("FunctionNodeRotationToQuaternion", {0: rotation}).outputs
         turn = b.node(

@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import bpy
 import numpy as np
 
-from ..core import FaceLiftError
+from ..core import FaceLiftError, module
 from . import attributes, nodes
 from .attributes import SplatArrays
 
+if TYPE_CHECKING:
+    from ..job.folders import Finished
+
+formats = module("formats")
+
+COLLECTION = "FaceLift"
 HEAD_HEIGHT = 0.23
 """Metres from chin to crown of an average adult."""
 HEAD_HEIGHT_IN_UNITS = 1.32
@@ -64,6 +72,47 @@ def create_splat_object(
     return item
 
 
+def add_head(head: Finished, scene: bpy.types.Scene) -> bpy.types.Object:
+    """A reconstructed head at the 3D cursor, at real size, in the collection *FaceLift*; its pictures are packed.
+
+    Raises:
+        FaceLiftError: its files are gone or damaged.
+    """
+    splats = formats.read(head.head)
+    request = head.summary.get("request", {})
+    metadata = {
+        "facelift_photo": Path(head.summary.get("photo", "")).name,
+        "facelift_seed": request.get("seed", 0),
+        "facelift_weights": str(request.get("weights", "")),
+        "facelift_version": head.summary.get("version", ""),
+    }
+    item = create_splat_object(
+        scene,
+        splats,
+        head.name,
+        collection=collection_of(scene),
+        location=tuple(scene.cursor.location),
+        scale=head_scale(scene),
+        metadata=metadata,
+    )
+    for key, path in (("facelift_portrait", head.portrait), ("facelift_views", head.views)):
+        if path.is_file():
+            image = bpy.data.images.load(str(path))
+            image.name = f"{head.name} {key.removeprefix('facelift_')}"
+            image.pack()
+            item[key] = image
+    return item
+
+
+def collection_of(scene: bpy.types.Scene) -> bpy.types.Collection:
+    """The collection *FaceLift* of `scene`, made if it has none."""
+    found = next((child for child in scene.collection.children if child.name.split(".")[0] == COLLECTION), None)
+    if found is None:
+        found = bpy.data.collections.new(COLLECTION)
+        scene.collection.children.link(found)
+    return found
+
+
 def new_point_cloud(name: str, count: int) -> bpy.types.PointCloud:
     """A point cloud of `count` ≥ 1 points."""
     cloud = bpy.data.pointclouds.new(name)
@@ -97,9 +146,14 @@ def new_point_cloud(name: str, count: int) -> bpy.types.PointCloud:
     return made
 
 
+def is_splat_object(item: bpy.types.Object | None) -> bool:
+    """Whether `item` holds Gaussians, its own or those of a linked duplicate."""
+    return item is not None and item.type == "POINTCLOUD" and attributes.is_splats(item.data)
+
+
 def splat_objects(objects) -> list[bpy.types.Object]:
     """Those of `objects` that hold Gaussians."""
-    return [item for item in objects if attributes.is_splats(item)]
+    return [item for item in objects if is_splat_object(item)]
 
 
 def bounds(splats: SplatArrays, share: float = 0.98) -> tuple[np.ndarray, np.ndarray]:
@@ -107,7 +161,3 @@ def bounds(splats: SplatArrays, share: float = 0.98) -> tuple[np.ndarray, np.nda
     edge = 0.5 * (1.0 - share)
     low, high = np.quantile(splats.positions, [edge, 1.0 - edge], axis=0)
     return low, high
-
-
-def is_splat_object(item: bpy.types.Object) -> bool:
-    return attributes.is_splats(item)

@@ -1,0 +1,108 @@
+"""What artists do to splats. All of it can be taken back: the Gaussians themselves are never removed."""
+
+from __future__ import annotations
+
+import bpy
+import numpy as np
+from mathutils import Matrix, Vector
+
+from ..core import FaceLiftError
+from . import attributes, nodes, objects
+
+SELECTION = ".selection"
+"""Attribute in which Blender keeps what is selected in a point cloud's Edit Mode."""
+
+
+def modifier_of(item: bpy.types.Object) -> bpy.types.NodesModifier:
+    """The modifier that shows the splats of `item`, added if it was removed."""
+    if not objects.is_splat_object(item):
+        raise FaceLiftError("Select an object with splats first.")
+    return nodes.find_modifier(item) or nodes.add_modifier(item)
+
+
+def show_as(item: bpy.types.Object, mode: str, *, render: bool, viewport: bool) -> None:
+    modifier = modifier_of(item)
+    if render:
+        nodes.set_input(modifier, "Render As", mode)
+    if viewport:
+        nodes.set_input(modifier, "Viewport As", mode)
+
+
+def add_crop_box(item: bpy.types.Object) -> bpy.types.Object:
+    """A box around `item`, or the one it has, that leaves out what is outside of it."""
+    modifier = modifier_of(item)
+    nodes.set_input(modifier, "Crop", True)
+    if box := nodes.get_input(modifier, "Crop Box"):
+        return box
+    low, high = objects.bounds(attributes.read(item.data), share=1.0)
+    box = bpy.data.objects.new(f"{item.name} Crop", None)
+    box.empty_display_type = "CUBE"
+    box.empty_display_size = 1.0
+    for collection in item.users_collection:
+        collection.objects.link(box)
+    # Not by the parent's matrix_world, which is not up to date right after a script has moved it.
+    box.parent = item
+    box.matrix_parent_inverse = Matrix()
+    box.location = Vector((0.5 * (low + high)).tolist())
+    box.scale = Vector(np.maximum(0.5 * (high - low) * 1.01, 1e-4).tolist())
+    nodes.set_input(modifier, "Crop Box", box)
+    return box
+
+
+def remove_crop_box(item: bpy.types.Object) -> None:
+    """Show everything again, and remove the box if nothing else uses it."""
+    modifier = modifier_of(item)
+    box = nodes.get_input(modifier, "Crop Box")
+    nodes.set_input(modifier, "Crop", False)
+    nodes.set_input(modifier, "Crop Box", None)
+    others = (nodes.find_modifier(other) for other in bpy.data.objects if other != item)
+    used = any(box == nodes.get_input(other, "Crop Box") for other in others if other)
+    if box is not None and box.parent == item and not used:
+        bpy.data.objects.remove(box)
+
+
+def delete_selected(item: bpy.types.Object) -> int:
+    """Leave out the points selected in Edit Mode; how many.
+
+    Raises:
+        FaceLiftError: nothing is selected, or this Blender cannot select points.
+    """
+    modifier_of(item)
+    cloud = item.data
+    if SELECTION not in cloud.attributes:
+        raise FaceLiftError("Select points in Edit Mode first; Blender versions without it have the crop box instead.")
+    selected = attributes.get_values(cloud, SELECTION, 1)
+    if not selected.any():
+        raise FaceLiftError("No points are selected.")
+    if attributes.DELETED not in cloud.attributes:
+        cloud.attributes.new(attributes.DELETED, "BOOLEAN", "POINT")
+    before = attributes.get_values(cloud, attributes.DELETED, 1)
+    attributes.set_values(cloud, attributes.DELETED, before | selected)
+    attributes.set_values(cloud, SELECTION, np.zeros_like(selected))
+    cloud.update_tag()
+    return int((selected & ~before).sum())
+
+
+def restore_deleted(item: bpy.types.Object) -> int:
+    """Bring back all that was left out by :func:`delete_selected`; how many."""
+    cloud = item.data
+    if attributes.DELETED not in cloud.attributes:
+        return 0
+    count = int(attributes.get_values(cloud, attributes.DELETED, 1).sum())
+    cloud.attributes.remove(cloud.attributes[attributes.DELETED])
+    cloud.update_tag()
+    return count
+
+
+def duplicate_as_instance(item: bpy.types.Object) -> bpy.types.Object:
+    """Another object with the same Gaussians in memory: it can be placed, shown and recoloured on its own."""
+    modifier_of(item)
+    copy = item.copy()
+    for collection in item.users_collection:
+        collection.objects.link(copy)
+    return copy
+
+
+def match_viewers(item: bpy.types.Object, on: bool) -> None:
+    """Blend colours as splat viewers do; the scene's view transform has to be Raw then."""
+    nodes.set_input(modifier_of(item), "Match Viewers", on)

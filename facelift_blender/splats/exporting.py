@@ -1,0 +1,64 @@
+"""Objects back to files: what one sees, with the object's transform and all edits applied."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import bpy
+import numpy as np
+
+from ..core import FaceLiftError, module
+from . import attributes, importing, nodes, transforms
+from .attributes import SplatArrays
+
+formats = module("formats")
+
+
+def export_splats(
+    scene: bpy.types.Scene, items: Sequence[bpy.types.Object], path: str | Path, *, apply_transform: bool = True
+) -> int:
+    """Write the Gaussians of `items` into one file; how many.
+
+    Raises:
+        FaceLiftError: none of them holds Gaussians, nothing is left of them, or the file cannot be written.
+    """
+    path = Path(bpy.path.abspath(str(path)))
+    parts = [edited(scene, item, apply_transform=apply_transform) for item in items]
+    parts = [part for part in parts if len(part)]
+    if not parts:
+        raise FaceLiftError("There is nothing to export: select an object with splats that are not all left out.")
+    splats = importing.joined(parts)
+    formats.write(splats, path)
+    return len(splats)
+
+
+def edited(scene: bpy.types.Scene, item: bpy.types.Object, *, apply_transform: bool = True) -> SplatArrays:
+    """The Gaussians of `item` as they are rendered at the current frame: all its modifiers, its edits, its transform.
+
+    Raises:
+        FaceLiftError: its modifiers leave no Gaussians.
+    """
+    # A copy in a scene of its own, so that nothing of the user's changes or is evaluated again.
+    other = bpy.data.scenes.new("Export")
+    copy = item.copy()
+    try:
+        other.frame_current = scene.frame_current
+        other.collection.objects.link(copy)
+        if modifier := nodes.find_modifier(copy):
+            modifier.show_viewport = modifier.show_render
+            nodes.set_input(modifier, "Viewport As", nodes.POINTS)
+            nodes.set_input(modifier, "Viewport Amount", nodes.get_input(modifier, "Render Amount"))
+        layer = other.view_layers[0]
+        layer.update()
+        evaluated = copy.evaluated_get(layer.depsgraph)
+        cloud, matrix = evaluated.data, np.array(evaluated.matrix_world)
+        if not isinstance(cloud, bpy.types.PointCloud):
+            raise FaceLiftError(f"The modifiers of “{item.name}” leave no Gaussians to export.")
+        if len(cloud.points) == 0:
+            return attributes.nothing()
+        splats = attributes.read(cloud)
+    finally:
+        bpy.data.objects.remove(copy)
+        bpy.data.scenes.remove(other)
+    return transforms.transform(splats, matrix) if apply_transform else splats

@@ -1,0 +1,73 @@
+"""Files of Gaussians into the scene: anybody's .ply, by menu, script or drag and drop."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import bpy
+import numpy as np
+
+from ..core import FaceLiftError, module
+from . import objects
+from .attributes import SplatArrays
+
+formats = module("formats")
+
+UP_AXES = (
+    ("Z", "Z Up", "As in Blender, and as FaceLift writes files"),
+    ("Y", "Y Up", "As in many viewers"),
+    ("-Y", "Y Down", "As from photogrammetry (COLMAP)"),
+)
+_TILT = {"Z": 0.0, "Y": math.pi / 2, "-Y": -math.pi / 2}
+
+
+def import_splats(
+    context: bpy.types.Context,
+    path: str | Path,
+    *,
+    scale: float = 1.0,
+    up_axis: str = "Z",
+    at_cursor: bool = False,
+) -> bpy.types.Object:
+    """The Gaussians of a file as a new object, selected and active, named after the file.
+
+    Raises:
+        FaceLiftError: missing, damaged or other file.
+    """
+    splats = formats.read(Path(bpy.path.abspath(str(path))))
+    location = tuple(context.scene.cursor.location) if at_cursor else (0.0, 0.0, 0.0)
+    item = objects.create_splat_object(
+        context,
+        splats,
+        Path(path).stem,
+        location=location,
+        scale=scale,
+        metadata={"facelift_file": Path(path).name},
+    )
+    item.rotation_euler.x = _TILT[up_axis]
+    if context.mode == "OBJECT":
+        for other in context.selected_objects:
+            other.select_set(False)
+        item.select_set(True)
+        context.view_layer.objects.active = item
+    return item
+
+
+def joined(parts: list[SplatArrays]) -> SplatArrays:
+    """One set of several, with the highest of their degrees."""
+    bases = max(part.sh.shape[1] for part in parts)
+    sh = [np.pad(part.sh, ((0, 0), (0, bases - part.sh.shape[1]), (0, 0))) for part in parts]
+    names = ("positions", "log_scales", "rotations", "opacity_logits")
+    fields = {name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
+    return SplatArrays(sh=np.concatenate(sh), **fields)
+
+
+def paths_of(operator: bpy.types.Operator) -> list[Path]:
+    """What the file browser, a drop, or a script gave an operator with filepath, directory and files."""
+    several = [Path(operator.directory) / file.name for file in operator.files if file.name]
+    if several and operator.directory:
+        return several
+    if not operator.filepath:
+        raise FaceLiftError("No file was given.")
+    return [Path(operator.filepath)]

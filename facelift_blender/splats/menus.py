@@ -1,0 +1,36 @@
+"""Where Blender's own menus and handlers lead here."""
+
+from __future__ import annotations
+
+import bpy
+from bpy.app.handlers import persistent
+
+from . import attributes
+
+_LABEL = "Gaussian Splats (.ply)"
+
+
+def _draw_import(menu, context) -> None:
+    menu.layout.operator("facelift.import_splats", text=_LABEL)
+
+
+def _draw_export(menu, context) -> None:
+    menu.layout.operator("facelift.export_splats", text=_LABEL)
+
+
+@persistent
+def _file_loaded(*_) -> None:
+    attributes.adopt_native_types()
+
+
+def attach() -> None:
+    bpy.types.TOPBAR_MT_file_import.append(_draw_import)
+    bpy.types.TOPBAR_MT_file_export.append(_draw_export)
+    bpy.app.handlers.load_post.append(_file_loaded)
+
+
+def detach() -> None:
+    bpy.types.TOPBAR_MT_file_import.remove(_draw_import)
+    bpy.types.TOPBAR_MT_file_export.remove(_draw_export)
+    if _file_loaded in bpy.app.handlers.load_post:
+        bpy.app.handlers.load_post.remove(_file_loaded)

@@ -1,0 +1,66 @@
+"""The sub-panel for the active splats, in the sidebar's tab FaceLift."""
+
+from __future__ import annotations
+
+import bpy
+
+from . import editing, nodes, objects
+
+
+class FACELIFT_PT_splats(bpy.types.Panel):
+    bl_idname = "FACELIFT_PT_splats"
+    bl_label = "Splats"
+    bl_space_type = "VIEW_3D"
+    bl_region_type = "UI"
+    bl_category = "FaceLift"
+
+    @classmethod
+    def poll(cls, context):
+        return objects.is_splat_object(context.object)
+
+    def draw(self, context):
+        layout = self.layout
+        item = context.object
+        modifier = nodes.find_modifier(item)
+        layout.label(text=f"{len(item.data.points):,} Gaussians", icon="POINTCLOUD_DATA")
+        if modifier is None:
+            layout.operator("facelift.splats_show_as", text="Show as Splats", icon="ADD").viewport = True
+            return
+        layout.use_property_split = True
+        layout.use_property_decorate = False
+        for label, name, key in (("Render", "Render As", "render"), ("Viewport", "Viewport As", "viewport")):
+            shown = nodes.get_input(modifier, name)
+            split = layout.split(factor=0.3)
+            split.label(text=label)
+            row = split.row(align=True)
+            for mode, text in zip(nodes.MODES, ("Facing", "Any View", "Points"), strict=True):
+                button = row.operator("facelift.splats_show_as", text=text, depress=shown == mode)
+                button.mode, button.render, button.viewport = mode, key == "render", key == "viewport"
+        matches = bool(nodes.get_input(modifier, "Match Viewers"))
+        layout.operator("facelift.splats_match_viewers", depress=matches, icon="COLOR").on = not matches
+
+        column = layout.column(align=True)
+        for name in ("Size", "Density", "Opacity"):
+            nodes.draw_input(column, modifier, name)
+        column = layout.column(align=True)
+        for name in ("Tint", "Exposure", "Hue", "Saturation", "Value"):
+            nodes.draw_input(column, modifier, name)
+        column = layout.column(align=True)
+        for name in ("Minimum Opacity", "Viewport Amount", "Render Amount"):
+            nodes.draw_input(column, modifier, name)
+
+        if nodes.get_input(modifier, "Crop"):
+            nodes.draw_input(layout, modifier, "Crop Box")
+            nodes.draw_input(layout, modifier, "Crop Inside")
+            layout.operator("facelift.splats_uncrop", icon="X")
+        else:
+            layout.operator("facelift.splats_crop", icon="MESH_CUBE")
+        if editing.SELECTION in item.data.attributes:
+            layout.operator("facelift.splats_delete_selected", icon="TRASH")
+        if editing.attributes.DELETED in item.data.attributes:
+            layout.operator("facelift.splats_restore_deleted", icon="LOOP_BACK")
+        layout.operator("facelift.splats_duplicate", icon="DUPLICATE")
+        layout.operator("facelift.export_splats", icon="EXPORT")
+
+
+CLASSES = (FACELIFT_PT_splats,)
