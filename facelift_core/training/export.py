@@ -91,6 +91,5 @@ def _write_json(path: Path, content: Mapping) -> None:
 
 def _save(tensors: Mapping[str, Tensor], path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    save_safetensors(
-        {name: tensor.half() if tensor.is_floating_point() else tensor for name, tensor in tensors.items()}, path
-    )
+    halves = {name: tensor.half() if tensor.is_floating_point() else tensor for name, tensor in tensors.items()}
+    save_safetensors(halves, path, {"format": "pt"})

@@ -92,7 +92,8 @@ class ReconstructionBatch:
 
     @classmethod
     def first(cls, heads: HeadDataset, count: int) -> ReconstructionBatch:
-        chosen = [HeadTensors.of(heads[i]) for i in range(count)]
+        """The first `count` heads, or as many as there are."""
+        chosen = [HeadTensors.of(heads[i]) for i in range(min(count, len(heads)))]
         return cls(*(torch.stack([getattr(head, name) for head in chosen]) for name in ("rgba", "depth", "c2w")))
 
     @property

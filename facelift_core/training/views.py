@@ -126,8 +126,10 @@ class ViewBatch:
 
     @classmethod
     def clean(cls, heads: HeadDataset, count: int) -> ViewBatch:
-        """The first `count` heads, the front view itself as the portrait."""
-        views = torch.stack([composite(HeadTensors.of(heads[i]).rgba[:VIEWS], WHITE) for i in range(count)])
+        """The first `count` heads, or as many as there are; the front view itself is the portrait."""
+        views = torch.stack(
+            [composite(HeadTensors.of(heads[i]).rgba[:VIEWS], WHITE) for i in range(min(count, len(heads)))]
+        )
         return cls(views, views[:, 0])
 
 
