@@ -72,6 +72,8 @@ def align_portrait(
         seed = faces[0] if faces else None
         if crop and seed is None:
             raise _no_face(photo)
+        if seed is None:
+            notes.append("No face was found to start from, so the background may be cut badly.")
     matte = remove_background(photo, seed.box if seed else None, method, around_face=crop)
     notes.append(matte.note)
     cut = photo.image.convert("RGB")

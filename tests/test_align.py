@@ -1,0 +1,544 @@
+"""Photo → portrait (spec §2): goldens of the reference, odd files, mattes, faces."""
+
+import json
+import struct
+import sys
+import zlib
+from importlib.machinery import ModuleSpec
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+from PIL import Image, ImageCms, ImageDraw, ImageOps
+
+from facelift_core import FaceLiftError
+from facelift_core.align import align_portrait, crop_to_face, detect_faces, open_photo, remove_background
+from facelift_core.align.crop import FACE_CENTRE, FACE_SIZE
+from facelift_core.align.grabcut import cut_out
+from facelift_core.align.matting import on_white
+
+TESTS = Path(__file__).parent
+PORTRAIT = TESTS / "data" / "portrait.jpg"
+CROPS = TESTS / "goldens" / "crop"
+FACES = json.loads((TESTS / "goldens" / "mtcnn.json").read_text())
+"""Detections of facenet-pytorch 2.5.3 in `pictures()`."""
+
+
+@pytest.fixture(autouse=True)
+def no_rembg_model(tmp_path, monkeypatch):
+    """Whatever is installed on this machine, "auto" does not find U²-Net."""
+    monkeypatch.setenv("U2NET_HOME", str(tmp_path / "no models"))
+
+
+@pytest.fixture(scope="module")
+def portrait() -> Image.Image:
+    return Image.open(PORTRAIT).convert("RGB")
+
+
+def two_people(portrait: Image.Image) -> Image.Image:
+    both = Image.new("RGB", (900, 512), "white")
+    both.paste(portrait, (0, 0))
+    both.paste(portrait.resize((300, 300)), (560, 100))
+    return both
+
+
+def pictures(portrait: Image.Image) -> dict[str, Image.Image]:
+    return {
+        "whole": portrait,
+        "half": portrait.resize((256, 256)),
+        "wide": portrait.resize((1200, 900)),
+        "mirrored": ImageOps.mirror(portrait),
+        "cut_at_the_border": portrait.crop((200, 40, 400, 300)),
+        "two": two_people(portrait),
+        "none": portrait.crop((0, 300, 120, 512)),
+    }
+
+
+# The crop
+
+
+@pytest.mark.parametrize("case", [0, 1])
+def test_crop_equals_the_reference_to_the_pixel(case):
+    box = json.loads((CROPS / "cases.json").read_text())[case]["boxes"][0]
+    image = Image.open(CROPS / f"in_{case}.png").convert("RGBA")
+    expected = Image.open(CROPS / f"out_{case}.png")
+    assert np.array_equal(crop_to_face(on_white(image), box), expected)
+
+
+@pytest.mark.parametrize("size", [(200, 300), (4000, 3000)])
+@pytest.mark.parametrize(
+    "box",
+    [
+        (80, 100, 120, 150),
+        (-300, -400, 600, 800),  # larger than the picture
+        (-60, -50, 20, 40),  # over the corner
+        (5000, 5000, 5100, 5120),  # outside
+        (100, 100, 120, 122),  # the smallest MTCNN looks for
+        (100, 100, 101, 100.5),
+    ],
+)
+def test_crop_takes_any_face(size, box):
+    image = Image.new("RGB", size, "red")
+    result = crop_to_face(image, box)
+    assert (result.mode, result.size) == ("RGB", (512, 512))
+    colours = {colour for _, colour in result.getcolors()}
+    assert colours <= {(255, 0, 0), (255, 255, 255)}
+
+
+def test_small_face_in_a_large_photo_lands_where_others_do():
+    """The crop then computes only what is seen; a mark at the face's centre shows that it is the right part."""
+    image = Image.new("RGB", (4000, 3000), "white")
+    image.paste((0, 0, 0), (3010, 2012, 3030, 2032))
+    result = np.asarray(crop_to_face(image, (3000, 2000, 3040, 2044)).convert("L"))
+    y, x = np.nonzero(result < 128)
+    assert np.allclose((x.mean() + 0.5, y.mean() + 0.5), FACE_CENTRE, atol=2)
+
+
+# Faces
+
+
+@pytest.mark.parametrize("name", FACES)
+def test_faces_equal_those_of_facenet_pytorch(portrait, name):
+    found = detect_faces(pictures(portrait)[name])
+    assert len(found) == len(FACES[name])
+    for face, expected in zip(found, FACES[name], strict=True):
+        assert np.allclose(face.box, expected["box"], atol=1e-2)
+        assert np.allclose(face.landmarks, expected["landmarks"], atol=1e-2)
+        assert face.probability == pytest.approx(expected["probability"], abs=1e-4)
+
+
+def test_large_photos_skip_the_search_for_tiny_faces_only(portrait):
+    (face,) = detect_faces(portrait.resize((2400, 2400)))
+    assert np.allclose(np.array(face.box) * 512 / 2400, FACES["whole"][0]["box"], atol=4)
+
+
+@pytest.mark.parametrize("size", [(32, 32), (12, 400), (1, 1)])
+def test_pictures_too_small_for_a_face_have_none(size):
+    assert detect_faces(Image.new("RGB", size, "grey")) == []
+
+
+# The whole way
+
+
+def test_portrait_puts_the_face_in_its_place_on_white():
+    result = align_portrait(PORTRAIT)
+    assert (result.image.mode, result.image.size) == ("RGB", (512, 512))
+    (face,) = detect_faces(result.image)
+    x0, y0, x1, y1 = face.box
+    assert np.allclose(((x0 + x1) / 2, (y0 + y1) / 2), FACE_CENTRE, atol=8)
+    assert ((x1 - x0) + (y1 - y0)) / 2 == pytest.approx(FACE_SIZE, rel=0.05)
+    pixels = np.asarray(result.image)
+    for corner in (pixels[:150, :90], pixels[:150, -90:], pixels[:60]):
+        assert corner.min() == 255
+    assert any("removed by colour" in note for note in result.notes)
+
+
+def test_alignment_is_deterministic():
+    first, second = align_portrait(PORTRAIT), align_portrait(PORTRAIT)
+    assert np.array_equal(first.image, second.image)
+    assert first.face == second.face
+
+
+def test_largest_of_several_faces_is_used_with_a_note(portrait):
+    result = align_portrait(two_people(portrait))
+    assert any("2 faces" in note for note in result.notes)
+    assert result.face.box[0] < 400
+    result = align_portrait(ImageOps.mirror(two_people(portrait)), matting="none")
+    assert any("2 faces" in note for note in result.notes)
+    assert result.face.box[0] > 500
+
+
+def test_small_face_gets_a_note(portrait):
+    assert any("closer photo" in note for note in align_portrait(portrait.resize((200, 200))).notes)
+
+
+@pytest.mark.parametrize("matting", ["auto", "none"])
+def test_no_face_is_an_error_that_names_the_way_out(portrait, matting):
+    with pytest.raises(FaceLiftError, match=r"No face .*--no-crop"):
+        align_portrait(pictures(portrait)["none"], matting=matting)
+
+
+def test_without_crop_the_framing_stays(portrait):
+    result = align_portrait(portrait, crop=False)
+    difference = np.abs(np.asarray(result.image, np.float32) - np.asarray(portrait, np.float32))
+    assert difference[75:165, 195:255].max() < 1  # the face
+    assert difference[350:480, 60:220].mean() < 1  # the chest
+    assert np.asarray(result.image)[:300, 480:].min() == 255
+
+    landscape = pictures(portrait)["none"]
+    result = align_portrait(landscape, crop=False, matting="none")
+    assert np.array_equal(result.image, landscape.resize((512, 512)))
+    result = align_portrait(landscape, crop=False)
+    assert result.face is None
+    assert any("No face" in note for note in result.notes)
+
+
+def test_without_crop_alpha_is_resized_before_white_comes_in():
+    image = Image.open(CROPS / "in_1.png")
+    assert image.mode == "RGBA"
+    expected = Image.alpha_composite(Image.new("RGBA", (512, 512), "white"), image.resize((512, 512))).convert("RGB")
+    assert np.array_equal(align_portrait(image, crop=False).image, expected)
+
+
+# Mattes
+
+
+def drawn_person(seed: int) -> tuple[np.ndarray, np.ndarray, tuple[float, float, float, float]]:
+    """A drawing of a head and shoulders on a busy background, its true mask, and its face box."""
+    source = np.random.default_rng(seed)
+    background = Image.fromarray(source.integers(60, 200, (12, 9, 3), dtype=np.uint8)).resize((360, 480))
+    person, mask = Image.new("RGB", (360, 480)), Image.new("L", (360, 480))
+    for shape, colour in (
+        ((40, 330, 320, 640), (30, 60, 160)),  # shoulders
+        ((150, 270, 210, 380), (205, 160, 130)),  # neck
+        ((105, 110, 255, 290), (70, 45, 25)),  # hair
+        ((125, 160, 235, 310), (220, 175, 145)),  # face
+    ):
+        ImageDraw.Draw(person).ellipse(shape, fill=colour)
+        ImageDraw.Draw(mask).ellipse(shape, fill=255)
+    picture = np.asarray(Image.composite(person, background, mask), np.float32) + source.normal(0, 5, (480, 360, 3))
+    return picture.clip(0, 255).astype(np.uint8), np.asarray(mask) > 0, (125.0, 160.0, 235.0, 310.0)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_cut_by_colour_finds_a_drawn_person(seed):
+    picture, truth, box = drawn_person(seed)
+    alpha = cut_out(picture, box)
+    person = alpha > 127
+    assert (person & truth).sum() / (person | truth).sum() > 0.98
+    assert alpha[180:280, 160:200].min() == 255
+    assert alpha[:60].max() == 0
+    around = cut_out(picture, box, around_face=True)
+    assert around[180:280, 160:200].min() == 255
+
+
+def test_cut_on_a_plain_background_follows_the_edge():
+    picture, truth, box = drawn_person(0)
+    picture[~truth] = (236, 238, 240)
+    person = cut_out(picture, box) > 127
+    assert (person & truth).sum() / (person | truth).sum() > 0.98
+
+
+@pytest.mark.parametrize(
+    "box",
+    [None, (-500, -500, 900, 1000), (10, 10, 11, 11), (2000, 2000, 2100, 2120), (0, 0, 360, 480), (300, 400, 420, 560)],
+)
+def test_cut_takes_any_face_box(box):
+    picture, _, _ = drawn_person(0)
+    for around_face in (False, True):
+        alpha = cut_out(picture, box, around_face=around_face)
+        assert (alpha.shape, alpha.dtype) == ((480, 360), np.uint8)
+
+
+@pytest.mark.parametrize("size", [(32, 32), (32, 700), (900, 33)])
+def test_cut_takes_any_size_and_flat_pictures(size):
+    alpha = cut_out(np.full((size[1], size[0], 3), 90, np.uint8), None)
+    assert alpha.shape == (size[1], size[0])
+
+
+def test_real_portrait_is_cut_out(portrait):
+    matte = remove_background(open_photo(portrait), FACES["whole"][0]["box"])
+    alpha = np.asarray(matte.alpha)
+    assert matte.method == "grabcut"
+    assert "rembg" in matte.note
+    assert alpha[75:165, 195:255].min() == 255  # face
+    assert alpha[30:60, 200:260].min() > 250  # hair
+    assert alpha[350:480, 60:220].mean() > 250  # chest
+    assert alpha[:300, 400:].max() == 0  # the shuttle
+    assert alpha[:200, :90].mean() < 5  # the flag
+
+
+def test_cut_hardly_depends_on_the_resolution(portrait):
+    box = FACES["whole"][0]["box"]
+    small = cut_out(np.asarray(portrait), box)
+    large = cut_out(np.asarray(portrait.resize((1300, 1300))), [edge * 1300 / 512 for edge in box])
+    large = np.asarray(Image.fromarray(large).resize((512, 512)), np.float32)
+    assert np.abs(large - small).mean() < 3
+
+
+def test_alpha_of_the_photo_is_its_matte(portrait):
+    ramp = Image.linear_gradient("L").resize(portrait.size)
+    photo = portrait.copy()
+    photo.putalpha(ramp)
+    matte = remove_background(open_photo(photo))
+    assert matte.method == "alpha"
+    assert np.array_equal(matte.alpha, ramp)
+    assert np.array_equal(remove_background(open_photo(photo), method="none").alpha, ramp)
+
+
+def test_photo_on_white_is_left_alone(portrait):
+    aligned = align_portrait(portrait)
+    again = remove_background(open_photo(aligned.image))
+    assert again.method == "none"
+    assert again.alpha.getextrema() == (255, 255)
+
+
+def test_method_none_keeps_the_background(portrait):
+    result = align_portrait(portrait, matting="none")
+    assert np.array_equal(result.image, crop_to_face(portrait, FACES["whole"][0]["box"]))
+
+
+@pytest.mark.parametrize(
+    ("method", "message"), [("magic", "Unknown matting"), ("alpha", "no transparency"), ("rembg", "rembg d u2net")]
+)
+def test_methods_that_cannot_be_used_say_so(method, message):
+    with pytest.raises(FaceLiftError, match=message):
+        align_portrait(PORTRAIT, matting=method)
+
+
+def fake_onnxruntime(monkeypatch) -> None:
+    """Stands in for onnxruntime with a network that answers with a bright left half."""
+
+    class Session:
+        def __init__(self, file, providers):
+            if Path(file).read_bytes() != b"weights":
+                raise RuntimeError("protobuf")
+
+        def get_inputs(self):
+            return [ModuleSpec("input", None)]
+
+        def run(self, _, feed):
+            (batch,) = feed.values()
+            assert (batch.shape, batch.dtype) == ((1, 3, 320, 320), np.float32)
+            answer = np.full((1, 1, 320, 320), 0.2, np.float32)
+            answer[..., :160] = 0.7
+            return [answer]
+
+    module = ModuleType("onnxruntime")
+    module.__spec__ = ModuleSpec("onnxruntime", None)
+    module.InferenceSession = Session
+    monkeypatch.setitem(sys.modules, "onnxruntime", module)
+
+
+@pytest.mark.parametrize("place", ["u2net.onnx", "models/u2net/u2net.onnx"])
+def test_u2net_is_used_when_its_model_is_there(portrait, tmp_path, monkeypatch, place):
+    fake_onnxruntime(monkeypatch)
+    photo = open_photo(portrait)
+    assert remove_background(photo).method == "grabcut"
+    with pytest.raises(FaceLiftError, match="not there"):
+        remove_background(photo, method="rembg")
+
+    file = tmp_path / place
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_bytes(b"weights")
+    monkeypatch.setenv("U2NET_HOME", str(tmp_path))
+    matte = remove_background(photo)
+    assert matte.method == "rembg"
+    alpha = np.asarray(matte.alpha)
+    assert alpha.shape == (512, 512)
+    assert alpha[:, :250].min() == 255
+    assert alpha[:, 262:].max() == 0
+
+    file.write_bytes(b"damaged")
+    with pytest.raises(FaceLiftError, match="damaged"):
+        remove_background(photo)
+
+
+# Files of every kind
+
+
+def saved(tmp_path: Path, image: Image.Image, name: str, **options) -> Path:
+    image.save(tmp_path / name, **options)
+    return tmp_path / name
+
+
+def mean_difference(photo, image: Image.Image) -> float:
+    assert photo.image.size == image.size
+    return float(np.abs(np.asarray(photo.image.convert("RGB"), np.float32) - np.asarray(image, np.float32)).mean())
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_exif_orientation_is_applied(tmp_path, portrait, orientation):
+    turned = portrait.resize((120, 90))
+    undo = {
+        2: [Image.Transpose.FLIP_LEFT_RIGHT],
+        3: [Image.Transpose.ROTATE_180],
+        4: [Image.Transpose.FLIP_TOP_BOTTOM],
+        5: [Image.Transpose.TRANSPOSE],
+        6: [Image.Transpose.ROTATE_90],
+        7: [Image.Transpose.TRANSVERSE],
+        8: [Image.Transpose.ROTATE_270],
+    }
+    stored = turned
+    for step in undo.get(orientation, []):
+        stored = stored.transpose(step)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    photo = open_photo(saved(tmp_path, stored, "turned.png", exif=exif.tobytes()))
+    assert np.array_equal(photo.image, turned)
+
+
+def test_damaged_exif_does_not_matter(tmp_path, portrait):
+    path = saved(tmp_path, portrait, "photo.jpg", exif=b"Exif\x00\x00MM\x00\x2a\xff\xff\xff\xff garbage")
+    assert open_photo(path).image.size == (512, 512)
+
+
+@pytest.mark.parametrize(("name", "mode"), [("a.png", "L"), ("a.png", "1"), ("a.jpg", "CMYK"), ("a.jpg", "L")])
+def test_modes_become_rgb(tmp_path, portrait, name, mode):
+    photo = open_photo(saved(tmp_path, portrait.convert(mode), name))
+    assert photo.image.mode == "RGB"
+    assert mean_difference(photo, portrait.convert(mode).convert("RGB")) < 3
+    assert photo.name == name
+
+
+def test_palettes_and_transparency(tmp_path, portrait):
+    plain = portrait.quantize(256)
+    assert open_photo(saved(tmp_path, plain, "plain.png")).image.mode == "RGB"
+    key = plain.getpixel((50, 50))
+    photo = open_photo(saved(tmp_path, plain, "hole.png", transparency=key))
+    assert photo.image.mode == "RGBA"
+    assert photo.image.getpixel((50, 50))[3] == 0
+    assert photo.image.getpixel((250, 120))[3] == 255
+
+    keyed = portrait.copy()
+    keyed.paste((1, 2, 3), (0, 0, 100, 100))
+    photo = open_photo(saved(tmp_path, keyed, "key.png", transparency=(1, 2, 3)))
+    assert photo.image.getpixel((50, 50))[3] == 0
+
+
+def test_alpha_is_kept_only_where_it_says_something(tmp_path, portrait):
+    grey = portrait.convert("LA")
+    assert open_photo(saved(tmp_path, grey, "opaque.png")).image.mode == "RGB"
+    grey.putalpha(Image.linear_gradient("L").resize(grey.size))
+    photo = open_photo(saved(tmp_path, grey, "faded.png"))
+    assert photo.image.mode == "RGBA"
+    assert np.array_equal(photo.image.getchannel("A"), grey.getchannel("A"))
+    invisible = portrait.copy()
+    invisible.putalpha(0)
+    photo = open_photo(saved(tmp_path, invisible, "invisible.png"))
+    assert photo.image.mode == "RGB"
+    assert any("transparent" in note for note in photo.notes)
+
+
+@pytest.mark.parametrize(
+    ("name", "dtype", "white"),
+    [("a.png", np.uint16, 65535), ("a.tif", np.uint16, 65535), ("a.tif", np.int32, 65535), ("a.tif", np.int32, 255),
+     ("a.tif", np.float32, 1.0), ("a.tif", np.float32, 255.0)],
+)  # fmt: skip
+def test_deep_greyscale_becomes_eight_bits(tmp_path, portrait, name, dtype, white):
+    grey = portrait.convert("L")
+    deep = (np.asarray(grey, np.float64) * (white / 255)).round(6).astype(dtype)
+    photo = open_photo(saved(tmp_path, Image.fromarray(deep), name))
+    assert mean_difference(photo, grey.convert("RGB")) <= 0.5
+
+
+def test_not_a_number_in_a_float_picture(tmp_path):
+    values = np.linspace(0, 1, 64 * 64, dtype=np.float32).reshape(64, 64)
+    values[3, 3], values[4, 4] = np.nan, np.inf
+    photo = open_photo(saved(tmp_path, Image.fromarray(values), "odd.tif"))
+    assert photo.image.getpixel((3, 3)) == (0, 0, 0)
+    assert photo.image.getpixel((63, 63)) == (255, 255, 255)
+
+
+def profile_with_red_and_blue_exchanged() -> bytes:
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    profile = profile.replace("sRGB".encode("utf-16-be"), "BGR?".encode("utf-16-be"))
+    return profile.replace(b"rXYZ", b"swap").replace(b"bXYZ", b"rXYZ").replace(b"swap", b"bXYZ")
+
+
+def test_colour_profile_is_converted(tmp_path, portrait):
+    exchanged = Image.merge("RGB", portrait.split()[::-1])
+    profile = profile_with_red_and_blue_exchanged()
+    assert mean_difference(open_photo(saved(tmp_path, exchanged, "odd.png", icc_profile=profile)), portrait) < 1
+    exchanged.putalpha(Image.linear_gradient("L").resize(exchanged.size))
+    photo = open_photo(saved(tmp_path, exchanged, "odd.png", icc_profile=profile))
+    assert photo.image.mode == "RGBA"
+    assert mean_difference(photo, portrait) < 1
+
+    standard = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    assert np.array_equal(open_photo(saved(tmp_path, portrait, "s.png", icc_profile=standard)).image, portrait)
+    broken = open_photo(saved(tmp_path, portrait, "b.png", icc_profile=b"not a profile"))
+    assert np.array_equal(broken.image, portrait)
+    assert any("profile" in note for note in broken.notes)
+
+
+def test_first_frame_of_an_animation(tmp_path, portrait):
+    path = saved(tmp_path, portrait, "a.gif", save_all=True, append_images=[Image.new("RGB", (512, 512), "red")])
+    photo = open_photo(path)
+    assert mean_difference(photo, portrait) < 10
+    assert any("first" in note for note in photo.notes)
+
+
+def test_twenty_megapixels(tmp_path, portrait):
+    path = saved(tmp_path, portrait.resize((5472, 3648)), "camera.jpg", quality=60)
+    photo = open_photo(path)
+    assert photo.image.size == (5472, 3648)
+    assert align_portrait(photo, matting="none").image.size == (512, 512)
+
+
+def test_larger_photos_are_reduced_with_a_note(tmp_path):
+    photo = open_photo(saved(tmp_path, Image.new("L", (10_000, 8_000), 90), "scan.png"))
+    assert photo.image.size == (5000, 4000)
+    assert any("10000 × 8000" in note for note in photo.notes)
+
+
+def png_header(width: int, height: int) -> bytes:
+    """A picture of that size by its header, with next to no pixels behind it."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(100)))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "empty"),
+        (b"this is a letter, not a photo\n" * 20, "not a picture"),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 64 64\n", "not a picture"),
+        (png_header(60_000, 60_000), "megapixels"),
+        (png_header(13_300, 13_400), "megapixels"),
+        (png_header(64, 64), "damaged"),
+        (png_header(31, 400), "31 × 400"),
+        (b"\x89PNG\r\n\x1a\n" + bytes(100), "damaged|not a picture"),
+        (bytes(4) + b"ftypheic" + bytes(100), "HEIC.*pillow-heif"),
+    ],
+)
+def test_files_that_are_no_photo(tmp_path, monkeypatch, content, message):
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    path = tmp_path / "photo.png"
+    path.write_bytes(content)
+    with pytest.raises(FaceLiftError, match=message) as error:
+        open_photo(path)
+    assert "photo.png" in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png", "webp", "tif", "gif"])
+def test_truncated_files(tmp_path, portrait, suffix):
+    path = saved(tmp_path, portrait, f"photo.{suffix}")
+    content = path.read_bytes()
+    for part in (0.001, 0.1, 0.5, 0.9):
+        path.write_bytes(content[: max(1, int(len(content) * part))])
+        with pytest.raises(FaceLiftError, match=r"photo\."):
+            open_photo(path)
+
+
+def test_paths_that_cannot_be_read(tmp_path, monkeypatch):
+    with pytest.raises(FaceLiftError, match="folder"):
+        open_photo(tmp_path)
+    with pytest.raises(FaceLiftError, match="does not exist"):
+        open_photo(tmp_path / "missing.jpg")
+    with pytest.raises(FaceLiftError, match=r"cannot be read|does not exist"):
+        open_photo("photo\0.jpg")
+    with pytest.raises(FaceLiftError, match="path or a PIL image"):
+        open_photo(17)
+
+    def refuse(self):
+        raise PermissionError(13, "Permission denied")
+
+    path = saved(tmp_path, Image.new("RGB", (64, 64)), "secret.png")
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    with pytest.raises(FaceLiftError, match="permission"):
+        open_photo(path)
+
+
+def test_pil_images_are_taken_and_left_unchanged(portrait):
+    image = portrait.convert("CMYK")
+    before = image.tobytes()
+    photo = open_photo(image)
+    assert photo.image.mode == "RGB"
+    assert (image.mode, image.tobytes()) == ("CMYK", before)
