@@ -3,9 +3,17 @@
 import torch
 
 from facelift_core import cameras
-from facelift_core.training.splatter import GaussianBatch, quaternion_to_matrix, splat
+from facelift_core.training.splatter import GaussianBatch, splat
 
 SIZE, FOCAL, DILATION = 24, 25.7, 0.1
+
+
+def rotation(quaternion: torch.Tensor) -> torch.Tensor:
+    """(4,) w, x, y, z to (3, 3) by Rodrigues' formula."""
+    w, x, y, z = quaternion / quaternion.norm()
+    zero = torch.zeros_like(w)
+    cross = torch.stack([zero, -z, y, z, zero, -x, -y, x, zero]).view(3, 3)
+    return torch.eye(3) + 2 * w * cross + 2 * cross @ cross
 
 
 def brute_force(g: GaussianBatch, c2w: torch.Tensor, background: torch.Tensor) -> torch.Tensor:
@@ -15,17 +23,16 @@ def brute_force(g: GaussianBatch, c2w: torch.Tensor, background: torch.Tensor) -
     py, px = torch.meshgrid(centres, centres, indexing="ij")
     for b in range(len(c2w)):
         for camera in c2w[b]:
-            rotation = camera[:3, :3].T
-            local = (g.positions[b] - camera[:3, 3]) @ rotation.T
+            w2c = camera[:3, :3].T
+            local = (g.positions[b] - camera[:3, 3]) @ w2c.T
             blended, remaining = torch.zeros(3, SIZE, SIZE, dtype=torch.float64), torch.ones(SIZE, SIZE)
             for i in local[:, 2].argsort().tolist():
                 x, y, z = local[i]
                 jacobian = torch.zeros(2, 3, dtype=torch.float64)
                 jacobian[0, 0] = jacobian[1, 1] = FOCAL / z
                 jacobian[0, 2], jacobian[1, 2] = -FOCAL * x / z**2, -FOCAL * y / z**2
-                unit = g.rotations[b, i] / g.rotations[b, i].norm()
-                spread = quaternion_to_matrix(unit) * g.log_scales[b, i].exp()
-                projected = jacobian @ rotation @ spread
+                spread = rotation(g.rotations[b, i]) * g.log_scales[b, i].exp()
+                projected = jacobian @ w2c @ spread
                 conic = torch.linalg.inv(projected @ projected.T + DILATION * torch.eye(2))
                 d = torch.stack([px - (FOCAL * x / z + SIZE / 2), py - (FOCAL * y / z + SIZE / 2)], -1)
                 falloff = torch.exp(-0.5 * torch.einsum("hwi,ij,hwj->hw", d, conic, d))

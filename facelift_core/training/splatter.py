@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..rasterizer.projection import rotation_matrices
 from .native import load
 
 NEAR = 0.2
@@ -77,10 +78,7 @@ def _project(
     limit = 1.3 * 0.5 * size / focal
     slope_x, slope_y = (x / z).clamp(-limit, limit), (y / z).clamp(-limit, limit)
 
-    axes = (
-        quaternion_to_matrix(F.normalize(gaussians.rotations, dim=-1, eps=1e-6))
-        * gaussians.log_scales.exp()[..., None, :]
-    )
+    axes = rotation_matrices(gaussians.rotations) * gaussians.log_scales.exp()[..., None, :]
     # Rows of the projected axes: (f/z)·(row of W·R·S − slope · depth row), so that J never has to be built.
     in_camera = torch.einsum("bvij,bnjk->bvnik", w2c, axes)
     row_u = in_camera[..., 0, :] - slope_x[..., None] * in_camera[..., 2, :]
@@ -107,17 +105,6 @@ def _project(
         radii = sigmas * torch.maximum(uu, vv).sqrt()
         radii = torch.where((opacity > CULL_OPACITY) & (depth > NEAR), radii, 0)
     return footprints, depth.detach(), radii
-
-
-def quaternion_to_matrix(quaternions: Tensor) -> Tensor:
-    """Unit quaternions (…, 4) w, x, y, z to rotation matrices (…, 3, 3)."""
-    w, x, y, z = quaternions.unbind(-1)
-    rows = [
-        1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y),
-        2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x),
-        2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y),
-    ]  # fmt: skip
-    return torch.stack(rows, dim=-1).unflatten(-1, (3, 3))
 
 
 class _Blend(torch.autograd.Function):
