@@ -9,7 +9,7 @@ from PIL import Image
 
 from ..errors import FaceLiftError
 from .crop import SIZE, crop_to_face, face_size
-from .matting import METHODS, choose_method, on_white, remove_background
+from .matting import METHODS, Matte, choose_method, on_white, remove_background
 from .mtcnn import Face, detect_faces
 from .photo import Photo, open_photo
 
@@ -18,6 +18,7 @@ __all__ = [
     "SIZE",
     "AlignedPortrait",
     "Face",
+    "Matte",
     "Photo",
     "align_portrait",
     "crop_to_face",

@@ -202,9 +202,8 @@ def _classify(
     inside = (end > start).all(1)
     boxes, start, end = boxes[inside], start[inside].tolist(), end[inside].tolist()
     windows = [
-        _resample(pixels[:, :, y0:y1, x0:x1], [side, side])
-        for (x0, y0), (x1, y1) in zip(start, end, strict=True)
-    ]  # fmt: skip
+        _resample(pixels[:, :, y0:y1, x0:x1], [side, side]) for (x0, y0), (x1, y1) in zip(start, end, strict=True)
+    ]
     batches = [network(torch.cat(windows[i : i + BATCH])) for i in range(0, len(windows), BATCH)]
     if not batches:
         return boxes, boxes.new_zeros(0), boxes.new_zeros(0, 4), boxes.new_zeros(0, 10)
