@@ -61,7 +61,7 @@ def make(options: argparse.Namespace) -> None:
 
     from . import core
     from .reconstruct.operators import add_camera
-    from .splats.scene_settings import apply_settings
+    from .splats.scene_settings import apply
 
     photo = str(options.photo.resolve())
     for path in (options.output, options.render):
@@ -77,7 +77,7 @@ def make(options: argparse.Namespace) -> None:
     scene.render.engine = "CYCLES"
     scene.render.resolution_x = scene.render.resolution_y = options.size
     scene.render.film_transparent = True
-    apply_settings(scene)
+    apply(scene)
     bpy.context.view_layer.update()
     add_camera(bpy.context)
     if options.render:

@@ -8,6 +8,7 @@ import shutil
 import time
 import uuid
 from collections.abc import Collection
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -88,10 +89,8 @@ def unclaimed() -> list[Finished]:
 
 def claim(folder: Path) -> None:
     """Note that the head is in a file now; that this cannot be noted is no reason to fail."""
-    try:
+    with suppress(OSError):
         (folder / CLAIMED).touch()
-    except OSError:
-        pass
 
 
 def size() -> int:
@@ -118,10 +117,12 @@ def clear(keep: Collection[Path] = ()) -> None:
 
 
 def remove(path: Path) -> None:
+    """As far as that is allowed; what stays is counted by :func:`size` and can be removed another time."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path, ignore_errors=True)
-    else:
-        path.unlink(missing_ok=True)
+        return
+    with suppress(OSError):
+        path.unlink()
 
 
 def _entries(folder: Path) -> list[Path]:

@@ -12,6 +12,7 @@ from ..job.runner import DONE, FAILED, RUNNING, Job
 from . import pictures, readiness
 from .layout import duration, paragraphs
 from .operators import photos_of
+from .photo_operators import editor_image
 from .session import session
 
 STAGES = {
@@ -41,7 +42,7 @@ class FACELIFT_PT_reconstruct(_Sidebar, bpy.types.Panel):
     def draw(self, context):
         layout = self.layout
         own = context.scene.facelift
-        _draw_photos(layout, own)
+        _draw_photos(layout, own, context)
         column = layout.column()
         column.use_property_split = True
         column.use_property_decorate = False
@@ -89,7 +90,7 @@ class FACELIFT_PT_advanced(_Sidebar, bpy.types.Panel):
         layout.operator("facelift.release_memory", icon="TRASH")
 
 
-def _draw_photos(layout, own) -> None:
+def _draw_photos(layout, own, context) -> None:
     box = layout.box()
     picture = pictures.icon(own.photo) if own.photo else 0
     if picture:
@@ -98,7 +99,9 @@ def _draw_photos(layout, own) -> None:
     row.prop(own, "photo", text="")
     row = box.row(align=True)
     row.operator("facelift.choose_photos", icon="FILE_IMAGE")
-    row.operator("facelift.use_editor_image", text="", icon="IMAGE_DATA")
+    editor = row.row(align=True)
+    editor.enabled = editor_image(context) is not None
+    editor.operator("facelift.use_editor_image", text="", icon="IMAGE_DATA")
     if own.photo and not picture:
         readable = Path(bpy.path.abspath(own.photo)).is_file()
         box.label(text="No preview of this photo" if readable else "There is no such photo", icon="ERROR")

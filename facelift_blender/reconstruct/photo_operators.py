@@ -54,13 +54,6 @@ class FACELIFT_OT_use_editor_image(bpy.types.Operator):
 
     image: StringProperty(description="Name of the image; empty: the one that is open", options={"HIDDEN"})
 
-    @classmethod
-    def poll(cls, context):
-        if editor_image(context) is None and context.window is not None:
-            cls.poll_message_set("Open an image in an Image Editor first")
-            return False
-        return True
-
     def execute(self, context):
         image = bpy.data.images.get(self.image) if self.image else editor_image(context)
         if image is None:

@@ -24,7 +24,9 @@ def icon(path: str) -> int:
             _collection.load(key, path, "IMAGE")
         except (KeyError, RuntimeError):
             return 0
-    return _collection[key].icon_id
+    preview = _collection[key]
+    # Asking for the size loads the picture now; left to Blender, panels would stay grey until someone moves the mouse.
+    return preview.icon_id if all(preview.image_size) else 0
 
 
 def clear() -> None:

@@ -1,0 +1,22 @@
+#!/usr/bin/env bash
+# Blender in a real window on a screen of its own, driven with the mouse by drive.py; pictures end in OUT.
+#
+#   tests/window/run.sh ZIP PHOTO OUT [FACELIFT_PYTHON] [WEIGHTS]
+#
+# Needs blender, Xvfb, xdotool and ImageMagick's import. FACELIFT_PYTHON is the worker's Python.
+set -euo pipefail
+here=$(cd "$(dirname "$0")" && pwd)
+export TEST_ZIP=$1 TEST_PHOTO=$2 TEST_OUT=$3 FACELIFT_PYTHON=${4:-${FACELIFT_PYTHON:-python3}} TEST_WEIGHTS=${5:-mini}
+export DISPLAY=:${SCREEN:-97} LIBGL_ALWAYS_SOFTWARE=1
+mkdir -p "$TEST_OUT"
+scratch=$(mktemp -d)
+export BLENDER_USER_RESOURCES=$scratch/user XDG_CACHE_HOME=$scratch/cache HOME=$scratch
+mkdir -p "$BLENDER_USER_RESOURCES"
+Xvfb "$DISPLAY" -screen 0 1600x900x24 +extension GLX >/dev/null 2>&1 &
+screen=$!
+trap 'kill $screen 2>/dev/null || true; rm -rf "$scratch"' EXIT
+sleep 2
+timeout "${SECONDS_AT_MOST:-900}" blender --factory-startup --window-geometry 0 0 1600 900 --python "$here/drive.py" \
+    >"$TEST_OUT/blender.log" 2>&1 || { tail -30 "$TEST_OUT/blender.log"; exit 1; }
+grep -q "ALL GOOD" "$TEST_OUT/blender.log" || { tail -30 "$TEST_OUT/blender.log"; exit 1; }
+grep "^:: " "$TEST_OUT/blender.log"
