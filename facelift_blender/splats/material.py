@@ -9,6 +9,13 @@ from .builder import Builder
 NAME = "FaceLift Splats"
 VERSION = 1
 VERSION_KEY = "facelift_material_version"
+METHOD_KEY = "facelift_material_method"
+SORTED, UNSORTED = "BLENDED", "DITHERED"
+"""EEVEE's two ways: exact for what the modifier has sorted for the camera, or right from everywhere after some samples.
+
+Against the exact picture, sorted ones reach 52 dB and more, unsorted ones blended 22 dB (they fall apart), and unsorted
+ones dithered 34 dB after 16 samples and 37 dB after 64. Cycles makes no difference between them.
+"""
 
 COLOR = "splat_color"
 """FLOAT_COLOR: what is emitted, and the opacity."""
@@ -23,17 +30,18 @@ MAX_ALPHA = 0.99
 MIN_ALPHA = 1.0 / 255.0
 
 
-def splat_material() -> bpy.types.Material:
-    """The material, made if this file does not have it."""
+def splat_material(method: str = SORTED) -> bpy.types.Material:
+    """The material for one of EEVEE's ways, made if this file does not have it."""
     for material in bpy.data.materials:
-        if material.get(VERSION_KEY) == VERSION and not material.library:
+        if material.get(VERSION_KEY) == VERSION and material.get(METHOD_KEY) == method and not material.library:
             return material
-    material = bpy.data.materials.new(NAME)
+    material = bpy.data.materials.new(NAME if method == SORTED else f"{NAME} Unsorted")
     material[VERSION_KEY] = VERSION
+    material[METHOD_KEY] = method
     if material.node_tree is None:  # always there from Blender 5.0
         material.use_nodes = True
     material.node_tree.nodes.clear()
-    material.surface_render_method = "BLENDED"  # sorted by the modifier; dithering would be noise
+    material.surface_render_method = method
     material.use_transparency_overlap = True
     material.use_backface_culling = False
     material.cycles.emission_sampling = "NONE"  # a hundred thousand tiny lamps otherwise

@@ -44,9 +44,10 @@ def add_modifier(item: bpy.types.Object) -> bpy.types.NodesModifier:
     degree = math.isqrt(attributes.sh_bases(item.data)) - 1
     modifier = item.modifiers.new(MODIFIER, "NODES")
     modifier.node_group = splat_group(degree)
-    surface = material.splat_material()
-    if surface.name not in item.data.materials:
-        item.data.materials.append(surface)
+    for method in (material.SORTED, material.UNSORTED):
+        surface = material.splat_material(method)
+        if surface.name not in item.data.materials:
+            item.data.materials.append(surface)
     return modifier
 
 
@@ -98,6 +99,8 @@ def _interface(group: bpy.types.GeometryNodeTree) -> None:
     add("Viewport As", "Menu", tip="The same for the viewport")
     add("Match Viewers", "Bool", False, tip="Blend sRGB values as splat viewers do; needs the Raw view transform")
     add("Material", "Material", material.splat_material(), tip="What draws the splats")
+    unsorted = material.splat_material(material.UNSORTED)
+    add("Viewport Material", "Material", unsorted, tip="What draws them in the viewport as Any View, without sorting")
     panel = sockets.new_panel("Look")
     add("Size", "Float", 1.0, 0.0, 10.0, tip="Factor for the size of each Gaussian")
     add("Density", "Float", 1.0, 0.0, 10.0, tip="Optical thickness: 2 is as if each Gaussian were there twice")
@@ -438,7 +441,9 @@ def _any_view(b, inputs, geometry, camera, in_viewport, sigma, rotation, opacity
         geometry = b.node("GeometryNodeSortElements", {"Geometry": geometry, "Sort Weight": z}, domain="POINT").outputs[
             0
         ]
-        return b.node("GeometryNodeSetMaterial", {"Geometry": geometry, "Material": inputs["Material"]}).outputs[0]
+        # One looks around in the viewport, where sorting for the camera is wrong from everywhere else.
+        surface = b.switch("MATERIAL", in_viewport, inputs["Material"], inputs["Viewport Material"])
+        return b.node("GeometryNodeSetMaterial", {"Geometry": geometry, "Material": surface}).outputs[0]
 
 
 def _points(b, geometry, sigma, base, rest, opacity, recolor) -> NodeSocket:
@@ -449,7 +454,8 @@ def _points(b, geometry, sigma, base, rest, opacity, recolor) -> NodeSocket:
         combined = b.node("FunctionNodeCombineColor", {0: red, 1: green, 2: blue, 3: opacity}, mode="RGB").outputs[0]
         geometry, combined, sigma = b.captured(geometry, {"Base": ("RGBA", combined), "Sigma": ("VECTOR", sigma)})
         geometry = b.stored(geometry, attributes.SCALE, "FLOAT_VECTOR", sigma)
-        geometry = b.stored(geometry, attributes.BASE, attributes.base_type(), combined)
+        # As a colour even where the type is FLOAT4: a colour loses its alpha on the way to a vector.
+        geometry = b.stored(geometry, attributes.BASE, "FLOAT_COLOR", combined)
         for k, features in enumerate(rest):
             geometry = b.stored(geometry, attributes.sh_name(k), "FLOAT_VECTOR", recolor(features))
         return geometry

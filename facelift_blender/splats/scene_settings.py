@@ -9,8 +9,8 @@ import bpy
 
 from . import nodes, objects
 
-MAX_TRANSPARENT = 256
-"""A ray passes through this many splats at most; the default of 8 leaves a dark rim."""
+MAX_TRANSPARENT = {nodes.CAMERA_FACING: 256, nodes.ANY_VIEW: 512}
+"""A ray passes through this many surfaces at most; the default of 8 leaves a dark rim. Spheres have two each."""
 MIN_TRANSPARENT = 1024
 """Below this many, Cycles does not gamble on ending a ray early, which would be speckle."""
 
@@ -49,10 +49,9 @@ def apply(scene: bpy.types.Scene) -> list[Setting]:
 def _missing(scene: bpy.types.Scene, shown: list[bpy.types.Object]) -> Iterator[Setting]:
     cycles = getattr(scene, "cycles", None)
     if cycles is not None and scene.render.engine == "CYCLES":
-        if cycles.transparent_max_bounces < MAX_TRANSPARENT:
-            yield Setting(
-                cycles, "transparent_max_bounces", MAX_TRANSPARENT, f"{MAX_TRANSPARENT} transparent bounces at most"
-            )
+        most = max(MAX_TRANSPARENT.get(mode, 0) for mode in _values(shown, "Render As") | {nodes.CAMERA_FACING})
+        if cycles.transparent_max_bounces < most:
+            yield Setting(cycles, "transparent_max_bounces", most, f"{most} transparent bounces at most")
         if cycles.min_transparent_bounces < MIN_TRANSPARENT:
             yield Setting(
                 cycles, "min_transparent_bounces", MIN_TRANSPARENT, f"{MIN_TRANSPARENT} transparent bounces at least"
@@ -64,7 +63,10 @@ def _missing(scene: bpy.types.Scene, shown: list[bpy.types.Object]) -> Iterator[
 
 def view_transform(shown: list[bpy.types.Object]) -> str | None:
     """The one that shows the colours of these splats as they are; None if they disagree or another group draws them."""
-    modes = {
-        bool(nodes.get_input(modifier, "Match Viewers")) for item in shown if (modifier := nodes.find_modifier(item))
-    }
-    return {frozenset({True}): "Raw", frozenset({False}): "Standard"}.get(frozenset(modes))
+    return {frozenset({True}): "Raw", frozenset({False}): "Standard"}.get(frozenset(_values(shown, "Match Viewers")))
+
+
+def _values(shown: list[bpy.types.Object], name: str) -> set:
+    """What the modifiers of these objects have for one input."""
+    modifiers = (nodes.find_modifier(item) for item in shown)
+    return {nodes.get_input(modifier, name) for modifier in modifiers if modifier}
