@@ -156,7 +156,7 @@ def _draw_last(layout, context) -> None:
     summary = job.head.summary
     box.label(text=f"{job.name}: {duration(job.ended - job.started)}", icon="CHECKMARK")
     times = summary.get("timings", {})
-    parts = [f"{label} {times[stage]:.1f} s" for stage, label in _TIMES.items() if stage in times]
+    parts = [f"{label} {times[stage]:.1f} s" for stage, label in _TIMES.items() if times.get(stage, 0) > 0.05]
     paragraphs(box, f"{summary.get('gaussians', 0):,} Gaussians on {summary.get('device')}", context)
     paragraphs(box, ", ".join(parts), context)
     for note in summary.get("notes", []):

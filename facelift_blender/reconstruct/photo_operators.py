@@ -8,7 +8,6 @@ from pathlib import Path
 
 import bpy
 from bpy.props import BoolProperty, CollectionProperty, IntProperty, StringProperty
-from bpy_extras.io_utils import poll_file_object_drop
 
 from .. import core
 from ..job import folders
@@ -46,7 +45,7 @@ class FACELIFT_OT_choose_photos(bpy.types.Operator):
 
 
 class FACELIFT_OT_use_editor_image(bpy.types.Operator):
-    """Use the image that an Image Editor shows; a packed, painted or rendered one too"""
+    """Use the image of the selected image Empty, else the one in an Image Editor; packed, painted or rendered, too"""
 
     bl_idname = "facelift.use_editor_image"
     bl_label = "Use Image Editor's Image"
@@ -89,7 +88,9 @@ class FACELIFT_FH_photo(bpy.types.FileHandler):
 
     @classmethod
     def poll_drop(cls, context):
-        return poll_file_object_drop(context)
+        # Over the viewport proper Blender's own handling of images may come first and make an image Empty of it, which
+        # `editor_image` knows; over the sidebar it is ours.
+        return context.area is not None and context.area.type == "VIEW_3D"
 
 
 def set_photos(own: FaceLiftSettings, paths: list[str]) -> None:
@@ -101,7 +102,10 @@ def set_photos(own: FaceLiftSettings, paths: list[str]) -> None:
 
 
 def editor_image(context) -> bpy.types.Image | None:
-    """What the first Image Editor that has an image shows, in the window of `context` before the others."""
+    """The image of the active image Empty, else what the first Image Editor shows, in the own window before others."""
+    ob = context.view_layer.objects.active
+    if ob is not None and ob.type == "EMPTY" and isinstance(ob.data, bpy.types.Image) and ob.select_get():
+        return ob.data
     windows = [w for w in (context.window, *context.window_manager.windows) if w is not None]
     areas = (area for window in windows for area in window.screen.areas if area.type == "IMAGE_EDITOR")
     return next((area.spaces.active.image for area in areas if area.spaces.active.image is not None), None)
@@ -129,7 +133,8 @@ def image_as_file(image: bpy.types.Image, scene: bpy.types.Scene) -> Path:
             finally:
                 bpy.data.images.remove(copy)
     except (OSError, RuntimeError) as error:
-        raise core.FaceLiftError(f"The image {image.name} cannot be used: {error}") from None
+        reason = str(error).strip().removeprefix("Error: ").replace(f"{image.name}.001", image.name)
+        raise core.FaceLiftError(f"The image {image.name} cannot be used: {reason}") from None
     if not path.is_file():
         raise core.FaceLiftError(f"The image {image.name} has no pixels to use.")
     return path

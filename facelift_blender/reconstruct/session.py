@@ -18,6 +18,8 @@ from ..job import folders
 from ..job.runner import CANCELLED, DONE, FAILED, TICK, Job, Request, Runner
 from . import runtime_state
 
+DRAW_SECONDS = 0.25
+
 
 @dataclass(frozen=True)
 class Target:
@@ -38,6 +40,7 @@ class Session:
         left: heads in the cache that nobody has imported, the newest first.
         last: the last job that ended, for its timing or error.
         waiting_for: why an arrived head is not brought in yet, for people.
+        drawing, drawn: there is news for the panel; when it was drawn last.
     """
 
     runner: Runner = field(default_factory=Runner)
@@ -46,6 +49,8 @@ class Session:
     left: list[folders.Finished] = field(default_factory=list)
     last: Job | None = None
     waiting_for: str = ""
+    drawing: bool = False
+    drawn: float = 0.0
 
 
 session = Session()
@@ -134,13 +139,19 @@ def pump() -> float | None:
     if session.arrived:
         _bring_in_arrived()
         changed = True
-    if session.runner.active:
-        changed = True  # the clock goes on
     changed = _was_checking() or changed
-    if changed:
+    # Drawing costs more than anything else here: not more often than eyes need, once a second for the clock.
+    session.drawing = session.drawing or changed
+    waited = time.monotonic() - session.drawn
+    if (session.drawing and waited > DRAW_SECONDS) or (session.runner.active and waited > 1.0) or not busy():
+        session.drawing, session.drawn = False, time.monotonic()
         redraw()
-    busy = session.runner.active or session.arrived or runtime_state.checking()
-    return TICK if busy else None
+    return TICK if busy() else None
+
+
+def busy() -> bool:
+    """Whether there is something to look after."""
+    return bool(session.runner.active or session.arrived or runtime_state.checking())
 
 
 _checking_before = False

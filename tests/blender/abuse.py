@@ -206,6 +206,13 @@ with case("photos: several chosen, the Image Editor's, one that is none"):
     painted = bpy.data.images.new("my: painting", 8, 8)
     assert bpy.ops.facelift.use_editor_image(image=painted.name) == {"FINISHED"}
     assert Path(own.photo).read_bytes().startswith(b"\x89PNG") and "my_painting" in Path(own.photo).name
+    reference = bpy.data.objects.new("dropped", None)
+    reference.empty_display_type, reference.data = "IMAGE", bpy.data.images.load(str(PHOTO))
+    bpy.context.collection.objects.link(reference)
+    bpy.context.view_layer.objects.active = reference
+    reference.select_set(True)
+    assert bpy.ops.facelift.use_editor_image() == {"FINISHED"} and Path(own.photo).stem == PHOTO.stem
+    bpy.data.objects.remove(reference)
     empty = bpy.data.images.new("none", 8, 8)
     empty.source, empty.filepath = "FILE", "/nowhere.png"
     assert "cannot be used" in error_of(bpy.ops.facelift.use_editor_image, image=empty.name)

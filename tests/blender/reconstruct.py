@@ -83,7 +83,7 @@ with case("the next one finds the models loaded"):
 
 with case("weights that are none"):
     assert "does not hold FaceLift weights" in error_of(
-        bpy.ops.facelift.reconstruct, filepath=str(PHOTO), **{**FAST, "weights": tempfile.gettempdir()}
+        bpy.ops.facelift.reconstruct, filepath=str(PHOTO), **{**FAST, "weights": tempfile.mkdtemp()}
     )
 
 with case("save and reload"):

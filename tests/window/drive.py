@@ -88,7 +88,7 @@ def steps():
     settings = bpy.context.scene.facelift
     settings.photo = os.environ["TEST_PHOTO"]
     settings.weights = os.environ["TEST_WEIGHTS"]
-    settings.steps = int(os.environ.get("TEST_STEPS", "60"))
+    settings.steps = int(os.environ.get("TEST_STEPS", "600"))
     area.tag_redraw()
     yield 6
     picture("panel_idle")
@@ -100,7 +100,7 @@ def steps():
     yield from until(lambda job: job.stage == "load")
     yield 2
     picture("panel_loading")
-    yield from until(lambda job: job.stage == "views" and job.fraction > 0.1)
+    yield from until(lambda job: job.stage == "views" and job.fraction > 0.08)
     interval()
     yield 8
     busy = interval()
