@@ -42,18 +42,21 @@ def test_objects_edits_and_files(python, tmp_path):
 def test_renders_equal_ours(python, tmp_path):
     benchmark = fidelity()
     jobs, expected = [], []
-    for degree, colors, mode, least in (
-        (0, "sRGB", "Camera Facing", 60), (0, "linear", "Camera Facing", 60), (3, "sRGB", "Camera Facing", 60),
-        (0, "sRGB", "Any View", 33),
-    ):  # fmt: skip
-        splats = benchmark.synthetic_head(2000, degree)
-        write(splats, tmp_path / f"head{degree}.ply")
+    wide = {"c2w": orbit(torch.tensor([300.0]), 10.0)[0].tolist(), "focal": 100.0, "size": [96, 64]}
+    # Points are ordered by the near sides of spheres instead of their centres: large splats would tell them apart.
+    larger = {"c2w": orbit(torch.tensor([270.0]), 0.0)[0].tolist(), "focal": 137.0, "size": [128, 128]}
+    for count, degree, colors, mode, camera, least in (
+        (2000, 0, "sRGB", "Camera Facing", wide, 60),
+        (2000, 0, "linear", "Camera Facing", wide, 60),
+        (2000, 3, "sRGB", "Camera Facing", wide, 60),
+        (5000, 0, "sRGB", "Any View", larger, 33),
+    ):
+        splats = benchmark.synthetic_head(count, degree)
+        path = tmp_path / f"head_{count}_{degree}.ply"
+        write(splats, path)
         matrix = benchmark.uneven() if degree == 0 else np.eye(4)
-        camera = {"c2w": orbit(torch.tensor([300.0]), 10.0)[0].tolist(), "focal": 100.0, "size": [96, 64]}
-        jobs.append(
-            {"ply": str(tmp_path / f"head{degree}.ply"), "matrix": matrix.tolist(), "mode": mode, "engine": "CYCLES",
-             "match_viewers": colors == "sRGB", "out": str(tmp_path / f"{len(jobs)}.npy"), **camera}
-        )  # fmt: skip
+        job = {"ply": str(path), "matrix": matrix.tolist(), "mode": mode, "engine": "CYCLES", **camera}
+        jobs.append({**job, "match_viewers": colors == "sRGB", "out": str(tmp_path / f"{len(jobs)}.npy")})
         expected.append((benchmark.reference(splats, matrix, camera, colors == "linear"), least))
     benchmark.run_blender(str(python), False, jobs, tmp_path, "jobs")
     for job, (reference, least) in zip(jobs, expected, strict=True):
