@@ -10,6 +10,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from PIL import Image
 from test_blender_jobs import HEAD, HERE, PICTURE, fake, gone  # noqa: F401
 
 PYTHONS = [Path(p) for p in os.environ.get("FACELIFT_BPY_PYTHONS", "").split(os.pathsep) if p]
@@ -73,6 +74,30 @@ def test_abuse(blender, fake):  # noqa: F811
     said = blender("abuse.py", "quit", runtime=fake, FAKE_STEP="0.03")
     assert gone(int(re.search(r"worker (\d+)", said)[1])), "a worker outlived a Blender that was quit"
     assert "Traceback" not in said, said[-6000:]
+
+
+@needs_blender
+@pytest.mark.parametrize("python", PYTHONS, ids=lambda p: p.parents[1].name)
+def test_headless_writes_a_blend_and_a_render(python, fake, tmp_path):  # noqa: F811
+    def run(*arguments: object) -> subprocess.CompletedProcess:
+        command = [python, "-m", "facelift_blender.headless", *map(str, arguments), "--size", "48"]
+        environment = {**os.environ, "BLENDER_USER_RESOURCES": str(tmp_path), "FACELIFT_PYTHON": str(fake)}
+        return subprocess.run(
+            command, cwd=HERE.parent, env=environment, capture_output=True, text=True, timeout=300, errors="replace"
+        )
+
+    blend, picture = tmp_path / "head.blend", tmp_path / "head.png"
+    done = run(PICTURE, "-o", blend, "--render", picture)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    assert blend.stat().st_size > 10000
+    with Image.open(picture) as image:
+        alpha = image.convert("RGBA").getchannel("A")
+    assert alpha.getextrema()[1] > 20, "the head is in the picture"
+    assert alpha.getpixel((0, 0)) == 0, "and the film is transparent around it"
+    done = run(HEAD, "--head", "-o", tmp_path / "again.blend")
+    assert done.returncode == 0 and (tmp_path / "again.blend").exists(), done.stderr[-3000:]
+    done = run(tmp_path / "nowhere.png", "-o", blend)
+    assert done.returncode == 1 and "no photo at" in done.stderr and "Traceback" not in done.stderr
 
 
 @needs_blender

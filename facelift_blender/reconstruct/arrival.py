@@ -11,12 +11,14 @@ from ..job.folders import Finished
 from ..splats.objects import create_splat_object, head_scale
 
 COLLECTION = "FaceLift"
+FILE = "facelift_file"
+"""Custom property of pictures: which job's they are, so that none comes twice."""
 
 
 def add_head(head: Finished, scene: bpy.types.Scene) -> bpy.types.Object:
     """The head as an object at the 3D cursor, standing on Z and looking along −Y, at real size; selected alone.
 
-    Portrait and views come along as packed images, named in custom properties with what made them.
+    Portrait and views come along as packed images, in custom properties beside what made them.
 
     Raises:
         FaceLiftError: the files are gone or damaged.
@@ -34,7 +36,8 @@ def add_head(head: Finished, scene: bpy.types.Scene) -> bpy.types.Object:
         "facelift_weights": Path(str(request.get("weights", ""))).name,
         "facelift_version": str(head.summary.get("version", "")),
         "facelift_seconds": float(head.summary.get("seconds", 0.0)),
-        **{name: picture.name for name, picture in pictures.items() if picture is not None},
+        # As pointers, so that the pictures are kept with the head.
+        **{name: picture for name, picture in pictures.items() if picture is not None},
     }
     ob = create_splat_object(
         scene,
@@ -51,15 +54,15 @@ def add_head(head: Finished, scene: bpy.types.Scene) -> bpy.types.Object:
 
 def add_picture(path: Path, name: str) -> bpy.types.Image | None:
     """The picture packed into the file, or the one of that file that is there already; None if it cannot be read."""
-    key = str(path)
-    if known := next((image for image in bpy.data.images if image.get("facelift_file") == key), None):
+    key = f"{path.parent.name}/{path.name}"
+    if known := next((image for image in bpy.data.images if image.get(FILE) == key), None):
         return known
     try:
-        image = bpy.data.images.load(key)
+        image = bpy.data.images.load(str(path))
     except RuntimeError:
         return None
     image.name = name
-    image["facelift_file"] = key
+    image[FILE] = key
     image.pack()
     image.filepath = f"//{path.name}"
     return image

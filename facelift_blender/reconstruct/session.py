@@ -16,7 +16,7 @@ from bpy.app.handlers import persistent
 from .. import core, preferences
 from ..job import folders
 from ..job.runner import CANCELLED, DONE, FAILED, TICK, Job, Request, Runner
-from . import runtime_state
+from . import arrival, runtime_state
 
 DRAW_SECONDS = 0.25
 
@@ -132,6 +132,8 @@ def pump() -> float | None:
     changed = False
     for job, event in session.runner.poll():
         changed = True
+        if event["event"] == "views" and job.views is not None and _scene_of(job.target) is not None:
+            arrival.add_picture(job.views, f"{job.name} views")
         if event["event"] == DONE:
             session.arrived.append(job)
         if job.over:
@@ -220,9 +222,7 @@ def bring_in(head: folders.Finished, scene: bpy.types.Scene) -> bpy.types.Object
     Raises:
         FaceLiftError: its files are gone or damaged.
     """
-    from .arrival import add_head
-
-    ob = add_head(head, scene)
+    ob = arrival.add_head(head, scene)
     folders.claim(head.folder)
     look_for_left()
     if not background():

@@ -19,7 +19,7 @@ FAST = {"weights": WEIGHTS, "steps": 2, "crop": False, "matting": "none", "devic
 def arrays(ob) -> dict[str, np.ndarray]:
     """Every attribute of a point cloud, as it is in memory."""
     sizes = {"FLOAT": 1, "BOOLEAN": 1, "INT": 1, "FLOAT_VECTOR": 3, "FLOAT_COLOR": 4, "QUATERNION": 4, "FLOAT4": 4}
-    names = {"FLOAT_VECTOR": "vector", "FLOAT_COLOR": "color"}
+    names = {"FLOAT_VECTOR": "vector", "FLOAT4": "vector", "FLOAT_COLOR": "color"}
     found = {}
     for attribute in ob.data.attributes:
         values = np.zeros(len(attribute.data) * sizes[attribute.data_type], np.float32)
@@ -66,7 +66,7 @@ with case("reconstruct"):
     assert head["facelift_photo"] == PHOTO.name and head["facelift_seed"] == "9"
     assert [c.name for c in head.users_collection] == ["FaceLift"]
     for key in ("facelift_portrait", "facelift_views"):
-        image = bpy.data.images[head[key]]
+        image = head[key]
         assert image.packed_file is not None and image.size[0] > 0
     before = arrays(head)
     assert len(before["position"]) > 300 and np.isfinite(before["position"]).all()
@@ -96,7 +96,7 @@ with case("save and reload"):
     assert sorted(after) == names
     for attribute in names:
         assert np.array_equal(before[attribute].view(np.uint32), after[attribute].view(np.uint32)), attribute
-    assert bpy.data.images[head["facelift_views"]].packed_file is not None
+    assert head["facelift_views"].packed_file is not None
 
 with case("export and import"):
     bpy.context.view_layer.objects.active = head
