@@ -262,16 +262,19 @@ def test_the_released_layout(weights_folder):
     assert (found.head_dim, found.sh_degree) == (16, 0)
 
 
-def test_the_newest_gslrm_is_taken_and_safetensors_first(own_weights_folder):
+def test_the_newest_gslrm_is_taken(own_weights_folder):
     folder = own_weights_folder / "gslrm"
     (folder / "config.json").unlink()
-    for name in ("ckpt_0000000000099999.pt", "ckpt_100000.pt", "ckpt_last.pt"):
+    for name in ("ckpt_0000000000099999.pt", "ckpt_100000.pt", "ckpt_last.pt", "expected.safetensors"):
         (folder / name).touch()
     found = find_checkpoint(own_weights_folder)
     assert found.gslrm.name == "ckpt_100000.pt"
     assert (found.head_dim, found.sh_degree) == (64, 0)
-    (folder / "gslrm.safetensors").touch()
-    assert find_checkpoint(own_weights_folder).gslrm.name == "gslrm.safetensors"
+    (folder / "ckpt_0000000000100000.safetensors").touch()
+    assert find_checkpoint(own_weights_folder).gslrm.name == "ckpt_0000000000100000.safetensors"
+    for path in folder.glob("ckpt_*"):
+        path.unlink()
+    assert find_checkpoint(own_weights_folder).gslrm.name == "expected.safetensors"
 
 
 def remove(folder: Path, name: str) -> None:

@@ -110,10 +110,10 @@ def _missing_in_pipeline(pipeline: Path) -> Iterator[str]:
 
 
 def _newest_gslrm(folder: Path) -> Path | None:
-    """A safetensors file if there is one, else the training checkpoint of the highest number."""
-    converted = sorted(folder.glob("*.safetensors"))
-    trained = [path for path in folder.glob("ckpt_*.pt") if re.fullmatch(r"ckpt_\d+", path.stem)]
-    return converted[-1] if converted else max(trained, key=lambda path: int(path.stem[5:]), default=None)
+    """The training checkpoint of the highest number, of equal ones a safetensors file; else any safetensors file."""
+    numbered = [path for path in folder.glob("ckpt_*") if re.fullmatch(r"ckpt_\d+\.(pt|safetensors)", path.name)]
+    newest = max(numbered, key=lambda path: (int(path.stem[5:]), path.suffix == ".safetensors"), default=None)
+    return newest or next(iter(sorted(folder.glob("*.safetensors"))), None)
 
 
 def _gslrm_settings(path: Path) -> tuple[int, int]:
