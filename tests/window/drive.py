@@ -9,6 +9,7 @@ import sys
 import time
 import traceback
 from importlib import import_module
+from itertools import pairwise
 from pathlib import Path
 
 import bpy
@@ -27,7 +28,7 @@ def picture(name: str, sidebar_only: bool = True) -> None:
     target = OUT / f"{name}.png"
     subprocess.run(["import", "-window", "root", str(target)], check=True)
     if sidebar_only:
-        area, region = sidebar()
+        _, region = sidebar()
         top = 900 - (region.y + region.height)
         crop = f"{region.width}x{region.height}+{region.x}+{top}"
         subprocess.run(["convert", str(target), "-crop", crop, "+repage", "-colors", "128", str(target)], check=True)
@@ -58,7 +59,7 @@ def tick() -> float:
 
 def interval() -> str:
     """Milliseconds between two ticks of the interface since the last call: median, 95th percentile, how many."""
-    gaps = sorted(1000 * (b - a) for a, b in zip(ticks, ticks[1:], strict=False))
+    gaps = sorted(1000 * (b - a) for a, b in pairwise(ticks))
     ticks.clear()
     return f"{gaps[len(gaps) // 2]:.0f} ms, 95 % {gaps[int(0.95 * len(gaps))]:.0f} ms ({len(gaps)})" if gaps else "none"
 
