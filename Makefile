@@ -1,22 +1,42 @@
-# Every target sets up what it needs: a virtual environment in .venv with the versions pinned in pyproject.toml.
+# Every target sets up what it needs: virtual environments in .venv* with the versions pinned in pyproject.toml and here.
 PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3)
+PYTHON311 ?= python3.11
+PYTHON313 ?= python3.13
 PHOTO ?= tests/data/portrait.jpg
 OUT ?= out
 VENV := .venv
 
-.PHONY: setup head test clean
+# The bpy wheels of the Blender generations that the extension is tested in; each needs one certain Python.
+BPY_FOR_311 := 4.2.23 4.5.15 5.0.1
+BPY_FOR_313 := 5.1.2 5.2.3
+BPY := $(BPY_FOR_311) $(BPY_FOR_313)
+HEADLESS := .venv-bpy-4.5.15
+
+space := $(subst ,, )
+bpy_pythons := $(subst $(space),:,$(foreach version,$(BPY),$(CURDIR)/.venv-bpy-$(version)/bin/python))
+
+.PHONY: setup head blend test test-blender extension clean
 
 setup: $(VENV)/installed
 
-# A portrait to a 3D head: out/head.ply, its six views and a turntable.
-head: $(VENV)/installed
-	mkdir -p $(OUT)
+# A portrait to a 3D head: out/head.ply, its six views and a turntable, out/head.blend and a Cycles render of it.
+head: $(VENV)/installed $(HEADLESS)/installed
+	mkdir -p "$(OUT)"
 	$(VENV)/bin/facelift reconstruct "$(PHOTO)" -o "$(OUT)/head.ply" --views "$(OUT)/head_views.png" --turntable "$(OUT)/head.mp4"
+	$(HEADLESS)/bin/python -m facelift_blender.headless --head "$(OUT)/head.ply" -o "$(OUT)/head.blend" --render "$(OUT)/head.png"
 
 test: $(VENV)/installed-test
 	$(VENV)/bin/ruff check
 	$(VENV)/bin/ruff format --check
 	$(VENV)/bin/python -m pytest
+
+# The real extension in five Blender generations.
+test-blender: $(VENV)/installed-test $(BPY:%=.venv-bpy-%/installed)
+	FACELIFT_BPY_PYTHONS="$(bpy_pythons)" $(VENV)/bin/python -m pytest tests/test_blender_extension.py tests/test_blender_splats.py
+
+# The extension's zip and the index of a repository for it, in dist/.
+extension: $(HEADLESS)/installed
+	$(HEADLESS)/bin/python build.py
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
@@ -29,5 +49,12 @@ $(VENV)/installed-test: pyproject.toml | $(VENV)/bin/python
 	$(VENV)/bin/python -m pip install --quiet --editable ".[test]"
 	touch $@ $(VENV)/installed
 
+$(BPY_FOR_311:%=.venv-bpy-%/installed): python = $(PYTHON311)
+$(BPY_FOR_313:%=.venv-bpy-%/installed): python = $(PYTHON313)
+.venv-bpy-%/installed:
+	$(python) -m venv .venv-bpy-$*
+	.venv-bpy-$*/bin/python -m pip install --quiet bpy==$*
+	touch $@
+
 clean:
-	rm -rf $(VENV) $(OUT) build dist *.egg-info
+	rm -rf .venv .venv-bpy-* $(OUT) build dist *.egg-info
