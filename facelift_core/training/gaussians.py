@@ -31,8 +31,8 @@ DIRECT_ONLY = 0.25
 """Fraction of the steps before the first render."""
 TARGETS = 2
 """Input views and unseen views rendered per head and step, each."""
-PIXEL_SIGMA = 0.42
-"""Standard deviation of a pixel's Gaussian that closes gaps without blur, in pixels of its own view."""
+PIXEL_SIGMA = 0.6
+"""Standard deviation of a pixel's Gaussian that closes gaps without much blur, in pixels of its own view."""
 
 
 def build_gslrm(width: int = 256, layers: int = 6) -> GSLRM:
@@ -218,16 +218,15 @@ def _render_targets(
     unseen = drawn.rgba.shape[1] - VIEWS
     views = np.concatenate([random.permutation(VIEWS)[:TARGETS], VIEWS + random.permutation(unseen)[:TARGETS]])
     background = random_backgrounds(random, len(drawn.rgba))
+    truth = composite(drawn.rgba[:, views], background[:, None])
+    size, scale = truth.shape[-1], int(random.integers(1, 5))
+    cameras = drawn.c2w[:, views]
     with torch.autocast(background.device.type, enabled=False):
-        rendered = splat(
-            predicted,
-            drawn.c2w[:, views],
-            focal,
-            drawn.rgba.shape[-1],
-            background,
-            supersample=int(random.integers(1, 4)),
-        )
-    return rendered, composite(drawn.rgba[:, views], background[:, None])
+        # Averaged renders teach detail. Large ones show the gaps between Gaussians, which averaging hides.
+        if random.random() < 0.5:
+            return splat(predicted, cameras, focal, size, background, supersample=scale), truth
+        large = F.interpolate(truth.flatten(0, 1), scale_factor=scale, mode="bilinear").unflatten(0, truth.shape[:2])
+        return splat(predicted, cameras, focal * scale, size * scale, background), large
 
 
 @torch.no_grad()
