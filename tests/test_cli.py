@@ -221,20 +221,21 @@ def test_a_bar_on_a_terminal(photo, quick, tmp_path, capsys, monkeypatch):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals are of POSIX")
-def test_interrupting_leaves_nothing_behind(photo, quick, tmp_path):
-    quick[quick.index("--steps") + 1] = "900"
+@pytest.mark.parametrize("sent, code", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_interrupting_leaves_nothing_behind(photo, quick, tmp_path, sent, code):
+    """In the middle of writing a video, when a temporary file is there."""
     out = tmp_path / "out"
-    command = [sys.executable, "-m", "facelift_core", "reconstruct", str(photo), "-o", str(out), *quick]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    command = [sys.executable, "-m", "facelift_core", "reconstruct", str(photo), "-o", f"{out}/", *quick]
+    process = subprocess.Popen([*command, "--turntable", str(out / "t.mp4")], stderr=subprocess.PIPE, text=True)
     for line in process.stderr:
-        if "Reading the portrait" in line or "Step" in line:
+        if "Frame" in line:
             break
-    time.sleep(0.5)
-    process.send_signal(signal.SIGINT)
-    _, rest = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert "Interrupted" in rest and "Traceback" not in rest
-    assert not out.exists()
+    while len(names(out)) < 2 and process.poll() is None:
+        time.sleep(0.05)
+    process.send_signal(sent)
+    _, rest = process.communicate(timeout=120)
+    assert process.returncode == code, rest
+    assert "Traceback" not in rest and names(out) == {"anna.ply"}
 
 
 # --- render ---

@@ -1,12 +1,13 @@
 """The command ``facelift``: one module per sub-command, nothing heavy imported before it is needed.
 
-Exit codes: 0 done, 1 an error (said in one sentence on standard error), 2 bad usage, 130 interrupted.
+Exit codes: 0 done, 1 an error (said in one sentence on standard error), 2 bad usage, 130 interrupted, 143 terminated.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 from collections.abc import Sequence
 
@@ -24,6 +25,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         options = build_parser().parse_args(arguments)
     except SystemExit as stopped:  # after --help, or after argparse has said what is wrong
         return int(stopped.code or 0)
+    # As Ctrl-C does, so that temporary files go; a service that stops us waits long enough for that.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
         return options.run(options)
     except UsageError as error:

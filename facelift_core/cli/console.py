@@ -35,13 +35,12 @@ def progress_bar(label: str) -> Iterator[Progress]:
         return
     from tqdm import tqdm
 
-    layout = "{desc}: {percentage:3.0f} %|{bar}| {postfix} [{elapsed}]"
+    layout = "{desc:<40.40} {percentage:3.0f} %|{bar}| {elapsed} < {remaining}"
     with tqdm(total=1.0, desc=label, bar_format=layout, dynamic_ncols=True, leave=False) as bar:
 
         def show(stage: str, fraction: float, message: str) -> None:
             bar.n = fraction
-            bar.set_postfix_str(message, refresh=False)
-            bar.refresh()
+            bar.set_description_str(f"{label}: {message}")
 
         yield show
 
