@@ -137,6 +137,7 @@ def steps():
     yield 2
     settings.photo = "/nowhere/photo.jpg"
     settings.weights = "/nowhere"
+    view().tag_redraw()
     yield 2
     picture("panel_missing")
     say("ALL GOOD")
