@@ -82,7 +82,7 @@ def nothing_left_behind() -> Iterator[None]:
         raise FaceLiftError(_out_of_memory_message(error)) from None
     except RuntimeError as error:
         # The CPU allocator and MPS raise plain RuntimeErrors.
-        if "out of memory" not in str(error) and "can't allocate memory" not in str(error):
+        if not any(sign in str(error) for sign in ("out of memory", "allocate memory", "not enough memory")):
             raise
         traceback.clear_frames(error.__traceback__)
         release_memory()
