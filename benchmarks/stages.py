@@ -86,7 +86,6 @@ def _measure(side: str, weights: Path, steps: int) -> dict:
     else:
         from transcription import Transcription
 
-
         model = timed("load", lambda: Transcription.load(weights))
         size = min(512, model.unet.config.sample_size * 2 ** (len(model.vae.config.block_out_channels) - 1))
         draw, reconstruct = model.views, model.gaussians

@@ -39,9 +39,7 @@ def orbit(azimuths: Tensor, elevations: Tensor | float = 0.0, radius: float = RA
     """
     azimuth = torch.deg2rad(torch.as_tensor(azimuths, dtype=torch.float64))
     elevation = torch.deg2rad(torch.as_tensor(elevations, dtype=torch.float64)).expand_as(azimuth)
-    backward = torch.stack(
-        [azimuth.cos() * elevation.cos(), azimuth.sin() * elevation.cos(), elevation.sin()], dim=-1
-    )
+    backward = torch.stack([azimuth.cos() * elevation.cos(), azimuth.sin() * elevation.cos(), elevation.sin()], dim=-1)
     right = torch.stack([-azimuth.sin(), azimuth.cos(), torch.zeros_like(azimuth)], dim=-1)
     down = torch.linalg.cross(-backward, right)
     c2w = torch.eye(4, dtype=torch.float64).repeat(len(azimuth), 1, 1)

