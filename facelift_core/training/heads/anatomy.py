@@ -250,6 +250,7 @@ def _local_coefficients(anatomy: Anatomy, rng: np.random.Generator) -> np.ndarra
 def _write(folder: Path) -> None:
     """Extracts into a temporary folder and renames it, so that a second process never reads half a cache."""
     labels, basis, arrays = _extract()
+    folder.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(dir=folder.parent, suffix=".tmp"))
     try:
         np.save(temporary / "basis.npy", basis)
