@@ -13,6 +13,7 @@ from typing import Any
 
 from .. import __version__
 from ..errors import FaceLiftError
+from ..memory import memory
 
 PACKAGES = (
     "torch",
@@ -57,7 +58,7 @@ def collect(weights: list[str]) -> dict[str, Any]:
         "executable": sys.executable,
         "system": platform.platform(),
         "packages": {name: _version(name) for name in PACKAGES},
-        "memory": _or_problem(_memory),
+        "memory": _or_problem(memory),
         "devices": _or_problem(_devices),
         "weights": {name: _or_problem(lambda name=name: _weights(name)) for name in weights},
         "matting": _or_problem(_matting),
@@ -109,12 +110,6 @@ def _weights(name: str) -> dict[str, Any]:
         "gslrm": checkpoint.gslrm.name,
         "latents": config.get("sample_size"),
     }
-
-
-def _memory() -> dict[str, int]:
-    from ..memory import memory
-
-    return memory()
 
 
 def _matting() -> dict[str, str]:
