@@ -226,7 +226,13 @@ def test_interrupting_leaves_nothing_behind(photo, quick, tmp_path, sent, code):
     """In the middle of writing a video, when a temporary file is there."""
     out = tmp_path / "out"
     command = [sys.executable, "-m", "facelift_core", "reconstruct", str(photo), "-o", f"{out}/", *quick]
-    process = subprocess.Popen([*command, "--turntable", str(out / "t.mp4")], stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [*command, "--turntable", str(out / "t.mp4")],
+        stderr=subprocess.PIPE,
+        text=True,
+        # Jobs in the background of a shell ignore the signal, and so would their children.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     for line in process.stderr:
         if "Frame" in line:
             break
