@@ -21,7 +21,6 @@ from transformers import CLIPImageProcessorPil, CLIPTextModel, CLIPTokenizer, CL
 
 from facelift_core import cameras
 from facelift_core.checkpoints import find_checkpoint
-from facelift_core.filters import filter_gaussians
 from facelift_core.gaussians import Gaussians
 from facelift_core.multiview.clip import load_clip, load_image_processor
 from facelift_core.multiview.prompts import PROMPTS
@@ -119,7 +118,7 @@ class Transcription:
 
     @torch.no_grad()
     def gaussians(self, views: Tensor) -> Gaussians:
-        """Unfiltered; the input views are rendered on the way, as the published forward pass does."""
+        """Unfiltered; the published forward pass then goes on with :meth:`render_inputs`."""
         w, size = self.gslrm, views.shape[-1]
         c2w, fxfycxcy = cameras.six_views().float(), cameras.intrinsics(size).float().expand(VIEWS, 4)
         patch = round((w["patch_embedder.1.weight"].shape[1] / 9) ** 0.5)
@@ -162,15 +161,16 @@ class Transcription:
             -1, keepdim=True
         )
         raw = torch.cat([free, decoded])
-        gaussians = Gaussians(
+        return Gaussians(
             torch.cat([free[:, :3], starts + distance * rays]),
             raw[:, 3:6].unsqueeze(1),
             (raw[:, 6:9] - 2.3).clamp(max=-1.2),
             raw[:, 9:13],
             raw[:, 13] - 2.0,
         )
-        render(gaussians, c2w, fxfycxcy, size, size)
-        return gaussians
 
-    def reconstruct(self, portrait: Image.Image, steps: int, guidance_scale: float, seed: int) -> Gaussians:
-        return filter_gaussians(self.gaussians(self.views(portrait, steps, guidance_scale, seed)))
+    @torch.no_grad()
+    def render_inputs(self, gaussians: Gaussians, size: int) -> Tensor:
+        """The six input views again, which nothing uses at inference."""
+        intrinsics = cameras.intrinsics(size).float().expand(VIEWS, 4)
+        return render(gaussians, cameras.six_views().float(), intrinsics, size, size)
