@@ -3,22 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
-from typing import TYPE_CHECKING
 
 import bpy
 import numpy as np
 
-from ..core import FaceLiftError, module
+from ..core import FaceLiftError
 from . import attributes, nodes
 from .attributes import SplatArrays
 
-if TYPE_CHECKING:
-    from ..job.folders import Finished
-
-formats = module("formats")
-
-COLLECTION = "FaceLift"
 HEAD_HEIGHT = 0.23
 """Metres from chin to crown of an average adult."""
 HEAD_HEIGHT_IN_UNITS = 1.32
@@ -70,47 +62,6 @@ def create_splat_object(
     (collection or scene.collection).objects.link(item)
     nodes.add_modifier(item)
     return item
-
-
-def add_head(head: Finished, scene: bpy.types.Scene) -> bpy.types.Object:
-    """A reconstructed head at the 3D cursor, at real size, in the collection *FaceLift*; its pictures are packed.
-
-    Raises:
-        FaceLiftError: its files are gone or damaged.
-    """
-    splats = formats.read(head.head)
-    request = head.summary.get("request", {})
-    metadata = {
-        "facelift_photo": Path(head.summary.get("photo", "")).name,
-        "facelift_seed": request.get("seed", 0),
-        "facelift_weights": str(request.get("weights", "")),
-        "facelift_version": head.summary.get("version", ""),
-    }
-    item = create_splat_object(
-        scene,
-        splats,
-        head.name,
-        collection=collection_of(scene),
-        location=tuple(scene.cursor.location),
-        scale=head_scale(scene),
-        metadata=metadata,
-    )
-    for key, path in (("facelift_portrait", head.portrait), ("facelift_views", head.views)):
-        if path.is_file():
-            image = bpy.data.images.load(str(path))
-            image.name = f"{head.name} {key.removeprefix('facelift_')}"
-            image.pack()
-            item[key] = image
-    return item
-
-
-def collection_of(scene: bpy.types.Scene) -> bpy.types.Collection:
-    """The collection *FaceLift* of `scene`, made if it has none."""
-    found = next((child for child in scene.collection.children if child.name.split(".")[0] == COLLECTION), None)
-    if found is None:
-        found = bpy.data.collections.new(COLLECTION)
-        scene.collection.children.link(found)
-    return found
 
 
 def new_point_cloud(name: str, count: int) -> bpy.types.PointCloud:
