@@ -19,10 +19,8 @@ from .files import replacing
 from .progress import Cancel
 
 if TYPE_CHECKING:
-    from PIL import Image
     from torch import Tensor
 
-    from .multiview import MultiViewDiffusion
     from .pipeline import FaceLift
 
 PORTRAIT, VIEWS, HEAD, RESULT = "portrait.png", "views.png", "head.ply", "result.json"
@@ -115,11 +113,14 @@ def run(request: Request, emit: Emit, cancelled: Cancel, models: Models) -> None
     if cancelled():
         raise Cancelled
     model = models.get(request.weights, request.device)
-    from .pictures import write_picture
+    from .pictures import write_contact_sheet, write_picture
+
+    def show(views: Tensor) -> None:
+        write_contact_sheet(views, folder / VIEWS, columns=3)
+        emit({"event": "views", "views": str(folder / VIEWS)})
 
     loaded = time.perf_counter() - start
-    shown = _ShownViews(model.multiview, folder, emit)
-    result = type(model)(shown, model.gslrm).reconstruct(
+    result = model.reconstruct(
         request.photo,
         steps=request.steps,
         guidance_scale=request.guidance_scale,
@@ -130,6 +131,7 @@ def run(request: Request, emit: Emit, cancelled: Cancel, models: Models) -> None
             {"event": "progress", "stage": stage, "fraction": fraction, "message": message}
         ),
         cancelled=cancelled,
+        views_done=show,
     )
     write_picture(result.portrait, folder / PORTRAIT)
     result.gaussians.save(folder / HEAD)
@@ -146,23 +148,3 @@ def run(request: Request, emit: Emit, cancelled: Cancel, models: Models) -> None
     with replacing(folder / RESULT) as temporary:
         temporary.write_text(json.dumps(summary, indent=2, ensure_ascii=False), encoding="utf-8")
     emit({"event": "done", **summary})
-
-
-@dataclass(frozen=True)
-class _ShownViews:
-    """The multi-view diffusion, writing its picture as soon as the views exist, long before the head does."""
-
-    multiview: MultiViewDiffusion
-    folder: Path
-    emit: Emit
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.multiview, name)
-
-    def __call__(self, portrait: Image.Image, *arguments) -> Tensor:
-        from .pictures import write_contact_sheet
-
-        views = self.multiview(portrait, *arguments)
-        write_contact_sheet(views, self.folder / VIEWS, columns=3)
-        self.emit({"event": "views", "views": str(self.folder / VIEWS)})
-        return views

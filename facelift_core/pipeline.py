@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -94,6 +94,7 @@ class FaceLift:
         matting: str = "auto",
         progress: Progress | None = None,
         cancelled: Cancel | None = None,
+        views_done: Callable[[Tensor], None] | None = None,
     ) -> Result:
         """Reconstruct the head of the largest face in a photo.
 
@@ -106,6 +107,7 @@ class FaceLift:
             matting: how to remove the background, see :func:`~facelift_core.align.align_portrait`.
             progress: called at least once per diffusion step with stage, fraction of the whole run, message.
             cancelled: looked at as often.
+            views_done: called with the result's ``views`` as soon as they exist, before the head does.
 
         Raises:
             FaceLiftError: the photo cannot be read or shows no face, settings out of range, out of memory, or nothing
@@ -120,6 +122,8 @@ class FaceLift:
             with run.stage("views", "Six views") as monitor:
                 portrait = self._to_size_of_views(aligned.image)
                 views = self.multiview(portrait, steps, guidance_scale, seed, monitor.forward, cancelled)
+            if views_done is not None:
+                views_done(views)
             raw, gaussians = self._lift(views, run)
             return Result(aligned.image, views, gaussians, raw, run.timings, tuple(aligned.notes))
 

@@ -82,6 +82,21 @@ def test_views_of_another_shape_are_refused(model, shape):
         model.reconstruct_from_views(torch.zeros(6, 3, 64, 64, dtype=torch.uint8))
 
 
+def test_views_are_told_of_before_the_head_exists(model, cut_out, result):
+    told = []
+    again = model.reconstruct(
+        cut_out,
+        steps=2,
+        crop=False,
+        progress=lambda stage, *_: told.append(stage),
+        views_done=lambda views: told.append(views),
+    )
+    (views,) = (word for word in told if not isinstance(word, str))
+    at = next(n for n, word in enumerate(told) if word is views)
+    assert torch.equal(views, again.views) and torch.equal(views, result.views)
+    assert set(told[:at]) == {"align", "views"} and "gaussians" in told[at + 1 :]
+
+
 def test_photos_as_path_image_and_array_are_the_same(model, cut_out, result, tmp_path):
     cut_out.save(tmp_path / "photo.png")
     for photo in (tmp_path / "photo.png", str(tmp_path / "photo.png"), np.array(cut_out)):
