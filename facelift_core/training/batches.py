@@ -81,7 +81,7 @@ def as_photographed(rgba: Tensor, random: np.random.Generator) -> Tensor:
     """One aligned portrait as photos, mattes and face detectors make it, over white.
 
     Bends the matte (threshold, soft edge), blurs, adds noise, compresses, and moves the picture by a pixel or so. Heads
-    that stand elsewhere or are larger, as a face detector leaves them, are the generator's business: there all six views
+    that stand elsewhere or are larger, as a face detector leaves them, are made by the generator: there all six views
     move along, while a moved portrait alone would teach the model to draw a front view that is not the portrait.
 
     Args:

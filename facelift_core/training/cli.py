@@ -61,11 +61,12 @@ def _parser() -> argparse.ArgumentParser:
 
     evaluate = commands.add_parser("evaluate", help="PSNR and SSIM of a checkpoint on held-out heads")
     evaluate.add_argument("--weights", default="mini", help="mini, or a folder (default %(default)s)")
-    evaluate.add_argument("--count", type=int, default=50, help="heads (default %(default)s)")
+    evaluate.add_argument("--count", type=int, default=100, help="heads (default %(default)s)")
     evaluate.add_argument("--first-seed", type=int, default=1_000_000, help="never trained on (default %(default)s)")
     evaluate.add_argument("--steps", type=int, default=50, help="diffusion steps (default %(default)s)")
     evaluate.add_argument("--guidance", type=float, default=3.0, help="guidance scale (default %(default)s)")
     evaluate.add_argument("--picture", type=Path, metavar="FILE.png", help="also draw truth and renders of eight heads")
+    evaluate.add_argument("--device", default="auto", help="auto, cuda, mps or cpu (default %(default)s)")
     evaluate.set_defaults(run=_evaluate)
     return parser
 
@@ -133,9 +134,9 @@ def _export(args: argparse.Namespace) -> None:
 def _evaluate(args: argparse.Namespace) -> None:
     from .evaluate import evaluate
 
-    evaluate(
-        args.weights, range(args.first_seed, args.first_seed + args.count), args.steps, args.guidance, args.picture
-    )
+    seeds = range(args.first_seed, args.first_seed + args.count)
+    print(evaluate(args.weights, seeds, args.steps, args.guidance, args.picture, args.device))
+    print(f"({args.count} heads, {args.steps} steps, guidance {args.guidance:g})")
 
 
 if __name__ == "__main__":
