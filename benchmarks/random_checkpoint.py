@@ -1,6 +1,6 @@
 """Random weights in the released layout, of any size: good for speed and memory, not for faces.
 
-python benchmarks/random_checkpoint.py FOLDER --size small|full
+python benchmarks/random_checkpoint.py FOLDER --size small|full [--as-released]
 """
 
 from __future__ import annotations
@@ -55,9 +55,19 @@ SIZES = {
 }  # fmt: skip
 
 
-def write_checkpoint(folder: Path, sizes: Sizes) -> None:
-    """Fill `folder` with a checkpoint whose parts fit together."""
+LOSS_WEIGHTS = 14_714_688
+"""Of the VGG that the released training checkpoint carries along for its loss."""
+
+
+def write_checkpoint(folder: Path, sizes: Sizes, as_released: bool = False) -> None:
+    """Fill `folder` with a checkpoint whose parts fit together.
+
+    Args:
+        as_released: in the files and number formats of the release (spec §1): both CLIP towers and the autoencoder in
+            half precision, the GS-LRM as a training checkpoint with its optimizer's state and its loss's network.
+    """
     torch.manual_seed(0)
+    half = torch.float16 if as_released else torch.float32
     pipeline = folder / "mvdiffusion" / "pipeckpts"
     text_width, text_layers, text_heads = sizes.text
     levels = len(sizes.unet)
@@ -86,19 +96,19 @@ def write_checkpoint(folder: Path, sizes: Sizes) -> None:
         "up_block_types": ("UpDecoderBlock2D",) * 4,
         "scaling_factor": 0.18215,
     }
-    _write(pipeline / "vae", "diffusion_pytorch_model", AutoencoderKL(**vae), vae)
+    _write(pipeline / "vae", "diffusion_pytorch_model", AutoencoderKL(**vae).to(half), vae)
     text = CLIPTextConfig(
         vocab_size=49408, hidden_size=text_width, intermediate_size=4 * text_width, num_hidden_layers=text_layers,
         num_attention_heads=text_heads, projection_dim=text_width,
     )  # fmt: skip
-    _write(pipeline / "text_encoder", "model", CLIPTextModel(text), text.to_dict())
+    _write(pipeline / "text_encoder", "model", CLIPTextModel(text).to(half), text.to_dict())
     shutil.copytree(TOKENIZER, pipeline / "tokenizer", dirs_exist_ok=True)
     width, layers, heads = sizes.vision
     vision = CLIPVisionConfig(
         hidden_size=width, intermediate_size=4 * width, num_hidden_layers=layers, num_attention_heads=heads,
         image_size=sizes.image, patch_size=sizes.patch, projection_dim=sizes.embedding,
     )  # fmt: skip
-    _write(pipeline / "image_encoder", "model", CLIPVisionModelWithProjection(vision), vision.to_dict())
+    _write(pipeline / "image_encoder", "model", CLIPVisionModelWithProjection(vision).to(half), vision.to_dict())
     crop = {"height": sizes.image, "width": sizes.image}
     _write_json(
         pipeline / "feature_extractor" / "preprocessor_config.json",
@@ -118,7 +128,28 @@ def write_checkpoint(folder: Path, sizes: Sizes) -> None:
     for parameter in gslrm.parameters():
         nn.init.normal_(parameter, std=0.02) if parameter.ndim > 1 else nn.init.ones_(parameter)
     (folder / "gslrm").mkdir(parents=True, exist_ok=True)
-    save_file(gslrm.state_dict(), folder / "gslrm" / "gslrm.safetensors")
+    if as_released:
+        torch.save(_training_checkpoint(gslrm), folder / "gslrm" / "ckpt_0000000000021125.pt")
+    else:
+        save_file(gslrm.state_dict(), folder / "gslrm" / "gslrm.safetensors")
+
+
+def _training_checkpoint(gslrm: nn.Module) -> dict:
+    """What the authors' training saved: weights, AdamW's two moments of each, the loss's own network."""
+    optimizer = torch.optim.AdamW(gslrm.parameters())
+    for parameter in gslrm.parameters():
+        optimizer.state[parameter] = {
+            "step": torch.tensor(21125.0),
+            "exp_avg": torch.zeros_like(parameter),
+            "exp_avg_sq": torch.zeros_like(parameter),
+        }
+    return {
+        "model": gslrm.state_dict() | {"loss_calculator.perceptual.weight": torch.zeros(LOSS_WEIGHTS)},
+        "optimizer": optimizer.state_dict(),
+        "lr_scheduler": {"last_epoch": 21125},
+        "fwdbwd_pass_step": 21125,
+        "param_update_step": 21125,
+    }
 
 
 def _write(folder: Path, name: str, model: nn.Module, config: dict) -> None:
@@ -135,5 +166,6 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path)
     parser.add_argument("--size", choices=sorted(SIZES), default="small")
+    parser.add_argument("--as-released", action="store_true", help="in the files and number formats of the release")
     arguments = parser.parse_args()
-    write_checkpoint(arguments.folder, SIZES[arguments.size])
+    write_checkpoint(arguments.folder, SIZES[arguments.size], arguments.as_released)

@@ -1,4 +1,4 @@
-"""Where things are kept that can always be made again."""
+"""The user's folders: one for what can always be made again, one for what took long to get."""
 
 from __future__ import annotations
 
@@ -17,4 +17,18 @@ def cache_folder() -> Path:
         root = Path.home() / "Library" / "Caches"
     else:
         root = Path.home() / ".cache"
+    return root / "facelift"
+
+
+def data_folder() -> Path:
+    """The user's data folder for FaceLift, by the custom of the platform, shared by all Blender versions.
+
+    It may not exist yet. The runtime and downloaded weights are in it.
+    """
+    if sys.platform == "win32":
+        root = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
+    elif sys.platform == "darwin":
+        root = Path.home() / "Library" / "Application Support"
+    else:
+        root = Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share")
     return root / "facelift"

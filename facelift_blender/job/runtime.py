@@ -12,6 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from .. import core
 from . import process
 
 VARIABLE = "FACELIFT_PYTHON"
@@ -71,14 +72,8 @@ class Check:
 
 
 def user_folder() -> Path:
-    """Where a runtime of the user's is looked for: one for all Blender versions, by the custom of the platform."""
-    if sys.platform == "win32":
-        root = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
-    elif sys.platform == "darwin":
-        root = Path.home() / "Library" / "Application Support"
-    else:
-        root = Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share")
-    return root / "facelift" / "runtime"
+    """Where a runtime of the user's is looked for: one for all Blender versions."""
+    return core.module("cache").data_folder() / "runtime"
 
 
 def find_runtime(preference: str = "") -> Runtime | None:
