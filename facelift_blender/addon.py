@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import bpy
 
-from . import preferences, reconstruct, splats
+from . import preferences, reconstruct, splats, tasks
 
-PARTS = (preferences, reconstruct, splats)
+PARTS = (preferences, tasks, reconstruct, splats)
 
 
 def register() -> None:
@@ -19,6 +19,7 @@ def register() -> None:
 
 def unregister() -> None:
     splats.unregister_menus()
+    tasks.detach()
     reconstruct.detach()
     for part in reversed(PARTS):
         for cls in reversed(part.CLASSES):
