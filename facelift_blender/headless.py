@@ -60,7 +60,7 @@ def make(options: argparse.Namespace) -> None:
     import bpy
 
     from . import core
-    from .reconstruct.operators import add_camera
+    from .reconstruct.camera import add_camera
     from .splats.scene_settings import apply
 
     photo = str(options.photo.resolve())

@@ -17,6 +17,7 @@ sys.path.insert(0, str(HERE.parent))
 from facelift_blender import core  # noqa: E402
 from facelift_blender.job import folders, runner, runtime  # noqa: E402
 from facelift_blender.job.runner import CANCELLED, DONE, FAILED, How, Request, Runner  # noqa: E402
+from facelift_blender.reconstruct.pace import Pace  # noqa: E402
 from facelift_core import job as core_job  # noqa: E402
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="the stand-in for Python is a script with #!")
@@ -125,6 +126,35 @@ def test_cancel_while_waiting_and_while_starting(jobs, fake, monkeypatch):
     jobs.cancel(starting)
     kinds = follow(jobs, starting, waiting)
     assert starting.state == waiting.state == CANCELLED and kinds.count("started") == 0
+
+
+def test_a_waiting_job_is_cancelled_without_waiting_for_its_turn(jobs, fake, monkeypatch):
+    monkeypatch.setenv("FAKE_MODE", "stays in views")
+    running, waiting = submit(jobs, fake), submit(jobs, fake)
+    follow(jobs, running, until=lambda job: job.stage == "views")
+    jobs.cancel(waiting)
+    kinds = follow(jobs, waiting)
+    assert waiting.state == CANCELLED and kinds.count("cancelled") == 1 and running.state == runner.RUNNING
+    jobs.cancel(running)
+    assert follow(jobs, running).count("cancelled") == 1
+
+
+def test_the_bar_moves_as_often_as_the_machine_draws_easily():
+    pace = Pace(0.1)
+    late, drawings, clock = 0.0, [], 0.0
+    for cost in (0.002, 0.060):
+        drawings.clear()
+        start = clock
+        while clock < start + 60:
+            clock += 0.1 + late
+            draw = pace.look(clock, news=True, at_once=False, moving=True)
+            late = cost if draw else 0.0
+            drawings += [clock] if draw else []
+        rate = len(drawings) / 60
+        assert (3 < rate < 4.1) if cost < 0.01 else (0.5 < rate and rate * cost < 0.05), (cost, rate)
+    assert pace.look(clock + 0.1, news=False, at_once=True, moving=False), "an end is shown at once"
+    assert not pace.look(clock + 0.2, news=False, at_once=False, moving=False)
+    assert not pace.look(clock + 9.0, news=False, at_once=False, moving=False), "nothing new, nothing to draw"
 
 
 def test_a_worker_that_does_not_obey_is_killed(jobs, fake, monkeypatch):

@@ -136,7 +136,10 @@ class Runner:
         return self._models.model is not None or (self._worker is not None and self._worker.running)
 
     def cancel(self, job: Job) -> None:
+        """Soon over if it runs, at the next :meth:`poll` if it waits, whatever the one that runs is doing."""
         job.cancel.set()
+        if job.state == WAITING:
+            self._tell(job, {"event": CANCELLED})
 
     def release(self) -> None:
         """Free the models' memory after the jobs at hand."""
@@ -151,8 +154,9 @@ class Runner:
                 job, event = self._events.get_nowait()
             except queue.Empty:
                 return seen
-            _apply(job, event)
-            seen.append((job, event))
+            if not job.over:  # cancelled while it waited, it is told of twice
+                _apply(job, event)
+                seen.append((job, event))
 
     def forget(self, job: Job) -> None:
         """Take a job that is over off the list."""

@@ -2,7 +2,9 @@
 
 settings       what belongs to a scene: photos, seed, advanced settings
 session        the running jobs of this Blender, the timer, the import of what is finished
-operators      buttons; each only calls a function
+operators      buttons around a run; each only calls a function
+photo_operators, setup_operators: the buttons that come before it
+pace           how often the panel is drawn meanwhile
 readiness      what is missing before a run, with what fixes it
 panel          how it looks
 """
@@ -29,7 +31,8 @@ def detach() -> None:
 
 def __getattr__(name: str):
     if name == "CLASSES":
-        from . import operators, panel, photo_operators, settings
+        from . import operators, panel, photo_operators, settings, setup_operators
 
-        return (*settings.CLASSES, *operators.CLASSES, *photo_operators.CLASSES, *panel.CLASSES)
+        parts = (settings, operators, photo_operators, setup_operators, panel)
+        return tuple(cls for part in parts for cls in part.CLASSES)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -11,9 +11,9 @@ from ..job import folders
 from ..job.runner import DONE, FAILED, RUNNING, Job
 from . import pictures, readiness
 from .layout import duration, paragraphs
-from .operators import photos_of
 from .photo_operators import editor_image
 from .session import session
+from .settings import photos_of
 
 STAGES = {
     "": "Waiting",

@@ -10,8 +10,9 @@ import bpy
 from bpy.props import BoolProperty, CollectionProperty, IntProperty, StringProperty
 
 from .. import core
+from ..attempt import attempt
 from ..job import folders
-from .settings import FaceLiftSettings
+from .settings import set_photos
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".heic")
 
@@ -36,12 +37,13 @@ class FACELIFT_OT_choose_photos(bpy.types.Operator):
         return {"RUNNING_MODAL"}
 
     def execute(self, context):
-        paths = [str(Path(self.directory) / file.name) for file in self.files if file.name]
-        if not paths:
-            self.report({"ERROR"}, "No photo was chosen.")
-            return {"CANCELLED"}
-        set_photos(context.scene.facelift, paths)
-        return {"FINISHED"}
+        def work() -> None:
+            paths = [str(Path(self.directory) / file.name) for file in self.files if file.name]
+            if not paths:
+                raise core.FaceLiftError("No photo was chosen.")
+            set_photos(context.scene.facelift, paths)
+
+        return attempt(self, work)
 
 
 class FACELIFT_OT_use_editor_image(bpy.types.Operator):
@@ -54,16 +56,13 @@ class FACELIFT_OT_use_editor_image(bpy.types.Operator):
     image: StringProperty(description="Name of the image; empty: the one that is open", options={"HIDDEN"})
 
     def execute(self, context):
-        image = bpy.data.images.get(self.image) if self.image else editor_image(context)
-        if image is None:
-            self.report({"ERROR"}, "There is no such image; open one in an Image Editor.")
-            return {"CANCELLED"}
-        try:
+        def work() -> None:
+            image = bpy.data.images.get(self.image) if self.image else editor_image(context)
+            if image is None:
+                raise core.FaceLiftError("There is no such image; open one in an Image Editor.")
             set_photos(context.scene.facelift, [str(image_as_file(image, context.scene))])
-        except core.FaceLiftError as error:
-            self.report({"ERROR"}, str(error))
-            return {"CANCELLED"}
-        return {"FINISHED"}
+
+        return attempt(self, work)
 
 
 class FACELIFT_OT_remove_photo(bpy.types.Operator):
@@ -91,14 +90,6 @@ class FACELIFT_FH_photo(bpy.types.FileHandler):
         # Over the viewport proper Blender's own handling of images may come first and make an image Empty of it, which
         # `editor_image` knows; over the sidebar it is ours.
         return context.area is not None and context.area.type == "VIEW_3D"
-
-
-def set_photos(own: FaceLiftSettings, paths: list[str]) -> None:
-    """The scene's photos; the first is the one that is shown large."""
-    own.photo = paths[0]
-    own.more_photos.clear()
-    for path in paths[1:]:
-        own.more_photos.add().path = path
 
 
 def editor_image(context) -> bpy.types.Image | None:

@@ -7,6 +7,8 @@ for undo and loading files make every reference invalid.
 from __future__ import annotations
 
 import time
+import traceback
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,8 +19,7 @@ from .. import core, preferences
 from ..job import folders
 from ..job.runner import CANCELLED, DONE, FAILED, TICK, Job, Request, Runner
 from . import arrival, runtime_state
-
-DRAW_SECONDS = 0.25
+from .pace import Pace
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ class Session:
         left: heads in the cache that nobody has imported, the newest first.
         last: the last job that ended, for its timing or error.
         waiting_for: why an arrived head is not brought in yet, for people.
-        drawing, drawn: there is news for the panel; when it was drawn last.
+        pace: of drawing the panel.
     """
 
     runner: Runner = field(default_factory=Runner)
@@ -49,8 +50,7 @@ class Session:
     left: list[folders.Finished] = field(default_factory=list)
     last: Job | None = None
     waiting_for: str = ""
-    drawing: bool = False
-    drawn: float = 0.0
+    pace: Pace = field(default_factory=lambda: Pace(TICK))
 
 
 session = Session()
@@ -61,19 +61,21 @@ def background() -> bool:
     return bpy.app.background
 
 
-def submit(context, photo: str, **settings) -> Job:
-    """Start reconstructing `photo` for the scene of `context`; returns at once.
+def submit(context, photos: Sequence[str], **settings) -> list[Job]:
+    """Start reconstructing `photos` one after the other for the scene of `context`; returns at once.
 
     Args:
-        photo: file; a path beginning with // is relative to the .blend.
+        photos: files; a path beginning with // is relative to the .blend.
         settings: fields of :class:`~facelift_core.job.Request` that differ from the scene's settings.
 
     Raises:
-        FaceLiftError: no such photo, or no runtime.
+        FaceLiftError: no photo, one that does not exist, or no runtime; then none is started.
     """
-    path = Path(bpy.path.abspath(photo))
-    if not path.is_file():
-        raise core.FaceLiftError(f"There is no photo at {path}; choose another one.")
+    if not photos:
+        raise core.FaceLiftError("Choose a portrait photo first.")
+    paths = [Path(bpy.path.abspath(photo)) for photo in photos]
+    if lacking := next((path for path in paths if not path.is_file()), None):
+        raise core.FaceLiftError(f"There is no photo at {lacking}; choose another one.")
     how = preferences.get(context).how()
     if how is None:
         raise core.FaceLiftError(
@@ -91,33 +93,37 @@ def submit(context, photo: str, **settings) -> Job:
         "matting": own.matting,
         **settings,
     }
-    request = Request(photo=str(path), folder=str(folders.new_folder()), **values)
-    job = session.runner.submit(request, how, Target(session.file, context.scene.session_uid))
+    target = Target(session.file, context.scene.session_uid)
+    jobs = []
+    for path in paths:
+        request = Request(photo=str(path), folder=str(folders.new_folder()), **values)
+        jobs.append(session.runner.submit(request, how, target))
     if not background():
         follow()
-    return job
+    return jobs
 
 
-def wait(job: Job) -> None:
-    """Block until `job` is over and its head is in the scene; for Blender without a window.
+def wait(jobs: Sequence[Job]) -> None:
+    """Block until `jobs` are over and their heads are in the scene; for Blender without a window.
 
     Raises:
-        FaceLiftError: it failed.
+        FaceLiftError: some failed; the others are in the scene nevertheless.
         Cancelled: Ctrl C.
     """
-    try:
-        while not job.over:
+    while not all(job.over for job in jobs):
+        try:
             pump()
             time.sleep(TICK / 2)
-    except KeyboardInterrupt:
-        session.runner.cancel(job)
-        while not job.over:
-            pump()
-            time.sleep(TICK / 2)
+        except KeyboardInterrupt:
+            for job in jobs:
+                session.runner.cancel(job)
     pump()
-    if job.state == FAILED:
-        raise core.FaceLiftError(job.error)
-    if job.state == CANCELLED:
+    failed = [job for job in jobs if job.state == FAILED]
+    if failed:
+        raise core.FaceLiftError(
+            failed[0].error if len(jobs) == 1 else " ".join(f"{job.name}: {job.error}" for job in failed)
+        )
+    if any(job.state == CANCELLED for job in jobs):
         raise core.Cancelled
 
 
@@ -129,24 +135,17 @@ def follow() -> None:
 
 def pump() -> float | None:
     """Take in what the thread has told, bring finished heads in; the seconds until the next look, None for never."""
-    changed = False
+    news = at_once = False
     for job, event in session.runner.poll():
-        changed = True
+        news, at_once = True, at_once or event["event"] != "progress"
         if event["event"] == "views" and job.views is not None and _scene_of(job.target) is not None:
             arrival.add_picture(job.views, f"{job.name} views")
         if event["event"] == DONE:
             session.arrived.append(job)
         if job.over:
             session.last = job
-    if session.arrived:
-        _bring_in_arrived()
-        changed = True
-    changed = _was_checking() or changed
-    # Drawing costs more than anything else here: not more often than eyes need, once a second for the clock.
-    session.drawing = session.drawing or changed
-    waited = time.monotonic() - session.drawn
-    if (session.drawing and waited > DRAW_SECONDS) or (session.runner.active and waited > 1.0) or not busy():
-        session.drawing, session.drawn = False, time.monotonic()
+    at_once = _bring_in_arrived() or _was_checking() or at_once or not busy()
+    if session.pace.look(time.monotonic(), news, at_once, moving=bool(session.runner.active)):
         redraw()
     return TICK if busy() else None
 
@@ -178,23 +177,33 @@ def redraw() -> None:
                             region.tag_redraw()
 
 
-def _bring_in_arrived() -> None:
+def _bring_in_arrived() -> bool:
+    """Bring in the heads that wait, or note why not now; whether anything has changed."""
+    before = session.waiting_for, len(session.arrived)
     session.waiting_for = ""
     for job in list(session.arrived):
         scene = _scene_of(job.target)
+        if scene is not None and (reason := _not_now(scene)):
+            session.waiting_for = reason
+            break
+        session.arrived.remove(job)
         if scene is None:
-            session.arrived.remove(job)
             look_for_left()
             continue
-        if reason := _not_now(scene):
-            session.waiting_for = reason
-            return
-        session.arrived.remove(job)
         try:
             bring_in(job.head, scene)
         except core.FaceLiftError as error:
             job.state, job.error = FAILED, str(error)
             look_for_left()
+        except ReferenceError:
+            job.state = FAILED
+            job.error = "Something else removed the head in the moment it came in; its files are still there."
+            look_for_left()
+        except Exception as error:  # whatever a handler of another add-on does meanwhile, this timer has to go on
+            traceback.print_exc()
+            job.state, job.error = FAILED, f"The head is finished, but could not be brought in: {error}"
+            look_for_left()
+    return before != (session.waiting_for, len(session.arrived))
 
 
 def _scene_of(target: Target) -> bpy.types.Scene | None:

@@ -109,6 +109,19 @@ class FaceLiftSettings(bpy.types.PropertyGroup):
     )
 
 
+def photos_of(own: FaceLiftSettings) -> list[str]:
+    """The scene's photos in order."""
+    return [path for path in (own.photo, *(photo.path for photo in own.more_photos)) if path.strip()]
+
+
+def set_photos(own: FaceLiftSettings, paths: list[str]) -> None:
+    """The scene's photos; the first is the one that is shown large."""
+    own.photo = paths[0]
+    own.more_photos.clear()
+    for path in paths[1:]:
+        own.more_photos.add().path = path
+
+
 CLASSES = (FaceLiftPhoto, FaceLiftSettings)
 
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import bpy
 from bpy.props import BoolProperty, CollectionProperty, EnumProperty, FloatProperty, StringProperty
 from bpy_extras.io_utils import ExportHelper, ImportHelper
 
-from ..core import FaceLiftError
+from ..attempt import attempt
 from . import editing, exporting, importing, nodes, objects, scene_settings
 
 _MODE_ITEMS = [
@@ -20,18 +18,6 @@ _MODE_ITEMS = [
     ),
     (nodes.POINTS, "Points", "The plain points"),
 ]
-
-
-def _attempt(operator: bpy.types.Operator, work: Callable[[], str | None]) -> set[str]:
-    """Run `work`, tell what it returns, and make a FaceLiftError an error message."""
-    try:
-        message = work()
-    except FaceLiftError as error:
-        operator.report({"ERROR"}, str(error))
-        return {"CANCELLED"}
-    if message:
-        operator.report({"INFO"}, message)
-    return {"FINISHED"}
 
 
 class _OnSplats:
@@ -67,7 +53,7 @@ class FACELIFT_OT_import_splats(bpy.types.Operator, ImportHelper):
             ]
             return f"{sum(len(item.data.points) for item in made):,} Gaussians imported"
 
-        return _attempt(self, work)
+        return attempt(self, work)
 
     def invoke(self, context, event):
         if self.directory or self.filepath:  # dropped
@@ -97,7 +83,7 @@ class FACELIFT_OT_export_splats(bpy.types.Operator, ExportHelper):
             count = exporting.export_splats(context.scene, items, self.filepath, apply_transform=self.apply_transform)
             return f"{count:,} Gaussians written to {self.filepath}"
 
-        return _attempt(self, work)
+        return attempt(self, work)
 
 
 class FACELIFT_OT_apply_render_settings(bpy.types.Operator):
@@ -108,7 +94,7 @@ class FACELIFT_OT_apply_render_settings(bpy.types.Operator):
     bl_options = {"REGISTER", "UNDO"}
 
     def execute(self, context):
-        return _attempt(self, lambda: "Set: " + "; ".join(map(str, scene_settings.apply(context.scene))))
+        return attempt(self, lambda: "Set: " + "; ".join(map(str, scene_settings.apply(context.scene))))
 
 
 class FACELIFT_OT_splats_show_as(_OnSplats, bpy.types.Operator):
@@ -122,7 +108,7 @@ class FACELIFT_OT_splats_show_as(_OnSplats, bpy.types.Operator):
     viewport: BoolProperty(name="Viewport", default=False)
 
     def execute(self, context):
-        return _attempt(
+        return attempt(
             self, lambda: editing.show_as(context.object, self.mode, render=self.render, viewport=self.viewport)
         )
 
@@ -140,7 +126,7 @@ class FACELIFT_OT_splats_match_viewers(_OnSplats, bpy.types.Operator):
             for item in objects.splat_objects(context.selected_objects) or [context.object]:
                 editing.match_viewers(item, self.on)
 
-        return _attempt(self, work)
+        return attempt(self, work)
 
 
 class FACELIFT_OT_splats_crop(_OnSplats, bpy.types.Operator):
@@ -150,7 +136,7 @@ class FACELIFT_OT_splats_crop(_OnSplats, bpy.types.Operator):
     bl_label = "Crop Box"
 
     def execute(self, context):
-        return _attempt(self, lambda: editing.add_crop_box(context.object) and None)
+        return attempt(self, lambda: editing.add_crop_box(context.object) and None)
 
 
 class FACELIFT_OT_splats_uncrop(_OnSplats, bpy.types.Operator):
@@ -160,7 +146,7 @@ class FACELIFT_OT_splats_uncrop(_OnSplats, bpy.types.Operator):
     bl_label = "Remove Crop Box"
 
     def execute(self, context):
-        return _attempt(self, lambda: editing.remove_crop_box(context.object))
+        return attempt(self, lambda: editing.remove_crop_box(context.object))
 
 
 class FACELIFT_OT_splats_delete_selected(_OnSplats, bpy.types.Operator):
@@ -170,7 +156,7 @@ class FACELIFT_OT_splats_delete_selected(_OnSplats, bpy.types.Operator):
     bl_label = "Delete Selected Points"
 
     def execute(self, context):
-        return _attempt(self, lambda: f"{editing.delete_selected(context.object):,} Gaussians left out")
+        return attempt(self, lambda: f"{editing.delete_selected(context.object):,} Gaussians left out")
 
 
 class FACELIFT_OT_splats_restore_deleted(_OnSplats, bpy.types.Operator):
@@ -180,7 +166,7 @@ class FACELIFT_OT_splats_restore_deleted(_OnSplats, bpy.types.Operator):
     bl_label = "Restore Deleted Points"
 
     def execute(self, context):
-        return _attempt(self, lambda: f"{editing.restore_deleted(context.object):,} Gaussians are back")
+        return attempt(self, lambda: f"{editing.restore_deleted(context.object):,} Gaussians are back")
 
 
 class FACELIFT_OT_splats_duplicate(_OnSplats, bpy.types.Operator):
@@ -197,7 +183,7 @@ class FACELIFT_OT_splats_duplicate(_OnSplats, bpy.types.Operator):
             copy.select_set(True)
             context.view_layer.objects.active = copy
 
-        return _attempt(self, work)
+        return attempt(self, work)
 
 
 class FACELIFT_FH_splats(bpy.types.FileHandler):

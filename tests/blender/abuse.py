@@ -4,9 +4,11 @@ Each case ends in a clear message and a Blender that can be used: the last one r
 """
 
 import os
+import resource
 import sys
 import tempfile
 import time
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 
@@ -17,18 +19,23 @@ from common import PACKAGE, PHOTO, addon_utils, case, error_of, finish, gone, in
 
 install()
 folders = import_module(f"{PACKAGE}.job.folders")
-core = import_module(f"{PACKAGE}.core")
+READ_ONLY = "/proc"  # where also the superuser may make no file
 
 
 def session():
     return import_module(f"{PACKAGE}.reconstruct.session")
 
 
-def start(photo=PHOTO, mode="good", stage="views"):
-    """A job that has come to `stage`."""
+def set_mode(mode):
+    """Of the next worker."""
     os.environ["FAKE_MODE"] = mode
     session().session.runner.release()
-    job = session().submit(bpy.context, str(photo))
+
+
+def start(photo=PHOTO, mode="good", stage="views"):
+    """A job that has come to `stage`."""
+    set_mode(mode)
+    (job,) = session().submit(bpy.context, [str(photo)])
     deadline = time.monotonic() + 30
     while job.stage != stage and not job.over:
         assert time.monotonic() < deadline
@@ -43,6 +50,27 @@ def pump_until_over(job):
         assert time.monotonic() < deadline, session().session.waiting_for
         session().pump()
         time.sleep(0.01)
+
+
+@contextmanager
+def limit(kind, most):
+    before = resource.getrlimit(kind)
+    resource.setrlimit(kind, (most, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(kind, before)
+
+
+def no_space(most):
+    """No file of this process, or of one that it starts, grows beyond `most` bytes."""
+    return limit(resource.RLIMIT_FSIZE, most)
+
+
+def no_memory(more):
+    """This process gets at most `more` bytes beyond what it has."""
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    return limit(resource.RLIMIT_AS, pages * resource.getpagesize() + more)
 
 
 def heads():
@@ -100,10 +128,18 @@ with case("saving, rendering and undo while a job runs"):
     bpy.ops.ed.undo_push(message="before")
     bpy.ops.mesh.primitive_cube_add()
     bpy.ops.ed.undo_push(message="cube")
-    if bpy.ops.ed.undo.poll():
-        bpy.ops.ed.undo()
+    assert bpy.ops.ed.undo() == {"FINISHED"}
     pump_until_over(job)
     assert job.state == "done" and len(heads()) == 1, "saving as another name is the same file still"
+
+with case("undo and redo after the head has come"):
+    bpy.ops.ed.undo_push(message="head")
+    bpy.ops.mesh.primitive_cube_add()
+    bpy.ops.ed.undo_push(message="cube")
+    bpy.ops.ed.undo()
+    assert len(heads()) == 1 and heads()[0]["facelift_views"].packed_file is not None
+    bpy.ops.ed.redo()
+    assert len(heads()) == 1
 
 with case("the head is deleted, and imported again"):
     bpy.data.objects.remove(heads()[0])
@@ -127,39 +163,82 @@ with case("Edit Mode: the head waits for Object Mode"):
     pump_until_over(job)
     assert len(heads()) == count + 1 and session().session.waiting_for == ""
 
-with case("cancel by the button"):
-    job = start(mode="stays in gaussians", stage="gaussians")
-    assert bpy.ops.facelift.cancel(job=job.id) == {"FINISHED"}
+with case("the head is deleted by another add-on in the moment it comes in"):
+
+    def delete_heads(scene, *_):
+        for ob in heads():
+            bpy.data.objects.remove(ob)
+
+    bpy.app.handlers.depsgraph_update_post.append(delete_heads)
+    job = start()
     pump_until_over(job)
-    assert job.state == "cancelled" and not job.folder.exists()
+    bpy.app.handlers.depsgraph_update_post.remove(delete_heads)
+    assert heads() == [] and job.state in ("done", "failed"), job.error
+    assert bpy.ops.facelift.import_head(folder=str(job.folder)) == {"FINISHED"} and len(heads()) == 1
+    bpy.context.view_layer.update()
+
+with case("the collection of heads is excluded from the view layer"):
+    layer = next(c for c in bpy.context.view_layer.layer_collection.children if c.name.startswith("FaceLift"))
+    layer.exclude = True
+    count = len(heads())
+    job = start()
+    pump_until_over(job)
+    assert job.state == "done" and len(heads()) == count + 1, job.error
+    layer.exclude = False
+
+for stage in ("start", "load", "align", "views", "gaussians"):
+    with case(f"cancel by the button: {stage}"):
+        job = start(mode="silent" if stage == "start" else f"stays in {stage}", stage=stage)
+        assert bpy.ops.facelift.cancel(job=job.id) == {"FINISHED"}
+        pump_until_over(job)
+        assert job.state == "cancelled" and not job.folder.exists()
+
+with case("cancel of a job that waits, and of all"):
+    first = start(mode="stays in views")
+    second, third = session().submit(bpy.context, [str(PHOTO)] * 2)
+    bpy.ops.facelift.cancel(job=second.id)
+    pump_until_over(second)
+    assert (first.state, second.state, third.state) == ("running", "cancelled", "waiting")
+    bpy.ops.facelift.cancel()
+    pump_until_over(first)
+    pump_until_over(third)
+    assert (first.state, third.state) == ("cancelled", "cancelled")
 
 with case("a queue of two, and the photo of the second is deleted"):
     photo = Path(tempfile.mkdtemp()) / "short.png"
     photo.write_bytes(PHOTO.read_bytes())
     first = start()
-    second = session().submit(bpy.context, str(photo))
+    (second,) = session().submit(bpy.context, [str(photo)])
     photo.unlink()
     pump_until_over(first)
     pump_until_over(second)
     assert first.state == "done" and second.state == "failed" and "photo" in second.error
+
+with case("a queue with a photo that does not exist starts nothing"):
+    own, count = bpy.context.scene.facelift, len(session().session.runner.jobs)
+    own.photo = str(PHOTO)
+    own.more_photos.add().path = "/nowhere/second.png"
+    assert "/nowhere/second.png" in error_of(bpy.ops.facelift.reconstruct)
+    assert len(session().session.runner.jobs) == count and len(own.more_photos) == 1
+    own.more_photos[0].path = str(PHOTO)
+    before = len(heads())
+    assert bpy.ops.facelift.reconstruct() == {"FINISHED"}
+    assert len(heads()) == before + 2 and len(own.more_photos) == 0
 
 with case("kill -9 of the worker"):
     job = start(mode="stays in views")
     os.kill(worker_pid(), 9)
     pump_until_over(job)
     assert job.state == "failed" and "killed" in job.error
-    os.environ["FAKE_MODE"] = "dies in views"
-    session().session.runner.release()
+    set_mode("dies in views")
     assert "exit code 3" in error_of(bpy.ops.facelift.reconstruct, filepath=str(PHOTO))
 
 with case("a worker that prints garbage"):
-    os.environ["FAKE_MODE"] = "garbage"
-    session().session.runner.release()
+    set_mode("garbage")
     assert "not FaceLift's" in error_of(bpy.ops.facelift.reconstruct, filepath=str(PHOTO))
 
 with case("unicode and very long names"):
-    os.environ["FAKE_MODE"] = "good"
-    session().session.runner.release()
+    set_mode("good")
     folder = Path(tempfile.mkdtemp()) / "Фото für 田中さん" / ("x" * 150)
     folder.mkdir(parents=True)
     for name in ("Zoë Müller 😀.png", "n" * 240 + ".png"):
@@ -242,10 +321,54 @@ with case("disabling while a job runs ends the worker; enabling again works"):
 with case("a cache that cannot be written to"):
     blocked = Path(tempfile.mkdtemp()) / "cache"
     blocked.write_text("not a folder")
-    before, os.environ["XDG_CACHE_HOME"] = os.environ["XDG_CACHE_HOME"], str(blocked)
-    assert error_of(bpy.ops.facelift.reconstruct, filepath=str(PHOTO))
-    assert folders.size() == 0 and session().look_for_left() is None
+    before = os.environ["XDG_CACHE_HOME"]
+    for place in (str(blocked), READ_ONLY):
+        os.environ["XDG_CACHE_HOME"] = place
+        assert error_of(bpy.ops.facelift.reconstruct, filepath=str(PHOTO))
+        assert folders.size() == 0 and session().look_for_left() is None
+        painted = bpy.data.images["my: painting"].name
+        assert "cannot be used" in error_of(bpy.ops.facelift.use_editor_image, image=painted)
     os.environ["XDG_CACHE_HOME"] = before
+
+with case("export to a read-only folder, onto a folder, and to a full disk"):
+    bpy.ops.object.select_all(action="DESELECT")
+    bpy.context.view_layer.objects.active = heads()[0]
+    heads()[0].select_set(True)
+    folder = Path(tempfile.mkdtemp())
+    (folder / "taken.ply").mkdir()
+    assert "Cannot write" in error_of(bpy.ops.facelift.export_splats, filepath=f"{READ_ONLY}/head.ply")
+    assert "Cannot write" in error_of(bpy.ops.facelift.export_splats, filepath=str(folder / "taken.ply"))
+    target = folder / "head.ply"
+    target.write_text("what was there before")
+    with no_space(1000):
+        assert "Cannot write" in error_of(bpy.ops.facelift.export_splats, filepath=str(target))
+    assert target.read_text() == "what was there before" and len(list(folder.iterdir())) == 2
+    assert bpy.ops.facelift.export_splats(filepath=str(target)) == {"FINISHED"}
+
+with case(".ply files that are wrong, or promise more than there is"):
+    good, count = target.read_bytes(), len(heads())
+    end = good.index(b"end_header")
+    header, number = good[:end], good.split(b"element vertex ")[1].split()[0]
+    wrong = {
+        "mesh": b"ply\nformat ascii 1.0\nelement vertex 1\nproperty float x\nend_header\n0\n",
+        "no ply": PHOTO.read_bytes(),
+        "empty": b"",
+        "cut": good[:-100],
+        "huge": header.replace(number, b"9" * 15) + good[end:],
+        "endless header": header + b"comment x\n" * 200_000,
+    }
+    for name, content in wrong.items():
+        (folder / f"{name}.ply").write_bytes(content)
+        assert f"{name}.ply" in error_of(bpy.ops.facelift.import_splats, filepath=str(folder / f"{name}.ply")), name
+    with open(folder / "sparse.ply", "wb") as file:  # as large as it says: 64 GiB of zeros that take no disk
+        row = (len(good) - end - len(b"end_header\n")) // int(number)
+        file.write(header.replace(number, str(2**36 // row).encode()) + b"end_header\n")
+        file.truncate(file.tell() + 2**36)
+    with no_memory(8 * 2**30):
+        assert "not enough memory" in error_of(bpy.ops.facelift.import_splats, filepath=str(folder / "sparse.ply"))
+    (folder / "sparse.ply").unlink()
+    assert "does not exist" in error_of(bpy.ops.facelift.import_splats, filepath=str(folder / "none.ply"))
+    assert len(heads()) == count
 
 with case("the runtime's folder is deleted"):
     runtime = Path(os.environ["FACELIFT_PYTHON"])

@@ -1,0 +1,23 @@
+"""What every button does with the function behind it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import bpy
+
+from .core import Cancelled, FaceLiftError
+
+
+def attempt(operator: bpy.types.Operator, work: Callable[[], str | None]) -> set[str]:
+    """Run `work`, tell what it returns, and make a FaceLiftError an error message; the result of `operator`."""
+    try:
+        message = work()
+    except Cancelled:
+        return {"CANCELLED"}
+    except FaceLiftError as error:
+        operator.report({"ERROR"}, str(error))
+        return {"CANCELLED"}
+    if message:
+        operator.report({"INFO"}, message)
+    return {"FINISHED"}
