@@ -15,8 +15,9 @@ from facelift_core.align.mtcnn import detect_faces
 from facelift_core.errors import FaceLiftError
 from facelift_core.training import native
 from facelift_core.training.heads import command, dataset, scene
-from facelift_core.training.heads.anatomy import _phenotype_coefficients, load_anatomy, sample_person
+from facelift_core.training.heads.anatomy import load_anatomy
 from facelift_core.training.heads.lighting import Lighting, irradiance
+from facelift_core.training.heads.people import _phenotype_coefficients, sample_person
 from facelift_core.training.heads.pieces import tube
 from facelift_core.training.heads.render import render, sample_cameras
 from facelift_core.training.native import pointer
@@ -135,6 +136,7 @@ def test_overlapping_triangles_match_a_loop_over_pixels():
                 wrong += rgba[3] != 0
                 continue
             linear = colours[3 * face].astype(np.float64)
+            linear = np.where(linear < 0.7, linear, 1 - 0.3 * np.exp((0.7 - linear) / 0.3))  # the camera's shoulder
             expected = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055) * 255
             wrong += rgba[3] != 255 or abs(depth - best) > 0.004 or np.abs(rgba[:3] - expected).max() > 1
     assert (views.rgba[0, ..., 3] > 0).mean() > 0.2

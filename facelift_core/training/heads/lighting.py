@@ -1,4 +1,4 @@
-"""Light on a head: a soft environment and one to three lamps, all of them distant, with shadows.
+"""Light on a head: a soft environment and one to four lamps, all of them distant, with shadows.
 
 The environment is a dozen directions with random radiance (sky, ground, a bright side, a tint); together with the lamps
 it is summed at every vertex through shadow maps, which gives the dark places under chin, nose and hair.
@@ -34,26 +34,34 @@ class Lighting:
 
 
 def sample_lighting(rng: np.random.Generator) -> Lighting:
-    """Random light of a portrait: mostly from the front and above, sometimes hard, warm or coloured."""
+    """Random light of a portrait: mostly from the front and above, sometimes hard, warm, coloured or from behind."""
     lamps = int(rng.integers(1, 4))
     directions, radiance = [], []
-    softness = rng.uniform(0.25, 0.8)  # share of the environment
-    white = _white(rng, 0.04)
+    # Share of the environment: mostly soft light, sometimes one hard lamp.
+    softness = rng.uniform(0.3, 0.9) if rng.random() < 0.75 else rng.uniform(0.12, 0.3)
+    white = _white(rng, rng.choice([0.04, 0.10], p=[0.8, 0.2]))
     for lamp in range(lamps):
         azimuth = rng.normal(-np.pi / 2, 0.7) if lamp == 0 else rng.uniform(0, 2 * np.pi)
         elevation = rng.uniform(0.0, 1.0)
         directions.append(_direction(azimuth, elevation))
-        coloured = lamp > 0 and rng.random() < 0.12
-        tint = white * (1 + rng.normal(0, 0.35, 3)) if coloured else white * _white(rng, 0.03)
+        coloured = rng.random() < (0.2 if lamp else 0.04)
+        tint = white * (1 + rng.normal(0, 0.35 if lamp else 0.15, 3)) if coloured else white * _white(rng, 0.03)
         radiance.append(np.clip(tint, 0.1, None) * (1.0 if lamp == 0 else rng.uniform(0.1, 0.5)) * (1 - softness))
+    if rng.random() < 0.2:  # a rim light from behind, at a side
+        behind = np.pi / 2 + rng.choice([-1, 1]) * rng.uniform(0.3, 1.3)
+        directions.append(_direction(behind, rng.uniform(0.0, 0.9)))
+        tint = 1 + rng.normal(0, 0.3, 3) * (rng.random() < 0.3)
+        radiance.append(white * np.clip(tint, 0.1, None) * rng.uniform(0.4, 1.4) * (1 - softness))
+        lamps += 1
     sky, ground = rng.uniform(0.6, 1.4), rng.uniform(0.2, 0.8)
     side = _direction(rng.uniform(0, 2 * np.pi), rng.uniform(-0.2, 0.8))
     side_strength = rng.uniform(0, 1.2)
     tint = _white(rng, 0.03)
+    cast = np.clip(1 + rng.normal(0, 0.35, 3), 0.3, None) if rng.random() < 0.12 else np.ones(3)  # a coloured wall
     for k in range(ENVIRONMENT):
         z = 1 - 2 * (k + 0.5) / ENVIRONMENT
         direction = _direction(k * np.pi * (3 - np.sqrt(5)), np.arcsin(z))
-        level = ground + (sky - ground) * 0.5 * (1 + z) + side_strength * max(0.0, direction @ side) ** 2
+        level = ground + (sky - ground) * 0.5 * (1 + z) + side_strength * cast * max(0.0, direction @ side) ** 2
         directions.append(direction)
         radiance.append(level * white * tint * softness * 4.0 / ENVIRONMENT)
     return Lighting(np.array(directions, np.float32), np.array(radiance, np.float32), lamps)

@@ -71,3 +71,14 @@ def tube(path: np.ndarray, radius: np.ndarray, sides: int, closed: bool = False)
     a, b, c, d = here + side, here + next_side, there + next_side, there + side
     triangles = np.stack([np.stack([a, b, c], -1), np.stack([a, c, d], -1)], -2).reshape(-1, 3)
     return vertices, triangles
+
+
+def strip(rings: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """The surface through R rows of N points: (R·N, 3) vertices and (T, 3) triangles.
+
+    With rows that go round counter-clockwise, seen from above, and one above the other, it faces outwards.
+    """
+    vertices, count = np.concatenate(rings), len(rings[0])
+    index = np.arange(len(vertices)).reshape(len(rings), count)
+    a, b, c, d = index[:-1, :-1], index[:-1, 1:], index[1:, 1:], index[1:, :-1]
+    return vertices, np.concatenate([np.stack([a, b, c], -1).reshape(-1, 3), np.stack([a, c, d], -1).reshape(-1, 3)])

@@ -8,12 +8,15 @@ import numpy as np
 
 from ... import cameras
 from ..native import load, pointer
-from .anatomy import PARTS, Anatomy, load_anatomy, sample_person
-from .appearance import Look, paint
+from .anatomy import PARTS, Anatomy, load_anatomy
+from .appearance import WET, Look, paint
+from .clothes import dress
 from .fields import smoothstep
 from .glasses import sample_glasses
 from .hair import grow
+from .jewellery import sample_jewellery
 from .lighting import Lighting, irradiance, sample_lighting
+from .people import sample_person
 from .pieces import Piece
 
 FACE_CENTRE = (251.83270369057132, 280.0133630862363)
@@ -46,10 +49,13 @@ class Head:
 def make_head(seed: int) -> Head:
     """The head of this seed, always the same. Every aspect has its own random stream, so one can change alone."""
     anatomy = load_anatomy()
-    shape, surface, hairstyle, pose, light, eyewear = (np.random.default_rng([seed, part]) for part in range(6))
+    streams = (np.random.default_rng([seed, part]) for part in range(8))
+    shape, surface, hairstyle, pose, light, eyewear, clothing, jewels = streams
     person = sample_person(anatomy, shape)
     look = paint(anatomy, person, surface)
-    pieces = grow(anatomy, person, look, hairstyle) + sample_glasses(anatomy, person, eyewear)
+    pieces = dress(anatomy, person, look, clothing)
+    pieces += grow(anatomy, person, look, hairstyle)
+    pieces += sample_glasses(anatomy, person, eyewear) + sample_jewellery(anatomy, person, jewels)
     vertices, triangles = _assemble(anatomy, person.vertices, look, pieces)
     heights = np.concatenate([anatomy.template[:, 2], *(piece.heights for piece in pieces)])
     vertices = _pose_and_place(anatomy, vertices, heights, pose)
@@ -60,12 +66,12 @@ def make_head(seed: int) -> Head:
     scatter = np.concatenate([look.scatter, *(piece.scatter for piece in pieces)])
     lighting = sample_lighting(light)
     arriving, visibility = irradiance(vertices, normals, triangles, scatter, lighting)
-    exposure = _exposure(anatomy, albedo, arriving) * light.lognormal(0, 0.12)
+    _light_from_within(anatomy, arriving)
+    exposure = _exposure(anatomy, albedo, arriving) * light.lognormal(0, 0.15)
     lighting = Lighting(lighting.directions, lighting.radiance * np.float32(exposure), lighting.lamps)
     colours = albedo * arriving * np.float32(exposure)
-    return Head(
-        vertices, normals, colours, gloss * np.float32(light.uniform(0.3, 1.0)), triangles, lighting, visibility
-    )
+    shine = np.where(gloss < WET, np.float32(light.uniform(0.3, 1.0)), np.float32(1))
+    return Head(vertices, normals, colours, gloss * shine, triangles, lighting, visibility)
 
 
 def vertex_normals(vertices: np.ndarray, triangles: np.ndarray) -> np.ndarray:
@@ -101,9 +107,9 @@ def _pose_and_place(anatomy: Anatomy, vertices: np.ndarray, height: np.ndarray, 
 
     turn = smoothstep(0.555, 0.635, height)
     pivot = np.median(points[(height > 0.575) & (height < 0.60)], axis=0)
-    spread = 16.0 if rng.random() < 0.1 else 6.0
-    yaw = np.clip(rng.normal(0, spread), -22, 22)
-    pitch, roll = np.clip(rng.normal(0, 3.5), -9, 9), np.clip(rng.normal(0, 2.5), -7, 7)
+    spread = 13.0 if rng.random() < 0.25 else 5.0
+    yaw = np.clip(rng.normal(0, spread), -24, 24)
+    pitch, roll = np.clip(rng.normal(0, 4.5), -12, 12), np.clip(rng.normal(0, 3.5), -10, 10)
     for axis, degrees in ((2, yaw), (0, pitch), (1, roll)):
         points = _rotate(points, pivot, axis, np.radians(degrees) * turn)
     points = _rotate(points, pivot, 2, np.full(len(points), np.radians(rng.normal(0, 3))))
@@ -113,7 +119,9 @@ def _pose_and_place(anatomy: Anatomy, vertices: np.ndarray, height: np.ndarray, 
     points -= [middle[0], middle[1], 0]
     face = _face_vertices(anatomy)
     points *= 6.2  # about right: metres to world units
-    scale, target = rng.uniform(0.95, 1.05), np.array(FACE_CENTRE) + rng.normal(0, 3, 2)
+    # As alignment by a face detector leaves them: its boxes vary by this much.
+    scale = np.exp(np.clip(rng.normal(0, 0.03), -0.08, 0.08))
+    target = np.array(FACE_CENTRE) + np.clip(rng.normal(0, 0.013 * 512, 2), -18, 18)
     # The box is seen in perspective, so its place and size are found by a few steps of correction.
     for _ in range(3):
         centre, size = _face_box(points[face])
@@ -152,6 +160,15 @@ def _face_box(face: np.ndarray) -> tuple[np.ndarray, float]:
     low, high = np.array([u.min(), v.min()]), np.array([u.max(), v.max()])
     size = 0.5 * float((high - low).sum())
     return 0.5 * (low + high) + size * np.array(BOX_SHIFT), size * BOX_SCALE
+
+
+def _light_from_within(anatomy: Anatomy, arriving: np.ndarray) -> None:
+    """Eyes and teeth get at least part of what the face gets, in place: shadow maps are too coarse for lids and lips,
+    and light scatters there through skin and enamel."""
+    face = np.median(arriving[_face_vertices(anatomy)], axis=0)
+    for part, share in (("eyes", 0.75), ("teeth", 0.9)):
+        own = anatomy.vertices[part]
+        arriving[own] = np.maximum(arriving[own], share * face)
 
 
 def _exposure(anatomy: Anatomy, albedo: np.ndarray, arriving: np.ndarray) -> float:

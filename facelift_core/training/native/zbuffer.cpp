@@ -43,6 +43,12 @@ inline void scan(const Projected& a, const Projected& b, const Projected& c, int
   }
 }
 
+// A camera's shoulder: highlights approach white instead of being cut there.
+inline float shoulder(float x) {
+  const float knee = .7f;
+  return x < knee ? std::max(0.f, x) : knee + (1 - knee) * (1 - std::exp((knee - x) / (1 - knee)));
+}
+
 inline uint8_t srgb(float x) {
   x = std::min(1.f, std::max(0.f, x));
   x = x <= .0031308f ? 12.92f * x : 1.055f * std::pow(x, 1 / 2.4f) - .055f;
@@ -118,10 +124,11 @@ extern "C" void light_visibility(const float* vertices, int vertex_count, const 
 }
 
 // Shaded views of a mesh.
-// colours (V, 3): linear light that leaves the vertex diffusely; gloss (V,): strength of its highlights.
+// colours (V, 3): linear light that leaves the vertex diffusely; gloss (V,): strength of its highlights, which are
+// broad below 1 and small from 1 on.
 // c2w (C, 4, 4) OpenCV; fxfycxcy (4,) in pixels of the size x size image; `supersampling` squared samples per pixel.
 // lights (L, 6): unit direction towards the light, linear RGB; visibility (L, V) as above, for the highlights.
-// Out: rgba (C, size, size, 4) uint8 sRGB with straight alpha; depth (C, size, size) along the camera's axis, the mean
+// Out: rgba (C, size, size, 4) uint8 sRGB with straight alpha, highlights compressed; depth (C, size, size) along the camera's axis, the mean
 // over the pixel's samples on its front surface, 0 where nothing is.
 extern "C" void render_views(const float* vertices, const float* normals, const float* colours, const float* gloss,
                              int vertex_count, const int* triangles, int triangle_count, const float* c2w,
@@ -198,13 +205,14 @@ extern "C" void render_views(const float* vertices, const float* normals, const 
                   nh += n[d] * h[d];
                 }
                 nh = std::max(0.f, nh * ln / std::sqrt(hh + 1e-12f));
-                float p2 = nh * nh, p4 = p2 * p2, p8 = p4 * p4, lobe = p8 * p8 * p8;  // Blinn-Phong, exponent 24
+                float p2 = nh * nh, p4 = p2 * p2, p8 = p4 * p4, p24 = p8 * p8 * p8;
+                float lobe = shine < 1 ? p24 : std::pow(p24, 10.f);  // Blinn-Phong, exponent 24, or 240 when wet
                 const float* seen = visibility + (size_t)m * vertex_count;
                 float amount = shine * lobe * (w[0] * seen[q[0]] + w[1] * seen[q[1]] + w[2] * seen[q[2]]);
                 for (int d = 0; d < 3; d++) colour[d] += amount * L[3 + d];
               }
             }
-            for (int d = 0; d < 3; d++) sum[d] += std::min(1.f, std::max(0.f, colour[d]));
+            for (int d = 0; d < 3; d++) sum[d] += shoulder(colour[d]);
           }
         size_t out = ((size_t)k * size + Y) * size + X;
         for (int d = 0; d < 3; d++) rgba[4 * out + d] = covered ? srgb(sum[d] / covered) : 0;
