@@ -135,7 +135,9 @@ def _is_torch_file(path: Path) -> bool:
         )
     if head.lstrip().lower().startswith((b"<!doctype", b"<html", b"<?xml")):
         raise FaceLiftError(f"{path} is a web page saved under the name of the weights; download the file itself.")
-    return head.startswith((b"PK\x03\x04", b"\x80"))
+    # A safetensors header may have a length whose first byte is that of a pickle.
+    frame = head[8:9] == b"{" and int.from_bytes(head[:8], "little") <= SAFETENSORS_HEADER_MAX
+    return not frame and head.startswith((b"PK\x03\x04", b"\x80"))
 
 
 def _load_torch(path: Path) -> dict[str, Tensor]:

@@ -4,6 +4,7 @@
     python -m facelift_core.worker --check     tell in JSON whether this Python and machine can do it, and end
 
 In:   {"do": "run", "job": id, "request": {…}}   {"do": "cancel", "job": id}   {"do": "release"}
+      {"do": "weights", "job": id, "request": {…}}, see :mod:`.released.job`
 Out:  {"event": "ready", …} once, then for each job the events of :mod:`.job` with "job": id, and as its last one
       "done", "failed" (message) or "cancelled".
 
@@ -30,6 +31,8 @@ from .cli.console import quiet_libraries
 from .cli.info import collect
 from .errors import Cancelled, FaceLiftError
 from .job import Event, Models, Request, run
+from .released.job import Request as WeightsRequest
+from .released.job import run_request
 
 PROTOCOL = 1
 NICENESS = 5
@@ -84,7 +87,7 @@ def main() -> int:
         while (message := inbox.messages.get()) is not None:
             if message.get("do") == "release":
                 models.release()
-            elif message.get("do") == "run":
+            elif message.get("do") in ("run", "weights"):
                 send(_work(message, send, inbox, models))
     except BrokenPipeError:  # nobody listens any more
         os._exit(0)  # without Python's own attempt to flush into the pipe
@@ -112,13 +115,14 @@ def _work(message: dict[str, Any], send, inbox: _Inbox, models: Models) -> Event
         else:
             send({**event, "job": job})
 
+    def cancelled() -> bool:
+        return job in inbox.cancelled or inbox.closed.is_set()
+
     try:
-        run(
-            Request.from_json(message.get("request")),
-            emit,
-            lambda: job in inbox.cancelled or inbox.closed.is_set(),
-            models,
-        )
+        if message["do"] == "weights":
+            run_request(WeightsRequest.from_json(message.get("request")), emit, cancelled)
+        else:
+            run(Request.from_json(message.get("request")), emit, cancelled, models)
         return last[0]
     except Cancelled:
         return {"event": "cancelled", "job": job}

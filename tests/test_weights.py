@@ -60,6 +60,13 @@ def test_files_are_told_by_their_content(tmp_path, safetensors_file, torch_file,
         assert found.keys() == TENSORS.keys() and all(torch.equal(found[k], TENSORS[k]) for k in TENSORS)
 
 
+@pytest.mark.parametrize("length", [0x80, 0x0380, 0x4B50])
+def test_safetensors_whose_header_length_begins_like_another_format(tmp_path, length):
+    header = json.dumps({"w": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}).encode().ljust(length)
+    (tmp_path / "w.safetensors").write_bytes(struct.pack("<Q", length) + header + struct.pack("<f", 1.5))
+    assert load_state_dict(tmp_path / "w.safetensors")["w"].item() == 1.5
+
+
 @pytest.mark.parametrize("zipped", [True, False])
 def test_plain_and_old_torch_files(tmp_path, zipped):
     torch.save(TENSORS, tmp_path / "w.pt", _use_new_zipfile_serialization=zipped)

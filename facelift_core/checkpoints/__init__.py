@@ -12,6 +12,8 @@ from ..errors import FaceLiftError
 from ..weights import load_json
 
 BUILT_IN = ("mini",)
+DOWNLOADED = "released"
+"""The authors' own, once :mod:`facelift_core.released` has brought them here."""
 LAYOUT = "mvdiffusion/pipeckpts/… and gslrm/*.safetensors or gslrm/ckpt_*.pt"
 PIPELINE_FILES = (
     "feature_extractor/preprocessor_config.json",
@@ -54,7 +56,7 @@ class Checkpoint:
 
 
 def find_checkpoint(weights: str | Path) -> Checkpoint:
-    """Locate "mini", or the checkpoint in a folder of the released layout, and check that nothing is missing.
+    """Locate "mini", "released", or the checkpoint in a folder of the released layout; check that nothing is missing.
 
     Raises:
         FaceLiftError: no such folder, another layout, or files are missing.
@@ -89,6 +91,11 @@ def find_pipeline(weights: str | Path) -> Path:
 
 
 def _folder(weights: str | Path) -> Path:
+    if str(weights) == DOWNLOADED:
+        from ..released.inventory import ready_folder
+        from ..released.store import open_store
+
+        return ready_folder(open_store())
     if str(weights) in BUILT_IN:
         folder = Path(__file__).parent / str(weights)
         if not folder.is_dir():
@@ -96,7 +103,7 @@ def _folder(weights: str | Path) -> Path:
         return folder
     folder = Path(weights).expanduser()
     if not folder.exists():
-        raise FaceLiftError(f"There are no weights at {folder}; give “mini” or a folder with {LAYOUT}.")
+        raise FaceLiftError(f"There are no weights at {folder}; give “mini”, “{DOWNLOADED}” or a folder with {LAYOUT}.")
     if not folder.is_dir():
         raise FaceLiftError(f"{folder} is a file; weights are a folder with {LAYOUT}.")
     return folder

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 from .. import __version__
 from ..errors import FaceLiftError
-from . import info, reconstruct, render
+from . import info, reconstruct, render, weights
 from .options import UsageError
 
 TRACEBACK_VARIABLE = "FACELIFT_TRACEBACK"
@@ -58,6 +58,6 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"facelift {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for module in (reconstruct, render, info):
+    for module in (reconstruct, render, weights, info):
         module.add_parser(commands)
     return parser

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import warnings
@@ -19,23 +20,33 @@ def say(message: str) -> None:
     print(message, file=sys.stderr, flush=True)
 
 
-def quiet_libraries() -> None:
-    """Keep other packages from writing between our lines; what matters of it reaches people as our own errors."""
+def quiet_libraries(offline: bool = True) -> None:
+    """Keep other packages from writing between our lines; what matters of it reaches people as our own errors.
+
+    Args:
+        offline: also keep them from asking the network, for everything is read from folders.
+    """
     warnings.filterwarnings("ignore")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("DIFFUSERS_VERBOSITY", "error")
-    os.environ.setdefault("HF_HUB_OFFLINE", "1")  # everything is read from folders; nothing asks the network
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
+    if offline:
+        os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 
 @contextmanager
-def progress_bar(label: str) -> Iterator[Progress]:
-    """Show a run of the name `label`: gives the callback for it."""
+def progress_bar(label: str, width: int = 40) -> Iterator[Progress]:
+    """Show a run of the name `label`: gives the callback for it.
+
+    Args:
+        width: letters of label and message on a terminal.
+    """
     if not sys.stderr.isatty():
         yield _lines(label)
         return
     from tqdm import tqdm
 
-    layout = "{desc:<40.40} {percentage:3.0f} %|{bar}| {elapsed} < {remaining}"
+    layout = f"{{desc:<{width}.{width}}} {{percentage:3.0f}} %|{{bar}}| {{elapsed}} < {{remaining}}"
     with tqdm(total=1.0, desc=label, bar_format=layout, dynamic_ncols=True, leave=False) as bar:
 
         def show(stage: str, fraction: float, message: str) -> None:

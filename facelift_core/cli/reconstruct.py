@@ -59,7 +59,10 @@ def add_parser(commands) -> None:
         "-o", "--output", metavar="OUT", required=True, help="the .ply to write, or a folder (created if missing)"
     )
     parser.add_argument(
-        "--weights", metavar="mini|FOLDER", default="mini", help="mini, which is built in (default), or a folder"
+        "--weights",
+        metavar="mini|released|FOLDER",
+        default="mini",
+        help="mini, which is built in (default), released (see “facelift weights”), or a folder",
     )
     parser.add_argument("--steps", type=whole_number(1, 1000), default=50, help="diffusion steps (default 50)")
     parser.add_argument(

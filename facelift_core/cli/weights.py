@@ -1,0 +1,159 @@
+"""``facelift weights``: the authors' released weights, fetched, checked and made ready."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from ..errors import FaceLiftError
+from ..released import licence
+from ..released.inventory import status
+from ..released.job import Request, run as run_job
+from ..released.store import Store, open_store, size_text
+from .console import progress_bar, quiet_libraries, say
+
+BAR_WIDTH = 70
+DESCRIPTIONS = {
+    "list": "what is there of which weights",
+    "licence": "show the licence; accept it or take that back",
+    "download": "fetch the released weights and convert them",
+    "import": "convert released weights that were downloaded by hand",
+    "convert": "convert what is downloaded (download and import do it by themselves)",
+    "verify": "read everything again and compare the checksums",
+    "remove": "remove the weights from the disk",
+}
+EPILOG = """\
+The released weights are their authors' and under a licence of their own, which has to be read and accepted once.
+After that, “facelift reconstruct --weights released” uses them. HF_ENDPOINT names a mirror of the hub, HF_TOKEN a
+token, HF_HUB_OFFLINE=1 switches downloads off."""
+
+
+def add_parser(commands) -> None:
+    parser = commands.add_parser(
+        "weights",
+        help="fetch, import, check and remove the released weights",
+        description="The weights that the authors of FaceLift released: fetched, checked and made ready.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    steps = parser.add_subparsers(title="what to do", metavar="STEP", required=True)
+    for name, description in DESCRIPTIONS.items():
+        step = steps.add_parser(name, help=description, description=f"{description.capitalize()}.", allow_abbrev=False)
+        step.add_argument(
+            "--folder", metavar="FOLDER", help="where weights are kept (by default in the user's data folder)"
+        )
+        step.set_defaults(run=run, step=name, source="", remove_original=False)
+        if name in ("download", "import"):
+            step.add_argument(
+                "--accept-licence", action="store_true", help="accept the licence, having read it, without being asked"
+            )
+        if name in ("download", "convert"):
+            step.add_argument("--remove-original", action="store_true", help="remove the originals when converted")
+        if name == "import":
+            step.add_argument("source", metavar="FOLDER|ZIP", help="the files in their folders, or a zip of them")
+        if name == "remove":
+            step.add_argument(
+                "--original", dest="remove_original", action="store_true", help="only the originals, not what is in use"
+            )
+        if name == "licence":
+            choice = step.add_mutually_exclusive_group()
+            choice.add_argument("--accept", action="store_true", help="accept it, having read it")
+            choice.add_argument("--revoke", action="store_true", help="take the acceptance back")
+
+
+def run(options: argparse.Namespace) -> int:
+    store = open_store(options.folder)
+    if options.step == "list":
+        print("\n".join(_listing(store)))
+        return 0
+    if options.step == "licence":
+        return _licence(store, options)
+    quiet_libraries(offline=False)  # huggingface_hub keeps to HF_HUB_OFFLINE, as set by the person alone
+    if options.step in ("download", "import"):
+        _make_sure_of_licence(store, options)
+    if options.step == "download" and not status(store).converted:
+        catalogue = store.catalogue
+        say(
+            f"{size_text(catalogue.download_bytes)} to download from {catalogue.repository}, then "
+            f"{size_text(catalogue.converted_bytes)} for the converted weights, in {store.folder}"
+        )
+    request = Request(options.step, source=options.source, remove_original=options.remove_original)
+    try:
+        with progress_bar("weights", BAR_WIDTH) as progress:
+            message = run_job(store, request, progress)
+    except KeyboardInterrupt:
+        if options.step == "download":
+            say("What is downloaded stays; the same command goes on from there.")
+        raise
+    print(message)
+    return 0
+
+
+def _licence(store: Store, options: argparse.Namespace) -> int:
+    if options.revoke:
+        licence.revoke(store)
+        print("The acceptance is taken back; “facelift weights remove” removes the weights.")
+        return 0
+    _fetch_licence(store)
+    if options.accept:
+        licence.accept(store)
+        print(f"The {store.catalogue.licence} is accepted.")
+    else:
+        print(licence.text(store))
+    return 0
+
+
+def _make_sure_of_licence(store: Store, options: argparse.Namespace) -> None:
+    """Have the person read and accept the licence, once.
+
+    Raises:
+        FaceLiftError: it is not accepted.
+    """
+    if licence.accepted(store) is not None:
+        return
+    _fetch_licence(store, options.source)
+    say(f"{store.catalogue.licence}. {store.catalogue.licence_summary}")
+    if options.accept_licence:
+        say(f"Its text is in {store.licence_file}.")
+    elif not sys.stdin.isatty():
+        raise FaceLiftError(
+            f"The {store.catalogue.licence} has to be accepted first; read it with “facelift weights licence”, then "
+            "give --accept-licence."
+        )
+    else:
+        say(f"\n{licence.text(store)}\n")
+        print("Do you accept this licence? Type yes or no: ", end="", file=sys.stderr, flush=True)
+        if sys.stdin.readline().strip().lower() not in ("yes", "y"):
+            raise FaceLiftError("Nothing was downloaded, because the licence is not accepted.")
+    licence.accept(store)
+
+
+def _fetch_licence(store: Store, source: str = "") -> None:
+    if licence.text(store) is None:
+        quiet_libraries(offline=False)
+        run_job(store, Request("licence", source=source))
+
+
+def _listing(store: Store) -> list[str]:
+    found, catalogue = status(store), store.catalogue
+    lines = ["mini: built in"]
+    if found.converted:
+        state = f"ready, {size_text(found.converted_bytes)} in {store.converted}"
+    elif found.complete:
+        state = "downloaded but not converted; run “facelift weights convert”"
+    elif found.original_bytes > 0:
+        state = (
+            f"partly downloaded, {size_text(found.original_bytes)} of {size_text(catalogue.download_bytes)}; run "
+            "“facelift weights download”"
+        )
+    else:
+        state = f"not here, {size_text(catalogue.download_bytes)}; run “facelift weights download”"
+    accepted = f"accepted {found.accepted}" if found.accepted else "not accepted"
+    lines.append(f"{catalogue.name}: {state}")
+    lines.append(f"  {catalogue.title}, {catalogue.repository} at {catalogue.revision[:12]}")
+    lines.append(f"  {catalogue.licence}: {accepted}. {catalogue.licence_summary}")
+    if found.converted and found.original_bytes > 0:
+        lines.append(f"  originals: {size_text(found.original_bytes)} in {Path(store.original)}")
+    return lines

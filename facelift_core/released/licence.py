@@ -1,0 +1,73 @@
+"""The licence of the released weights: its text, and the acceptance without which nothing of them is used."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from datetime import UTC, datetime
+
+from ..errors import FaceLiftError
+from ..files import replacing
+from .store import Store, make_folder
+
+
+def text(store: Store) -> str | None:
+    """The licence as its authors wrote it, once it has been fetched or imported."""
+    try:
+        return store.licence_file.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return None
+
+
+def keep_text(store: Store, content: bytes) -> None:
+    """Raises FaceLiftError if it cannot be written."""
+    make_folder(store.folder)
+    with replacing(store.licence_file) as temporary:
+        temporary.write_bytes(content)
+
+
+def accepted(store: Store) -> str | None:
+    """When the licence of this very revision was accepted (ISO 8601), or None."""
+    try:
+        record = json.loads(store.acceptance_file.read_text(encoding="utf-8"))
+        same = record["revision"] == store.catalogue.revision
+        return str(record["accepted"]) if same else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def accept(store: Store) -> None:
+    """Record that the person has read the licence and accepts it.
+
+    Raises:
+        FaceLiftError: its text is not there to be read yet, or the record cannot be written.
+    """
+    content = text(store)
+    if content is None:
+        raise FaceLiftError(f"The {store.catalogue.licence} has not been fetched yet, so it cannot be accepted.")
+    record = {
+        "licence": store.catalogue.licence,
+        "repository": store.catalogue.repository,
+        "revision": store.catalogue.revision,
+        "sha256": hashlib.sha256(content.encode()).hexdigest(),
+        "accepted": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+    with replacing(store.acceptance_file) as temporary:
+        temporary.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+
+
+def revoke(store: Store) -> None:
+    """Take the acceptance back; what is on the disk stays, and is not used any more."""
+    try:
+        store.acceptance_file.unlink(missing_ok=True)
+    except OSError as error:
+        raise FaceLiftError(f"Cannot remove {store.acceptance_file}: {error.strerror}.") from None
+
+
+def require(store: Store) -> None:
+    """Raise FaceLiftError unless the licence is accepted."""
+    if accepted(store) is None:
+        raise FaceLiftError(
+            f"The {store.catalogue.licence} of the weights “{store.catalogue.name}” is not accepted; read and accept "
+            "it with “facelift weights licence --accept”, or remove them with “facelift weights remove”."
+        )
