@@ -2,7 +2,8 @@
 
 attributes      how Gaussians lie in a point cloud
 objects         new objects
-nodes           the Geometry Nodes group that draws them; camera_nodes its camera, builder how trees are written
+nodes           the Geometry Nodes group that draws them, in camera_facing or any_view; gaussian_nodes, color_nodes and
+                camera_nodes what these share, builder how trees are written
 material        the material
 scene_settings  what a scene needs
 importing       from files

@@ -10,7 +10,7 @@ import bpy
 from .builder import Builder
 
 GROUP = "FaceLift Camera"
-VERSION = 1
+VERSION = 2
 VERSION_KEY = "facelift_camera_version"
 JACOBIAN_MARGIN = 0.3
 """As in the renderer: the projection is linearised at most this many half pictures outside the picture."""
@@ -41,8 +41,10 @@ _SIDE = "(ortho if kind == 1 else (sensor_h if fit == 2 else sensor_w) / lens)"
 def camera_group() -> bpy.types.GeometryNodeTree:
     """A group with these outputs, for the object whose modifier it is in.
 
-    To Camera, From Camera: matrices between the object and the camera (x right, y up, z backward).
-    Location: of the camera, in object space. Scale: mean length in object space of one Blender unit.
+    To Camera, From Camera: matrices between the object and the camera (x right, y up, z backward; rigid, so that
+    lengths seen by the camera are Blender units). Location: of the camera, in object space.
+    Volume: of the object's unit cube. Point Size: of a point of radius 1 as EEVEE draws it, in Blender units.
+    Shortest: length of the object's most shrunk axis.
     Perspective: 1, or 0 if orthographic. Near: clip start.
     Drawn by GPU: 1 if renders are made by EEVEE or Workbench.
     Pixel Width, Pixel Height: at unit depth. Left, Right, Bottom, Top: of the picture with its margin, at unit depth.
@@ -54,10 +56,27 @@ def camera_group() -> bpy.types.GeometryNodeTree:
     group[VERSION_KEY] = VERSION
     b = Builder(group)
 
-    active = b.node("GeometryNodeInputActiveCamera").outputs[0]
-    info = b.node("GeometryNodeObjectInfo", {"Object": active}, transform_space="RELATIVE").outputs
-    to_camera = b.node("FunctionNodeInvertMatrix", {0: info["Transform"]}).outputs[0]
-    scale = b.math("MULTIPLY", b.vector("DOT_PRODUCT", info["Scale"], (1.0, 1.0, 1.0)), 1.0 / 3.0)
+    with b.frame("Matrices; a camera's scale is of no account"):
+        active = b.node("GeometryNodeInputActiveCamera").outputs[0]
+        info = b.node("GeometryNodeObjectInfo", {"Object": active}, transform_space="ORIGINAL").outputs
+        rigid = {"Translation": info["Location"], "Rotation": info["Rotation"]}
+        camera_to_world = b.node("FunctionNodeCombineTransform", rigid).outputs[0]
+        own = b.node("GeometryNodeSelfObject").outputs[0]
+        to_world = b.node("GeometryNodeObjectInfo", {"Object": own}, transform_space="ORIGINAL").outputs["Transform"]
+        world_to_object = b.node("FunctionNodeInvertMatrix", {0: to_world}).outputs[0]
+        from_camera = b.node("FunctionNodeMatrixMultiply", {0: world_to_object, 1: camera_to_world}).outputs[0]
+        to_camera = b.node("FunctionNodeInvertMatrix", {0: from_camera}).outputs[0]
+        location = b.node("FunctionNodeTransformPoint", {"Transform": from_camera}).outputs[0]
+    with b.frame("What the object does to sizes"):
+        axes = [
+            b.node("FunctionNodeTransformDirection", {"Direction": axis, "Transform": to_world}).outputs[0]
+            for axis in ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0))
+        ]
+        volume = b.math("ABSOLUTE", b.vector("DOT_PRODUCT", b.vector("CROSS_PRODUCT", axes[0], axes[1]), axes[2]))
+        lengths = [b.vector("LENGTH", axis) for axis in axes]
+        shortest = b.math("MINIMUM", b.math("MINIMUM", lengths[0], lengths[1]), lengths[2])
+        diagonal = b.vector("ABSOLUTE", b.vector("ADD", b.vector("ADD", axes[0], axes[1]), axes[2]))
+        point_size = b.vector("DOT_PRODUCT", diagonal, (1.0 / 3.0,) * 3)
 
     def driven(name: str, expression: str):
         return b.driven(name, expression, _SCENE)
@@ -72,9 +91,11 @@ def camera_group() -> bpy.types.GeometryNodeTree:
 
     outputs = {
         "To Camera": ("Matrix", to_camera),
-        "From Camera": ("Matrix", info["Transform"]),
-        "Location": ("Vector", info["Location"]),
-        "Scale": ("Float", scale),
+        "From Camera": ("Matrix", from_camera),
+        "Location": ("Vector", location),
+        "Volume": ("Float", volume),
+        "Point Size": ("Float", point_size),
+        "Shortest": ("Float", shortest),
         "Perspective": ("Float", driven("Perspective", "0 if kind == 1 else 1")),
         "Near": ("Float", driven("Near", "near")),
         "Drawn by GPU": ("Float", driven("Drawn by GPU", "1 if engine < 2 else 0")),

@@ -7,7 +7,7 @@ import bpy
 from .builder import Builder
 
 NAME = "FaceLift Splats"
-VERSION = 1
+VERSION = 2
 VERSION_KEY = "facelift_material_version"
 METHOD_KEY = "facelift_material_method"
 SORTED, UNSORTED = "BLENDED", "DITHERED"
@@ -21,10 +21,10 @@ COLOR = "splat_color"
 """FLOAT_COLOR: what is emitted, and the opacity."""
 QUAD = "splat_quad"
 """FLOAT_VECTOR on quads: position in units of the Gaussian's reach, and 1. Missing, hence 0, on points."""
-SIGMA = "splat_sigma"
-"""FLOAT_COLOR on points: standard deviations, and the low-pass per unit of depth, in object space."""
-ROTATION = "splat_rotation"
-"""FLOAT_COLOR on points: quaternion x, y, z, w."""
+ARMS = ("splat_arm_1", "splat_arm_2", "splat_arm_3")
+"""On points, in object space: the Gaussian's axes, one standard deviation long. The first is a FLOAT_COLOR whose alpha
+is the low-pass, as a width per unit of depth or, if negative, for every depth. FLOAT_VECTOR the others.
+"""
 
 MAX_ALPHA = 0.99
 MIN_ALPHA = 1.0 / 255.0
@@ -76,33 +76,41 @@ def _quad_alpha(b: Builder, quad, opacity):
 
 
 def _point_alpha(b: Builder, opacity):
-    """The ray's nearest approach to the centre in units of sigma: |u × d|² / |d|², in the Gaussian's own frame."""
+    """What a ray sees of the Gaussian's projection along it, with the low-pass, both in world space.
+
+    With u from the centre to the ray, d the ray's direction and tᵢ = armᵢ × d, the projected covariance has the trace
+    Σ |tᵢ|² and the determinant Σ (d · (tᵢ × tⱼ))² over the pairs; the ray is at the squared Mahalanobis distance
+    (Σ (u · tᵢ)² + blur² · |u × d|²) / (determinant + blur² · trace + blur⁴).
+    """
     with b.frame("Any view"):
         geometry = b.node("ShaderNodeNewGeometry").outputs
         center = b.node("ShaderNodePointInfo").outputs["Position"]
-        turn = b.node("ShaderNodeAttribute", attribute_name=ROTATION).outputs
-        stored = b.node("ShaderNodeAttribute", attribute_name=SIGMA).outputs
-        depth = b.node("ShaderNodeCameraData").outputs["View Z Depth"]
-        blur = b.math("MULTIPLY", stored["Alpha"], depth)
+        stored = [b.node("ShaderNodeAttribute", attribute_name=name).outputs for name in ARMS]
+        depth = b.math("ABSOLUTE", b.node("ShaderNodeCameraData").outputs["View Z Depth"])
+        rate = stored[0]["Alpha"]
+        blur = b.math("MAXIMUM", b.math("MULTIPLY", rate, depth), b.math("MULTIPLY", rate, -1.0))
         blur = b.math("MULTIPLY", blur, blur)
-        squares = b.vector("MULTIPLY_ADD", stored["Vector"], stored["Vector"], b.join(blur, blur, blur))
-        sigma = b.join(*(b.math("SQRT", value) for value in b.split(squares)))
 
-        def to_gaussian(world):
-            """World direction to the Gaussian's frame, in units of sigma."""
-            local = b.node(
-                "ShaderNodeVectorTransform", {0: world}, vector_type="VECTOR", convert_from="WORLD", convert_to="OBJECT"
-            ).outputs[0]
-            axis, w = turn["Vector"], turn["Alpha"]
-            twice = b.vector("SCALE", b.vector("CROSS_PRODUCT", axis, local), scale=2.0)
-            back = b.vector("SUBTRACT", local, b.vector("SCALE", twice, scale=w))
-            return b.vector("DIVIDE", b.vector("ADD", back, b.vector("CROSS_PRODUCT", axis, twice)), sigma)
-
-        offset = to_gaussian(b.vector("SUBTRACT", geometry["Position"], center))
-        ray = to_gaussian(geometry["Incoming"])
+        ray = geometry["Incoming"]
+        offset = b.vector("SUBTRACT", geometry["Position"], center)
+        sides = []
+        for arm in stored:
+            in_world = {"vector_type": "VECTOR", "convert_from": "OBJECT", "convert_to": "WORLD"}
+            arm = b.node("ShaderNodeVectorTransform", {0: arm["Vector"]}, **in_world).outputs[0]
+            sides.append(b.vector("CROSS_PRODUCT", arm, ray))
+        one, two, three = sides
+        pairs = [b.vector("CROSS_PRODUCT", *pair) for pair in ((one, two), (one, three), (two, three))]
+        areas = b.join(*(b.vector("DOT_PRODUCT", pair, ray) for pair in pairs))
         across = b.vector("CROSS_PRODUCT", offset, ray)
-        squared = b.math("DIVIDE", b.vector("DOT_PRODUCT", across, across), b.vector("DOT_PRODUCT", ray, ray))
-        fall = b.math("EXPONENT", b.math("MULTIPLY", squared, -0.5))
+        along = b.join(*(b.vector("DOT_PRODUCT", side, offset) for side in sides))
+
+        def square(vector):
+            return b.vector("DOT_PRODUCT", vector, vector)
+
+        above = b.math("MULTIPLY_ADD", blur, square(across), square(along))
+        trace = b.total(*(square(side) for side in sides))
+        below = b.math("MULTIPLY_ADD", blur, b.math("ADD", trace, blur), square(areas))
+        fall = b.math("EXPONENT", b.math("MULTIPLY", b.math("DIVIDE", above, below), -0.5))
         alpha = b.math("MINIMUM", b.math("MULTIPLY", opacity, fall), MAX_ALPHA)
         alpha = b.math("MULTIPLY", alpha, b.math("GREATER_THAN", alpha, MIN_ALPHA))
         return b.math("MULTIPLY", alpha, b.math("SUBTRACT", 1.0, geometry["Backfacing"]))

@@ -20,23 +20,19 @@ import math
 import bpy
 from bpy.types import NodeSocket
 
-from . import attributes, camera_nodes, material
+from . import any_view, attributes, camera_facing, camera_nodes, color_nodes, material
 from .attributes import SH_C0
-from .builder import Builder, Value
+from .builder import Builder
+from .gaussian_nodes import SMALLEST_ALPHA, Gaussians
 
 GROUP = "FaceLift Splats"
-VERSION = 1
+VERSION = 2
 """Raised whenever the group changes, so that files keep the group they were made with and new objects get the new."""
 VERSION_KEY = "facelift_splats_version"
 DEGREE_KEY = "facelift_splats_sh_degree"
 MODIFIER = "Splats"
 
 CAMERA_FACING, ANY_VIEW, POINTS = MODES = ("Camera Facing", "Any View", "Points")
-SMALLEST_ALPHA = 1.0 / 255.0
-"""A Gaussian ends where its alpha falls below this, as in every splat viewer."""
-DIAMOND = math.sqrt(2.0)
-"""EEVEE draws points as diamonds inside their radius; Cycles as spheres, which had better not be larger than needed."""
-_LUMA = (0.2126, 0.7152, 0.0722)
 
 
 def add_modifier(item: bpy.types.Object) -> bpy.types.NodesModifier:
@@ -188,28 +184,29 @@ def _build(group: bpy.types.GeometryNodeTree, sh_degree: int) -> None:
         # Fewer and larger ones cover the same area.
         sigma = b.vector("SCALE", sigma, scale=b.math("POWER", b.math("MAXIMUM", chance, 1e-4), -0.5))
 
-    recolor = _Recolor(b, inputs)
+    recolor = color_nodes.Recolor(b, inputs)
     camera = b.node("GeometryNodeGroup", node_tree=camera_nodes.camera_group()).outputs
     with b.frame("Colour towards the camera"):
         color = b.vector("MULTIPLY_ADD", base, (SH_C0,) * 3, (0.5,) * 3)
         if rest:
             position = b.node("GeometryNodeInputPosition").outputs[0]
             direction = b.vector("NORMALIZE", b.vector("SUBTRACT", position, camera["Location"]))
-            for features, basis in zip(rest, _basis(b, direction), strict=False):
+            for features, basis in zip(rest, color_nodes.spherical_harmonics(b, direction), strict=False):
                 color = b.vector("ADD", color, b.vector("SCALE", features, scale=basis))
         color = b.vector("MAXIMUM", recolor(color), (0.0, 0.0, 0.0))
-        color = b.switch("VECTOR", inputs["Match Viewers"], _linear(b, color), color)
+        color = b.switch("VECTOR", inputs["Match Viewers"], color_nodes.linear(b, color), color)
         red, green, blue = b.split(color)
         color = b.node("FunctionNodeCombineColor", {0: red, 1: green, 2: blue, 3: opacity}, mode="RGB").outputs[0]
 
     spent = [attributes.SCALE, attributes.ROTATION, attributes.BASE, attributes.COLOR, "radius"]
     spent += [attributes.sh_name(k) for k in range(len(rest))]
-    facing = _camera_facing(b, inputs, geometry, camera, sigma, rotation, opacity, color, spent)
-    any_view = _any_view(b, inputs, geometry, camera, in_viewport, sigma, rotation, opacity, color)
+    gaussians = Gaussians(b, geometry, sigma, rotation, opacity, color, camera)
+    quads = camera_facing.quads(b, inputs, gaussians, spent)
+    spheres = any_view.spheres(b, inputs, gaussians, in_viewport)
     points = _points(b, geometry, sigma, base, rest, opacity, recolor)
     by_mode = b.node("GeometryNodeIndexSwitch", data_type="GEOMETRY")
     by_mode.index_switch_items.new()
-    for key, value in enumerate((mode, facing, any_view, points)):
+    for key, value in enumerate((mode, quads, spheres, points)):
         b.set(by_mode.inputs[key], value)
     b.node("NodeGroupOutput", {0: by_mode.outputs[0]})
 
@@ -240,210 +237,6 @@ def _left_out(b: Builder, inputs, opacity: NodeSocket, chance: NodeSocket) -> No
     cropped = b.logic("AND", inputs["Crop"], b.logic("XOR", outside, inputs["Crop Inside"]))
     left_out = b.logic("OR", b.logic("OR", faint, deleted), cropped)
     return b.logic("OR", left_out, b.logic("NOT", kept))
-
-
-class _Recolor:
-    """Hue, saturation, value, tint and exposure: linear in the displayed colour, so that spherical harmonics follow."""
-
-    def __init__(self, b: Builder, inputs):
-        self.b = b
-        self.inputs = inputs
-        with b.frame("Factor for colours as displayed"):
-            # One stop of light is a factor 2^(1/2.2) in displayed values.
-            exposure = b.math("POWER", 2.0, b.math("DIVIDE", inputs["Exposure"], 2.2))
-            gain = b.math("MULTIPLY", exposure, inputs["Value"])
-            self.gain = b.vector("SCALE", _displayed(b, inputs["Tint"]), scale=gain)
-
-    def __call__(self, color: NodeSocket) -> NodeSocket:
-        b, inputs = self.b, self.inputs
-        turned = b.node(
-            "ShaderNodeVectorRotate",
-            {"Vector": color, "Axis": (1.0, 1.0, 1.0), "Angle": inputs["Hue"]},
-            rotation_type="AXIS_ANGLE",
-        ).outputs[0]
-        luma = b.vector("DOT_PRODUCT", turned, _LUMA)
-        grey = b.math("MULTIPLY", luma, b.math("SUBTRACT", 1.0, inputs["Saturation"]))
-        saturated = b.vector("ADD", b.vector("SCALE", turned, scale=inputs["Saturation"]), b.join(grey, grey, grey))
-        return b.vector("MULTIPLY", saturated, self.gain)
-
-
-def _linear(b: Builder, color: Value) -> NodeSocket:
-    """sRGB to linear light."""
-    channels = []
-    for value in b.split(color):
-        curve = b.math("POWER", b.math("MULTIPLY_ADD", value, 1 / 1.055, 0.055 / 1.055), 2.4)
-        straight = b.math("MULTIPLY", value, 1 / 12.92)
-        channels.append(b.switch("FLOAT", b.compare("GREATER_THAN", value, 0.04045), straight, curve))
-    return b.join(*channels)
-
-
-def _displayed(b: Builder, color: Value) -> NodeSocket:
-    """Linear light to sRGB."""
-    channels = []
-    for value in b.split(color):
-        curve = b.math("MULTIPLY_ADD", b.math("POWER", value, 1 / 2.4), 1.055, -0.055)
-        straight = b.math("MULTIPLY", value, 12.92)
-        channels.append(b.switch("FLOAT", b.compare("GREATER_THAN", value, 0.0031308), straight, curve))
-    return b.join(*channels)
-
-
-def _basis(b: Builder, direction: NodeSocket) -> list[NodeSocket]:
-    """The 15 real spherical harmonics of degrees 1 to 3, in the order and signs of 3D Gaussian Splatting."""
-    x, y, z = b.split(direction)
-    xx, yy, zz = (b.math("MULTIPLY", v, v) for v in (x, y, z))
-    xy, yz, xz = b.math("MULTIPLY", x, y), b.math("MULTIPLY", y, z), b.math("MULTIPLY", x, z)
-
-    def weighted(*terms: tuple[float, NodeSocket]) -> NodeSocket:
-        return b.total(*(b.math("MULTIPLY", value, factor) for factor, value in terms))
-
-    c1, c2, c3 = 0.4886025119029199, 1.0925484305920792, 0.31539156525252005
-    c4, c5, c6, c7, c8 = (
-        0.5900435899266435,
-        2.890611442640554,
-        0.4570457994644658,
-        0.3731763325901154,
-        1.445305721320277,
-    )
-    ring = weighted((4.0, zz), (-1.0, xx), (-1.0, yy))
-    return [
-        b.math("MULTIPLY", y, -c1),
-        b.math("MULTIPLY", z, c1),
-        b.math("MULTIPLY", x, -c1),
-        b.math("MULTIPLY", xy, c2),
-        b.math("MULTIPLY", yz, -c2),
-        weighted((2.0 * c3, zz), (-c3, xx), (-c3, yy)),
-        b.math("MULTIPLY", xz, -c2),
-        weighted((0.5 * c2, xx), (-0.5 * c2, yy)),
-        b.math("MULTIPLY", y, weighted((-3.0 * c4, xx), (c4, yy))),
-        b.math("MULTIPLY", xy, b.math("MULTIPLY", z, c5)),
-        b.math("MULTIPLY", y, b.math("MULTIPLY", ring, -c6)),
-        b.math("MULTIPLY", z, weighted((2.0 * c7, zz), (-3.0 * c7, xx), (-3.0 * c7, yy))),
-        b.math("MULTIPLY", x, b.math("MULTIPLY", ring, -c6)),
-        b.math("MULTIPLY", z, weighted((c8, xx), (-c8, yy))),
-        b.math("MULTIPLY", x, weighted((-c4, xx), (3.0 * c4, yy))),
-    ]
-
-
-def _reach(b: Builder, opacity: NodeSocket) -> NodeSocket:
-    """Standard deviations from the centre to where alpha is SMALLEST_ALPHA."""
-    excess = b.log(b.math("MULTIPLY", opacity, 1.0 / SMALLEST_ALPHA))
-    return b.math("SQRT", b.math("MAXIMUM", b.math("MULTIPLY", excess, 2.0), 0.0))
-
-
-def _camera_facing(b, inputs, geometry, camera, sigma, rotation, opacity, color, spent) -> NodeSocket:
-    with b.frame("Camera Facing: covariance in camera space"):
-        position = b.node("GeometryNodeInputPosition").outputs[0]
-        center = b.node("FunctionNodeTransformPoint", {"Vector": position, "Transform": camera["To Camera"]}).outputs[0]
-        x, y, z = b.split(center)
-        depth = b.math("MULTIPLY", z, -1.0)
-        # 1 in perspective, where lines of sight lean; 0 in orthographic pictures.
-        lean = b.math("DIVIDE", camera["Perspective"], depth)
-        slope_x = b.math("MULTIPLY", x, lean)
-        slope_y = b.math("MULTIPLY", y, lean)
-        slope_x = b.math("MAXIMUM", b.math("MINIMUM", slope_x, camera["Right"]), camera["Left"])
-        slope_y = b.math("MAXIMUM", b.math("MINIMUM", slope_y, camera["Top"]), camera["Bottom"])
-        lengths = b.split(sigma)
-        halves = []
-        for axis, length in zip(((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0)), lengths, strict=True):
-            turned = b.node("FunctionNodeRotateVector", {"Vector": axis, "Rotation": rotation}).outputs[0]
-            arm = b.vector("SCALE", turned, scale=length)
-            seen = b.node("FunctionNodeTransformDirection", {"Direction": arm, "Transform": camera["To Camera"]})
-            ax, ay, az = b.split(seen.outputs[0])
-            halves.append((b.math("MULTIPLY_ADD", slope_x, az, ax), b.math("MULTIPLY_ADD", slope_y, az, ay)))
-        xx = b.total(*(b.math("MULTIPLY", u, u) for u, _ in halves))
-        xy = b.total(*(b.math("MULTIPLY", u, v) for u, v in halves))
-        yy = b.total(*(b.math("MULTIPLY", v, v) for _, v in halves))
-        # A pixel is this wide at that depth.
-        distance = b.math("MULTIPLY_ADD", camera["Perspective"], b.math("SUBTRACT", depth, 1.0), 1.0)
-        width = b.math("MULTIPLY", distance, camera["Pixel Width"])
-        height = b.math("MULTIPLY", distance, camera["Pixel Height"])
-        xx = b.math("MULTIPLY_ADD", b.math("MULTIPLY", width, width), inputs["Pixel Filter"], xx)
-        yy = b.math("MULTIPLY_ADD", b.math("MULTIPLY", height, height), inputs["Pixel Filter"], yy)
-    with b.frame("Camera Facing: the ellipse's axes as a matrix"):
-        middle = b.math("MULTIPLY", b.math("ADD", xx, yy), 0.5)
-        half = b.math("MULTIPLY", b.math("SUBTRACT", xx, yy), 0.5)
-        offset = b.math("SQRT", b.math("MULTIPLY_ADD", half, half, b.math("MULTIPLY", xy, xy)))
-        reach = _reach(b, opacity)
-        long = b.product(reach, b.math("SQRT", b.math("ADD", middle, offset)))
-        short = b.product(reach, b.math("SQRT", b.math("MAXIMUM", b.math("SUBTRACT", middle, offset), 0.0)))
-        angle = b.math("MULTIPLY", b.math("ARCTAN2", xy, half), 0.5)
-        turn = b.node("FunctionNodeEulerToRotation", {0: b.join(0.0, 0.0, angle)}).outputs[0]
-        to_ellipse = b.node(
-            "FunctionNodeCombineTransform",
-            {"Translation": center, "Rotation": turn, "Scale": b.join(long, short, long)},
-        ).outputs[0]
-        matrix = b.node("FunctionNodeMatrixMultiply", {0: camera["From Camera"], 1: to_ellipse}).outputs[0]
-    with b.frame("Camera Facing: quads, far to near"):
-        behind = b.compare("LESS_THAN", depth, camera["Near"])
-        geometry, matrix, z, color, behind = b.captured(
-            geometry,
-            {
-                "Matrix": ("MATRIX", matrix),
-                "Depth": ("FLOAT", z),
-                "Colour": ("RGBA", color),
-                "Behind": ("BOOLEAN", behind),
-            },
-        )
-        geometry = b.without(geometry, spent)
-        geometry = b.stored(geometry, material.COLOR, "FLOAT_COLOR", color)
-        geometry = b.node("GeometryNodeSortElements", {"Geometry": geometry, "Sort Weight": z}, domain="POINT").outputs[
-            0
-        ]
-        quad = b.node("GeometryNodeMeshGrid", {"Size X": 2.0, "Size Y": 2.0, "Vertices X": 2, "Vertices Y": 2}).outputs[
-            0
-        ]
-        u, v, _ = b.split(b.node("GeometryNodeInputPosition").outputs[0])
-        quad = b.stored(quad, material.QUAD, "FLOAT_VECTOR", b.join(u, v, 1.0))
-        quad = b.node("GeometryNodeSetMaterial", {"Geometry": quad, "Material": inputs["Material"]}).outputs[0]
-        in_front = b.logic("NOT", behind)
-        instances = b.node(
-            "GeometryNodeInstanceOnPoints", {"Points": geometry, "Instance": quad, "Selection": in_front}
-        ).outputs[0]
-        placed = b.node("GeometryNodeSetInstanceTransform", {"Instances": instances, "Transform": matrix}).outputs[0]
-        return b.node("GeometryNodeRealizeInstances", {"Geometry": placed}).outputs[0]
-
-
-def _any_view(b, inputs, geometry, camera, in_viewport, sigma, rotation, opacity, color) -> NodeSocket:
-    with b.frame("Any View: points that hold the Gaussian"):
-        position = b.node("GeometryNodeInputPosition").outputs[0]
-        center = b.node("FunctionNodeTransformPoint", {"Vector": position, "Transform": camera["To Camera"]}).outputs[0]
-        z = b.split(center)[2]
-        # The low-pass per unit of depth, in object space; an uneven object scale is taken as its mean.
-        filter_width = b.product(b.math("SQRT", inputs["Pixel Filter"]), camera["Pixel Width"], camera["Scale"])
-        blur = b.product(filter_width, z, camera["Perspective"])
-        widest = b.largest(sigma)
-        widest = b.math("SQRT", b.math("MULTIPLY_ADD", widest, widest, b.math("MULTIPLY", blur, blur)))
-        drawn_by_gpu = b.math("MAXIMUM", camera["Drawn by GPU"], in_viewport)
-        margin = b.math("MULTIPLY_ADD", drawn_by_gpu, DIAMOND - 1.0, 1.0)
-        radius = b.product(widest, _reach(b, opacity), margin)
-        # Shaders read no quaternions.
-        turn = b.node("FunctionNodeRotationToQuaternion", {0: rotation}).outputs
-        turn = b.node(
-            "FunctionNodeCombineColor", {0: turn["X"], 1: turn["Y"], 2: turn["Z"], 3: turn["W"]}, mode="RGB"
-        ).outputs[0]
-        sx, sy, sz = b.split(sigma)
-        packed = b.node("FunctionNodeCombineColor", {0: sx, 1: sy, 2: sz, 3: filter_width}, mode="RGB").outputs[0]
-        # Everything is stored at once, because each node changes what the next would read.
-        geometry, z, radius, turn, packed, color = b.captured(
-            geometry,
-            {
-                "Depth": ("FLOAT", z),
-                "Radius": ("FLOAT", radius),
-                "Rotation": ("RGBA", turn),
-                "Sigma": ("RGBA", packed),
-                "Colour": ("RGBA", color),
-            },
-        )
-        geometry = b.stored(geometry, material.COLOR, "FLOAT_COLOR", color)
-        geometry = b.stored(geometry, material.SIGMA, "FLOAT_COLOR", packed)
-        geometry = b.stored(geometry, material.ROTATION, "FLOAT_COLOR", turn)
-        geometry = b.node("GeometryNodeSetPointRadius", {"Points": geometry, "Radius": radius}).outputs[0]
-        geometry = b.node("GeometryNodeSortElements", {"Geometry": geometry, "Sort Weight": z}, domain="POINT").outputs[
-            0
-        ]
-        # One looks around in the viewport, where sorting for the camera is wrong from everywhere else.
-        surface = b.switch("MATERIAL", in_viewport, inputs["Material"], inputs["Viewport Material"])
-        return b.node("GeometryNodeSetMaterial", {"Geometry": geometry, "Material": surface}).outputs[0]
 
 
 def _points(b, geometry, sigma, base, rest, opacity, recolor) -> NodeSocket:

@@ -1,0 +1,77 @@
+"""Camera Facing: each Gaussian as a quad, shaped by the projection of 3D Gaussian Splatting for the scene's camera."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from bpy.types import NodeSocket
+
+from . import material
+from .builder import Builder
+from .gaussian_nodes import Gaussians
+
+
+def quads(b: Builder, inputs: Mapping[str, NodeSocket], gaussians: Gaussians, spent: list[str]) -> NodeSocket:
+    """A mesh of one quad per Gaussian in front of the camera, far to near.
+
+    Args:
+        inputs: of the modifier.
+        spent: attributes of the points that the mesh needs no more.
+    """
+    camera = gaussians.camera
+    with b.frame("Camera Facing: covariance in camera space"):
+        center = gaussians.seen_center
+        x, y, z = b.split(center)
+        depth = b.math("MULTIPLY", z, -1.0)
+        # 1 in perspective, where lines of sight lean; 0 in orthographic pictures.
+        lean = b.math("DIVIDE", camera["Perspective"], depth)
+        slope_x = b.math("MULTIPLY", x, lean)
+        slope_y = b.math("MULTIPLY", y, lean)
+        slope_x = b.math("MAXIMUM", b.math("MINIMUM", slope_x, camera["Right"]), camera["Left"])
+        slope_y = b.math("MAXIMUM", b.math("MINIMUM", slope_y, camera["Top"]), camera["Bottom"])
+        halves = []
+        for arm in gaussians.seen_arms:
+            ax, ay, az = b.split(arm)
+            halves.append((b.math("MULTIPLY_ADD", slope_x, az, ax), b.math("MULTIPLY_ADD", slope_y, az, ay)))
+        xx = b.total(*(b.math("MULTIPLY", u, u) for u, _ in halves))
+        xy = b.total(*(b.math("MULTIPLY", u, v) for u, v in halves))
+        yy = b.total(*(b.math("MULTIPLY", v, v) for _, v in halves))
+        # A pixel is this wide at that depth.
+        distance = b.math("MULTIPLY_ADD", camera["Perspective"], b.math("SUBTRACT", depth, 1.0), 1.0)
+        width = b.math("MULTIPLY", distance, camera["Pixel Width"])
+        height = b.math("MULTIPLY", distance, camera["Pixel Height"])
+        xx = b.math("MULTIPLY_ADD", b.math("MULTIPLY", width, width), inputs["Pixel Filter"], xx)
+        yy = b.math("MULTIPLY_ADD", b.math("MULTIPLY", height, height), inputs["Pixel Filter"], yy)
+    with b.frame("Camera Facing: the ellipse's axes as a matrix"):
+        middle = b.math("MULTIPLY", b.math("ADD", xx, yy), 0.5)
+        half = b.math("MULTIPLY", b.math("SUBTRACT", xx, yy), 0.5)
+        offset = b.math("SQRT", b.math("MULTIPLY_ADD", half, half, b.math("MULTIPLY", xy, xy)))
+        long = b.product(gaussians.reach, b.math("SQRT", b.math("ADD", middle, offset)))
+        short = b.product(gaussians.reach, b.math("SQRT", b.math("MAXIMUM", b.math("SUBTRACT", middle, offset), 0.0)))
+        angle = b.math("MULTIPLY", b.math("ARCTAN2", xy, half), 0.5)
+        turn = b.node("FunctionNodeEulerToRotation", {0: b.join(0.0, 0.0, angle)}).outputs[0]
+        ellipse = {"Translation": center, "Rotation": turn, "Scale": b.join(long, short, long)}
+        to_ellipse = b.node("FunctionNodeCombineTransform", ellipse).outputs[0]
+        matrix = b.node("FunctionNodeMatrixMultiply", {0: camera["From Camera"], 1: to_ellipse}).outputs[0]
+    with b.frame("Camera Facing: quads, far to near"):
+        points, matrix, z, color, behind = b.captured(
+            gaussians.geometry,
+            {
+                "Matrix": ("MATRIX", matrix),
+                "Depth": ("FLOAT", z),
+                "Colour": ("RGBA", gaussians.color),
+                "Behind": ("BOOLEAN", b.compare("LESS_THAN", depth, camera["Near"])),
+            },
+        )
+        points = b.without(points, spent)
+        points = b.stored(points, material.COLOR, "FLOAT_COLOR", color)
+        points = b.node("GeometryNodeSortElements", {"Geometry": points, "Sort Weight": z}, domain="POINT").outputs[0]
+        grid = {"Size X": 2.0, "Size Y": 2.0, "Vertices X": 2, "Vertices Y": 2}
+        quad = b.node("GeometryNodeMeshGrid", grid).outputs[0]
+        u, v, _ = b.split(b.node("GeometryNodeInputPosition").outputs[0])
+        quad = b.stored(quad, material.QUAD, "FLOAT_VECTOR", b.join(u, v, 1.0))
+        quad = b.node("GeometryNodeSetMaterial", {"Geometry": quad, "Material": inputs["Material"]}).outputs[0]
+        each = {"Points": points, "Instance": quad, "Selection": b.logic("NOT", behind)}
+        instances = b.node("GeometryNodeInstanceOnPoints", each).outputs[0]
+        placed = b.node("GeometryNodeSetInstanceTransform", {"Instances": instances, "Transform": matrix}).outputs[0]
+        return b.node("GeometryNodeRealizeInstances", {"Geometry": placed}).outputs[0]

@@ -1,0 +1,91 @@
+"""Node formulas for colours: what an artist changes about them, sRGB, and colours that depend on the view."""
+
+from __future__ import annotations
+
+from bpy.types import NodeSocket
+
+from .builder import Builder, Value
+
+_LUMA = (0.2126, 0.7152, 0.0722)
+
+
+class Recolor:
+    """Hue, saturation, value, tint and exposure: linear in the displayed colour, so that spherical harmonics follow."""
+
+    def __init__(self, b: Builder, inputs):
+        self.b = b
+        self.inputs = inputs
+        with b.frame("Factor for colours as displayed"):
+            # One stop of light is a factor 2^(1/2.2) in displayed values.
+            exposure = b.math("POWER", 2.0, b.math("DIVIDE", inputs["Exposure"], 2.2))
+            gain = b.math("MULTIPLY", exposure, inputs["Value"])
+            self.gain = b.vector("SCALE", displayed(b, inputs["Tint"]), scale=gain)
+
+    def __call__(self, color: NodeSocket) -> NodeSocket:
+        b, inputs = self.b, self.inputs
+        turned = b.node(
+            "ShaderNodeVectorRotate",
+            {"Vector": color, "Axis": (1.0, 1.0, 1.0), "Angle": inputs["Hue"]},
+            rotation_type="AXIS_ANGLE",
+        ).outputs[0]
+        luma = b.vector("DOT_PRODUCT", turned, _LUMA)
+        grey = b.math("MULTIPLY", luma, b.math("SUBTRACT", 1.0, inputs["Saturation"]))
+        saturated = b.vector("ADD", b.vector("SCALE", turned, scale=inputs["Saturation"]), b.join(grey, grey, grey))
+        return b.vector("MULTIPLY", saturated, self.gain)
+
+
+def linear(b: Builder, color: Value) -> NodeSocket:
+    """sRGB to linear light."""
+    channels = []
+    for value in b.split(color):
+        curve = b.math("POWER", b.math("MULTIPLY_ADD", value, 1 / 1.055, 0.055 / 1.055), 2.4)
+        straight = b.math("MULTIPLY", value, 1 / 12.92)
+        channels.append(b.switch("FLOAT", b.compare("GREATER_THAN", value, 0.04045), straight, curve))
+    return b.join(*channels)
+
+
+def displayed(b: Builder, color: Value) -> NodeSocket:
+    """Linear light to sRGB."""
+    channels = []
+    for value in b.split(color):
+        curve = b.math("MULTIPLY_ADD", b.math("POWER", value, 1 / 2.4), 1.055, -0.055)
+        straight = b.math("MULTIPLY", value, 12.92)
+        channels.append(b.switch("FLOAT", b.compare("GREATER_THAN", value, 0.0031308), straight, curve))
+    return b.join(*channels)
+
+
+def spherical_harmonics(b: Builder, direction: NodeSocket) -> list[NodeSocket]:
+    """The 15 real spherical harmonics of degrees 1 to 3, in the order and signs of 3D Gaussian Splatting."""
+    x, y, z = b.split(direction)
+    xx, yy, zz = (b.math("MULTIPLY", v, v) for v in (x, y, z))
+    xy, yz, xz = b.math("MULTIPLY", x, y), b.math("MULTIPLY", y, z), b.math("MULTIPLY", x, z)
+
+    def weighted(*terms: tuple[float, NodeSocket]) -> NodeSocket:
+        return b.total(*(b.math("MULTIPLY", value, factor) for factor, value in terms))
+
+    c1, c2, c3 = 0.4886025119029199, 1.0925484305920792, 0.31539156525252005
+    c4, c5, c6, c7, c8 = (
+        0.5900435899266435,
+        2.890611442640554,
+        0.4570457994644658,
+        0.3731763325901154,
+        1.445305721320277,
+    )
+    ring = weighted((4.0, zz), (-1.0, xx), (-1.0, yy))
+    return [
+        b.math("MULTIPLY", y, -c1),
+        b.math("MULTIPLY", z, c1),
+        b.math("MULTIPLY", x, -c1),
+        b.math("MULTIPLY", xy, c2),
+        b.math("MULTIPLY", yz, -c2),
+        weighted((2.0 * c3, zz), (-c3, xx), (-c3, yy)),
+        b.math("MULTIPLY", xz, -c2),
+        weighted((0.5 * c2, xx), (-0.5 * c2, yy)),
+        b.math("MULTIPLY", y, weighted((-3.0 * c4, xx), (c4, yy))),
+        b.math("MULTIPLY", xy, b.math("MULTIPLY", z, c5)),
+        b.math("MULTIPLY", y, b.math("MULTIPLY", ring, -c6)),
+        b.math("MULTIPLY", z, weighted((2.0 * c7, zz), (-3.0 * c7, xx), (-3.0 * c7, yy))),
+        b.math("MULTIPLY", x, b.math("MULTIPLY", ring, -c6)),
+        b.math("MULTIPLY", z, weighted((c8, xx), (-c8, yy))),
+        b.math("MULTIPLY", x, weighted((-c4, xx), (3.0 * c4, yy))),
+    ]
