@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
+from .attention import attend
 from .device import select_device, select_dtype
 from .errors import FaceLiftError
 from .gaussians import Gaussians
@@ -48,7 +49,7 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         q, k, v = rearrange(self.to_qkv(x), "b n (qkv heads d) -> qkv b heads n d", qkv=3, heads=self.heads)
-        attended = F.scaled_dot_product_attention(q, k, v)
+        attended = attend(q, k, v)
         return self.fc(rearrange(attended, "b heads n d -> b n (heads d)"))
 
 

@@ -23,6 +23,7 @@ from .gaussians import Gaussians
 from .gslrm import GSLRM
 from .multiview import MultiViewDiffusion
 from .multiview.diffusion import check_settings
+from .presets import Sampling
 from .progress import Cancel, Monitor, Progress
 
 SPANS = {"align": (0.0, 0.05), "views": (0.05, 0.85), "gaussians": (0.85, 0.98), "filter": (0.98, 1.0)}
@@ -87,7 +88,7 @@ class FaceLift:
     def reconstruct(
         self,
         photo: str | Path | Image.Image | np.ndarray,
-        steps: int = 50,
+        steps: int | None = None,
         guidance_scale: float = 3.0,
         seed: int = 4,
         crop: bool = True,
@@ -95,12 +96,13 @@ class FaceLift:
         progress: Progress | None = None,
         cancelled: Cancel | None = None,
         views_done: Callable[[Tensor], None] | None = None,
+        preset: str | Sampling = "quality",
     ) -> Result:
         """Reconstruct the head of the largest face in a photo.
 
         Args:
             photo: file, PIL image, or (H, W), (H, W, 3) or (H, W, 4) uint8.
-            steps: of the diffusion.
+            steps: of the diffusion; None: as many as the preset has.
             guidance_scale: how closely the views follow the portrait; 1 is without guidance.
             seed: of the diffusion's random numbers.
             crop: scale and place the face as the models expect; False: the photo is such a portrait already.
@@ -108,20 +110,21 @@ class FaceLift:
             progress: called at least once per diffusion step with stage, fraction of the whole run, message.
             cancelled: looked at as often.
             views_done: called with the result's ``views`` as soon as they exist, before the head does.
+            preset: "quality", "balanced", "fast", or how to sample, see :mod:`~facelift_core.presets`.
 
         Raises:
             FaceLiftError: the photo cannot be read or shows no face, settings out of range, out of memory, or nothing
                 is left of the head.
             Cancelled: `cancelled` answered true.
         """
-        check_settings(steps, guidance_scale, seed)
+        check_settings(preset, steps, guidance_scale, seed)
         with nothing_left_behind():
             run = _Run(progress, cancelled)
             with run.stage("align", "Aligning the portrait"):
                 aligned = align_portrait(_as_image(photo), crop=crop, matting=matting)
             with run.stage("views", "Six views") as monitor:
                 portrait = self._to_size_of_views(aligned.image)
-                views = self.multiview(portrait, steps, guidance_scale, seed, monitor.forward, cancelled)
+                views = self.multiview(portrait, steps, guidance_scale, seed, monitor.forward, cancelled, preset)
             if views_done is not None:
                 views_done(views)
             raw, gaussians = self._lift(views, run)

@@ -12,14 +12,13 @@ import numpy as np
 import pytest
 import torch
 from diffusers import DDIMScheduler
-from diffusers.models.attention_processor import AttnProcessor2_0
 from PIL import Image
 from safetensors.torch import load_file, save_file
 from transformers import CLIPImageProcessorPil, CLIPTextModel
 
 import facelift_core as fl
 from facelift_core.multiview import MultiViewDiffusion, prompts
-from facelift_core.multiview.attention import MultiViewAttention, multiview_attention
+from facelift_core.multiview.attention import MultiViewAttention, PromptAttention, multiview_attention
 from facelift_core.multiview.unet import load_unet, set_attention
 from facelift_core.multiview.vae import load_vae
 
@@ -165,7 +164,7 @@ def test_sparse_keeps_the_side_views_apart(model, expected):
 
 def test_every_self_attention_is_multi_view_and_no_cross_attention(model):
     for name, processor in model.unet.attn_processors.items():
-        assert isinstance(processor, MultiViewAttention if ".attn1." in name else AttnProcessor2_0), name
+        assert isinstance(processor, MultiViewAttention if ".attn1." in name else PromptAttention), name
 
 
 def test_keywords_meant_for_attention_are_not_dropped(model, expected):

@@ -1,14 +1,18 @@
-"""Self-attention across the six views of one head (spec §3): the only thing that sets this UNet apart."""
+"""The UNet's attention: to itself across the six views of one head (spec §3), which is all that sets it apart from the
+stock UNet, and to the prompts."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Literal
 
 import torch
-import torch.nn.functional as F
 from einops import rearrange
-from torch import Tensor
+from torch import Tensor, nn
+
+from ..attention import attend
 
 Mode = Literal["sparse", "dense"]
 
@@ -27,21 +31,13 @@ def multiview_attention(query: Tensor, key: Tensor, value: Tensor, mode: Mode) -
     views = query.shape[1]
     if mode == "dense":
         query, key, value = (rearrange(x, "b v h l d -> b h (v l) d") for x in (query, key, value))
-        return rearrange(_attend(query, key, value), "b h (v l) d -> b v h l d", v=views)
-    front = _attend(query[:, 0], key[:, 0], value[:, 0]).unsqueeze(1)
+        return rearrange(attend(query, key, value), "b h (v l) d -> b v h l d", v=views)
+    front = attend(query[:, 0], key[:, 0], value[:, 0]).unsqueeze(1)
     if views == 1:
         return front
     keys, values = (torch.cat([x[:, :1].expand_as(x[:, 1:]), x[:, 1:]], dim=3).flatten(0, 1) for x in (key, value))
-    others = _attend(query[:, 1:].flatten(0, 1), keys, values)
+    others = attend(query[:, 1:].flatten(0, 1), keys, values)
     return torch.cat([front, others.unflatten(0, (-1, views - 1))], dim=1)
-
-
-def _attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-    """(N, heads, L, d) attention. Apple's kernels hold the scores, so there one item at a time."""
-    if query.device.type != "mps":
-        return F.scaled_dot_product_attention(query, key, value)
-    items = zip(query.split(1), key.split(1), value.split(1), strict=True)
-    return torch.cat([F.scaled_dot_product_attention(q, k, v) for q, k, v in items])
 
 
 @dataclass(frozen=True)
@@ -70,7 +66,59 @@ class MultiViewAttention:
         )
         dtype = hidden_states.dtype
         # Fused CUDA kernels accumulate scores in float32 anyway; elsewhere float16 scores of these weights overflow.
-        if attn.upcast_attention and query.device.type != "cuda":
+        if attn.upcast_attention and dtype == torch.float16 and query.device.type != "cuda":
             query, key, value = query.float(), key.float(), value.float()
         attended = multiview_attention(query, key, value, self.mode).to(dtype)
         return attn.to_out[1](attn.to_out[0](rearrange(attended, "b v h l d -> (b v) l (h d)")))
+
+
+@dataclass
+class PromptAttention:
+    """A diffusers attention processor for ``attn2``, which looks at the prompts.
+
+    The prompts are the same in every step, hence so are their keys and values: within :func:`remembered_prompts` they
+    are computed once for each tensor of prompts.
+    """
+
+    remember: bool = False
+    known: dict[int, tuple[Tensor, Tensor, Tensor]] = field(default_factory=dict)
+
+    def __call__(
+        self,
+        attn,
+        hidden_states: Tensor,
+        encoder_hidden_states: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+    ) -> Tensor:
+        if encoder_hidden_states is None or attention_mask is not None:
+            raise ValueError("Attention to the prompts needs prompts and takes no mask.")
+        query = rearrange(attn.to_q(hidden_states), "n l (h d) -> n h l d", h=attn.heads)
+        key, value = self._keys_and_values(attn, encoder_hidden_states)
+        if attn.upcast_attention and query.dtype == torch.float16 and query.device.type != "cuda":
+            query, key, value = query.float(), key.float(), value.float()
+        attended = attend(query, key, value).to(hidden_states.dtype)
+        return attn.to_out[1](attn.to_out[0](rearrange(attended, "n h l d -> n l (h d)")))
+
+    def _keys_and_values(self, attn, prompts: Tensor) -> tuple[Tensor, Tensor]:
+        if (found := self.known.get(id(prompts))) is not None:
+            return found[1:]
+        key, value = (
+            rearrange(project(prompts), "n l (h d) -> n h l d", h=attn.heads) for project in (attn.to_k, attn.to_v)
+        )
+        if self.remember:
+            self.known[id(prompts)] = prompts, key, value  # the prompts too, so that their id stays theirs
+        return key, value
+
+
+@contextmanager
+def remembered_prompts(unet: nn.Module) -> Iterator[None]:
+    """Within, keys and values of prompts that are passed again, as the same tensor, are not computed again."""
+    processors = [p for p in unet.attn_processors.values() if isinstance(p, PromptAttention)]
+    for processor in processors:
+        processor.remember = True
+    try:
+        yield
+    finally:
+        for processor in processors:
+            processor.remember = False
+            processor.known.clear()

@@ -19,15 +19,17 @@ from ..cameras import VIEW_NAMES
 from ..checkpoints import find_pipeline
 from ..device import nothing_left_behind, select_device, select_dtype
 from ..errors import FaceLiftError
+from ..presets import Sampling, sampling
 from ..progress import Cancel, Monitor, Progress
 from ..weights import load_json, load_state_dict
+from . import solvers
 from .clip import load_clip, load_image_processor
+from .guidance import Condition, denoiser
 from .prompts import load_prompt_embeds
 from .unet import load_unet
 from .vae import load_vae
 
 VIEWS = len(VIEW_NAMES)
-SIGNAL_MIN = 2.0**-24
 IMAGE_SIZE_MAX = 512
 """The reference works at 512² although the UNet's config inherits a larger sample size from its ancestor."""
 
@@ -113,11 +115,13 @@ class MultiViewDiffusion:
     def __call__(
         self,
         portrait: Image.Image,
-        steps: int = 50,
+        steps: int | None = None,
         guidance_scale: float = 3.0,
         seed: int = 4,
         progress: Progress | None = None,
         cancelled: Cancel | None = None,
+        preset: str | Sampling = "quality",
+        together: bool = True,
     ) -> Tensor:
         """Sample the six views of the head in `portrait`.
 
@@ -126,11 +130,13 @@ class MultiViewDiffusion:
 
         Args:
             portrait: aligned (spec §2), on white; its size is the size of the views, a multiple of ``vae_factor``.
-            steps: of DDIM.
+            steps: of the solver; None: as many as the preset has.
             guidance_scale: w in u + w·(c − u); 1 is without guidance and takes half the time.
             seed: 0 to 2⁶³ − 1.
             progress: called before the first step and after each, with the stage "views".
             cancelled: looked at as often, and between decoded views.
+            preset: one of :data:`~facelift_core.presets.PRESETS`, or how to sample.
+            together: both branches of guidance in one batch of 12; else one after the other, in less memory.
 
         Returns:
             (6, 3, H, W) float32 in [0, 1] on the CPU, in the order of :data:`~facelift_core.cameras.VIEW_NAMES`.
@@ -139,41 +145,37 @@ class MultiViewDiffusion:
             FaceLiftError: settings or size out of range, out of memory.
             Cancelled: `cancelled` answered true.
         """
-        check_settings(steps, guidance_scale, seed)
+        how = check_settings(preset, steps, guidance_scale, seed)
         self._check_size(portrait)
         with nothing_left_behind():
             return self._sample(
-                portrait.convert("RGB"), steps, guidance_scale, seed, Monitor("views", progress, cancelled)
+                portrait.convert("RGB"), how, guidance_scale, seed, Monitor("views", progress, cancelled), together
             )
 
-    def _sample(self, portrait: Image.Image, steps: int, guidance_scale: float, seed: int, monitor: Monitor) -> Tensor:
-        scheduler, timesteps = self._timesteps(steps)
+    def _sample(
+        self, portrait: Image.Image, how: Sampling, guidance_scale: float, seed: int, monitor: Monitor, together: bool
+    ) -> Tensor:
+        run = solvers.start(self.scheduler, how)
         generator = torch.Generator(self.device).manual_seed(seed)
         monitor(0.0, "Reading the portrait")
 
         # The reference draws in this order: noise for CLIP, first latents, one draw per step.
         class_labels = self._class_labels(portrait, generator)
         image_latents = self._encode(portrait).expand(VIEWS, -1, -1, -1)
-        latents = self._randn(image_latents.shape, generator) * scheduler.init_noise_sigma
+        latents = self._randn(image_latents.shape, generator) * run.scheduler.init_noise_sigma
+        condition = Condition(class_labels, image_latents.to(self.dtype), self.prompt_embeds)
 
-        guided = guidance_scale != 1
-        prompts = self.prompt_embeds
-        if guided:  # rows are (branch, view), the unconditional branch first; both have the prompts
-            class_labels = torch.cat([torch.zeros_like(class_labels), class_labels])
-            image_latents = torch.cat([torch.zeros_like(image_latents), image_latents])
-            prompts = torch.cat([prompts, prompts])
-        # `timesteps` come as numbers for the scheduler, whose tables are on the CPU, and as tensors for the UNet: no
-        # step has to wait for the GPU.
-        for step, (t, t_device) in enumerate(zip(timesteps.tolist(), timesteps.to(self.device), strict=True), start=1):
-            noisy = scheduler.scale_model_input(latents, t).repeat(2 if guided else 1, 1, 1, 1)
-            sample = torch.cat([noisy, image_latents], dim=1).to(self.dtype)
-            out = self.unet(sample, t_device, prompts, class_labels=class_labels, return_dict=False)[0].float()
-            if guided:
-                unconditional, conditional = out.chunk(2)
-                out = unconditional + guidance_scale * (conditional - unconditional)
-            noise = self._randn(latents.shape, generator)
-            latents = scheduler.step(out, t, latents, eta=1.0, variance_noise=noise, return_dict=False)[0]
-            monitor(step / (steps + 1), f"Step {step} of {steps}")
+        scales = [guidance_scale if how.guides(step) else 1.0 for step in range(how.steps)]
+        with denoiser(self.unet, condition, any(scale != 1 for scale in scales), together, how.reuse) as denoise:
+            # `timesteps` come as numbers for the scheduler, whose tables are on the CPU, and as tensors for the UNet:
+            # no step has to wait for the GPU.
+            numbers, tensors = run.timesteps.tolist(), run.timesteps.to(self.device)
+            for step, (t, t_device, scale) in enumerate(zip(numbers, tensors, scales, strict=True)):
+                denoise.reuse.begin_step(step)
+                out = denoise(run.scaled(latents, t), t_device, scale)
+                noise = self._randn(latents.shape, generator) if run.draws_noise else None
+                latents = run.step(out, t, latents, noise)
+                monitor((step + 1) / (how.steps + 1), f"Step {step + 1} of {how.steps}")
         views = self._decode(latents, monitor)
         monitor(1.0, "Six views")
         return views
@@ -211,21 +213,9 @@ class MultiViewDiffusion:
         return (images / 2 + 0.5).clamp(0, 1)
 
     def _randn(self, shape: torch.Size, generator: torch.Generator) -> Tensor:
-        return torch.randn(shape, generator=generator, device=self.device, dtype=self.dtype).float()
-
-    def _timesteps(self, steps: int) -> tuple[DDIMScheduler, Tensor]:
-        """A scheduler of this run's own, and its (steps,) timesteps on the CPU."""
-        scheduler = DDIMScheduler.from_config(self.scheduler.config)
-        limit = scheduler.config.num_train_timesteps
-        if steps <= limit:
-            scheduler.set_timesteps(steps)
-        if steps > limit or scheduler.timesteps.max() >= limit:
-            raise FaceLiftError(f"These weights cannot be sampled in {steps} steps; use fewer.")
-        # Tables in double precision: where the signal vanishes (zero-terminal-SNR schedules), DDIM takes the square
-        # root of a difference that float32 rounds below zero.
-        scheduler.alphas_cumprod = scheduler.alphas_cumprod.double().clamp(min=SIGNAL_MIN).tolist()
-        scheduler.final_alpha_cumprod = float(scheduler.final_alpha_cumprod)
-        return scheduler, scheduler.timesteps
+        # In bfloat16, which the reference never runs in, as in float32, so that both give the same views.
+        dtype = torch.float32 if self.dtype == torch.bfloat16 else self.dtype
+        return torch.randn(shape, generator=generator, device=self.device, dtype=dtype).float()
 
     def _check_size(self, portrait: Image.Image) -> None:
         if any(side % self.vae_factor for side in portrait.size):
@@ -255,14 +245,14 @@ class MultiViewDiffusion:
                 )
 
 
-def check_settings(steps: int, guidance_scale: float, seed: int) -> None:
-    """Raise FaceLiftError unless the sampling settings are in range."""
-    if not 1 <= steps <= 1000 or int(steps) != steps:
-        raise FaceLiftError(f"The number of diffusion steps should be 1 to 1000, not {steps}.")
+def check_settings(preset: str | Sampling, steps: int | None, guidance_scale: float, seed: int) -> Sampling:
+    """How to sample; raises FaceLiftError unless the settings are in range."""
+    how = sampling(preset, steps)
     if not math.isfinite(guidance_scale) or guidance_scale < 0:
         raise FaceLiftError(f"The guidance scale should be a number from 0, not {guidance_scale}.")
     if not 0 <= seed < 2**63 or int(seed) != seed:
         raise FaceLiftError(f"The seed should be a whole number from 0 to 2^63 − 1, not {seed}.")
+    return how
 
 
 def _load_normalizer(folder: Path) -> tuple[Tensor, Tensor]:

@@ -12,7 +12,7 @@ from diffusers.models.attention_processor import AttnProcessor2_0
 
 from ..errors import FaceLiftError
 from ..weights import load_into, load_json, load_state_dict
-from .attention import MultiViewAttention
+from .attention import MultiViewAttention, PromptAttention
 
 WEIGHTS_FILE = "diffusion_pytorch_model.safetensors"
 UNSUPPORTED = ("cd_attention_last", "cd_attention_mid", "addition_downsample")
@@ -58,7 +58,7 @@ def set_attention(unet: UNet2DConditionModel, views: int, mode: str) -> None:
     self_attention = AttnProcessor2_0() if mode == "none" else MultiViewAttention(views, mode)
     names = unet.attn_processors
     unet.set_attn_processor(
-        {name: self_attention if name.endswith("attn1.processor") else AttnProcessor2_0() for name in names}
+        {name: self_attention if name.endswith("attn1.processor") else PromptAttention() for name in names}
     )
 
 
