@@ -6,29 +6,15 @@ import json
 import os
 import queue
 import subprocess
-import sys
 import tempfile
 import threading
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from .. import core
 
-BOOTSTRAP = """
-import importlib.util, runpy, sys
-sys.path[:] = [entry for entry in sys.path if entry]
-folder, module, *arguments = sys.argv[1:]
-spec = importlib.util.spec_from_file_location(
-    "facelift_core", folder + "/__init__.py", submodule_search_locations=[folder]
-)
-sys.modules["facelift_core"] = package = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(package)
-sys.argv = [module, *arguments]
-runpy.run_module(module, run_name="__main__", alter_sys=True)
-"""
-"""Runs a module of our ``facelift_core`` in a Python that may not have it, or another version, and adds no folder
-to its path in which other modules could be found by accident."""
+_launch = core.module("runtime.launch")
+command, environment, apart = _launch.command, _launch.environment, _launch.apart
 
 LINE_MAX = 1 << 20
 GARBAGE_MAX = 1000
@@ -37,28 +23,6 @@ WORDS_MAX = 4000
 
 class WorkerEnded(Exception):
     """The process is gone; ``str`` says why, for people."""
-
-
-def command(python: Path, module: str, *arguments: str) -> list[str]:
-    return [str(python), "-c", BOOTSTRAP, str(core.FOLDER), f"facelift_core.{module}", *arguments]
-
-
-def environment(offline: bool = True) -> dict[str, str]:
-    """Ours without what steers Blender's own Python; `offline` keeps the model libraries from asking the network."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
-    kept["PYTHONIOENCODING"] = "utf-8"
-    if offline:
-        kept.update(HF_HUB_OFFLINE="1", TRANSFORMERS_OFFLINE="1")
-    else:
-        kept.update(HF_HUB_OFFLINE="0", TRANSFORMERS_OFFLINE="0")
-    return kept
-
-
-def apart() -> dict[str, Any]:
-    """Popen's arguments for a process that shows no window and is not interrupted with Blender's terminal."""
-    if sys.platform == "win32":
-        return {"creationflags": subprocess.CREATE_NO_WINDOW | subprocess.BELOW_NORMAL_PRIORITY_CLASS}
-    return {"start_new_session": True}
 
 
 class Worker:

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 from .. import __version__
 from ..errors import FaceLiftError
-from . import info, reconstruct, render, weights
+from . import info, reconstruct, render, setup, weights
 from .options import UsageError
 
 TRACEBACK_VARIABLE = "FACELIFT_TRACEBACK"
@@ -28,6 +28,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # As Ctrl-C does, so that temporary files go; a service that stops us waits long enough for that.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
+        if options.run in (reconstruct.run, render.run):
+            code = setup.hand_over(sys.argv[1:] if arguments is None else list(arguments))
+            if code is not None:
+                return code
         return options.run(options)
     except UsageError as error:
         print(f"facelift: {error}", file=sys.stderr)
@@ -58,6 +62,6 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"facelift {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for module in (reconstruct, render, weights, info):
+    for module in (reconstruct, render, setup, weights, info):
         module.add_parser(commands)
     return parser

@@ -49,8 +49,10 @@ def device(text: str) -> str:
 
 def colour(text: str) -> tuple[float, float, float]:
     """RGB in [0, 1] of a name or #rrggbb."""
-    from PIL import ImageColor
-
+    try:
+        from PIL import ImageColor
+    except ImportError:
+        raise ArgumentTypeError("colours need a Python with Pillow; “facelift setup” installs one") from None
     try:
         red, green, blue = ImageColor.getrgb(text)[:3]
     except ValueError:

@@ -40,7 +40,7 @@ def add_parser(commands) -> None:
         help="of the camera above the head (default 0)",
     )
     parser.add_argument("--size", type=whole_number(16, 4096), default=512, help="side in pixels (default 512)")
-    parser.add_argument("--background", type=colour, default=colour("white"), help="name or #rrggbb (default white)")
+    parser.add_argument("--background", type=colour, default=(1.0, 1.0, 1.0), help="name or #rrggbb (default white)")
     parser.add_argument("--device", type=device, default="auto", help="auto (default), cuda, cuda:1, mps or cpu")
     parser.set_defaults(run=run)
 

@@ -1,0 +1,254 @@
+"""Running pip in the environment: where it is, and what went wrong in a sentence.
+
+pip's own settings hold: its configuration files, PIP_INDEX_URL and the other PIP_… variables, HTTPS_PROXY.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ..errors import Cancelled, FaceLiftError
+from . import launch
+
+DOWNLOADS = "downloads"
+"""Folder beside the environment for what pip has downloaded, so that an interrupted installation goes on."""
+MISPLACING = ("TARGET", "PREFIX", "ROOT", "USER", "DRY_RUN", "QUIET", "VERBOSE", "PROGRESS_BAR", "REPORT", "LOG")
+"""pip's settings that would put packages elsewhere or keep its lines from us."""
+OWN_INDEX = re.compile(r"\.(index-url|extra-index-url|no-index)=", re.MULTILINE)
+SPEED_SECONDS = 15.0
+WORDS_KEPT = 60
+
+_HOST = re.compile(r"https?://(?:[^@/\s]*@)?([^/:\s'\"]+)")
+
+FAILURES: tuple[tuple[str, str], ...] = (
+    (
+        r"No space left on device|Errno 28|not enough space on the disk|Disk quota exceeded",
+        "The disk of {folder} is full; free some space, then install again: it goes on where it stopped.",
+    ),
+    (
+        r"DO NOT MATCH THE HASHES|do not match the hash|Bad (?:magic number|CRC-32)|is invalid: (?:File|Metadata)"
+        r"|Wheel .* is invalid|BadZipFile",
+        "{what} is not what the index promises: it was damaged or changed on the way; install again, and if that does "
+        "not help, look at the proxy or mirror in between.",
+    ),
+    (
+        r"\b407\b|Proxy Authentication Required",
+        "The proxy asks for a name and password; give them as http://name:password@host:port.",
+    ),
+    (r"ProxyError|Cannot connect to proxy", "The proxy cannot be reached; check its address."),
+    (
+        r"\b401\b(?: Client)? Error|\b403\b Client Error|User for .*: *$",
+        "{host} refuses access; check the name and password in the index's address.",
+    ),
+    (
+        r"CERTIFICATE_VERIFY_FAILED|SSLError|SSLCertVerificationError",
+        "The certificate of {host} is not trusted; if a proxy is in between, name its certificate in PIP_CERT.",
+    ),
+    (
+        r"NameResolutionError|NewConnectionError|Failed to establish a new connection|getaddrinfo failed"
+        r"|Temporary failure in name resolution|ConnectTimeoutError|Network is unreachable|connection failed"
+        r"|ConnectionRefusedError|Connection refused|ConnectionResetError|Could not (?:connect|fetch URL)",
+        "{host} cannot be reached; check the connection to the internet, and the proxy if there is one.",
+    ),
+    (
+        r"ReadTimeout|IncompleteRead|incomplete-download|Connection broken|ChunkedEncodingError|Read timed out",
+        "The connection broke off; install again: what has been downloaded is kept.",
+    ),
+    (
+        r"HTTP error (?P<status>\d+)|(?P<error>\d{3}) (?:Client|Server) Error",
+        "{host} answers with error {status} for {what}; try again later, or use another index.",
+    ),
+    (
+        r"(?:Could not find a version that satisfies the requirement|No matching distribution found for) (?P<name>\S+)",
+        "{source} has no {name} for this Python and system.",
+    ),
+    (r"Permission denied|Errno 13|WinError 5\b", "Files in {folder} cannot be written: another program uses them?"),
+    (r"MemoryError", "There is not enough memory to unpack PyTorch; close other programs."),
+)
+"""Patterns in what pip says, the most telling first, and the sentences for people."""
+
+
+@dataclass(frozen=True)
+class Sources:
+    """Where packages come from.
+
+    Attributes:
+        index_url: in place of pip's own; may hold name and password.
+        proxy: as http://name:password@host:port.
+        wheels: folder of wheels, for an installation without internet.
+    """
+
+    index_url: str = ""
+    proxy: str = ""
+    wheels: Path | None = None
+
+    def arguments(self, extra_index: str = "") -> list[str]:
+        if self.wheels is not None:
+            return ["--no-index", "--find-links", str(self.wheels)]
+        given = ["--index-url", self.index_url] if self.index_url else []
+        given += ["--extra-index-url", extra_index] if extra_index else []
+        return given + (["--proxy", self.proxy] if self.proxy else [])
+
+
+@dataclass
+class Meter:
+    """What pip's lines say about how far it is.
+
+    Attributes:
+        expected: bytes of all downloads together, about.
+        got: bytes of finished ones.
+        name: package at hand.
+        done, size: bytes of the one at hand.
+        unpacking: names of the packages that are being installed, once all are downloaded.
+    """
+
+    expected: int
+    got: int = 0
+    name: str = ""
+    done: int = 0
+    size: int = 0
+    unpacking: list[str] = field(default_factory=list)
+    _speeds: deque[tuple[float, int]] = field(default_factory=deque)
+
+    def read(self, line: str) -> bool:
+        """Take in a line; whether it is one for people."""
+        if found := re.fullmatch(r"Progress (\d+) of (\d+)", line):
+            self.done, self.size = int(found[1]), int(found[2])
+            self._speeds.append((time.monotonic(), self.got + self.done))
+            while len(self._speeds) > 2 and self._speeds[-1][0] - self._speeds[0][0] > SPEED_SECONDS:
+                self._speeds.popleft()
+            return False
+        if found := re.match(r"\s*(Downloading|Using cached) (\S+)(?: \(([\d.]+) (bytes|[kMG]B)\))?", line):
+            self.got += self.size
+            file = found[2].rstrip("/").rsplit("/", 1)[-1]
+            self.name, self.size, self.done = file.split("-", 1)[0], _bytes(found[3], found[4]), 0
+            if found[1] == "Using cached":
+                self.got, self.size = self.got + self.size, 0
+                self._speeds.clear()
+        elif line.startswith("Installing collected packages:"):
+            self.got, self.size = self.got + self.size, 0
+            self.unpacking = [name.strip() for name in line.partition(":")[2].split(",")]
+        elif found := re.match(r"(?:Collecting|Processing) (\S+)", line):
+            self.name = re.split(r"[<>=!~\[;]", found[1].rsplit("/", 1)[-1])[0].split("-")[0]
+        return bool(line.strip())
+
+    @property
+    def fraction(self) -> float:
+        """Of the downloads."""
+        if self.unpacking:
+            return 1.0
+        return min(0.99, (self.got + self.done) / max(self.expected, 1))
+
+    @property
+    def left(self) -> float | None:
+        """Seconds of downloading that remain at the speed of late."""
+        if self.unpacking or len(self._speeds) < 2:
+            return None
+        (start, before), (end, after) = self._speeds[0], self._speeds[-1]
+        if end - start < 1.0 or after <= before:
+            return None
+        return max(0, self.expected - self.got - self.done) * (end - start) / (after - before)
+
+    @property
+    def message(self) -> str:
+        if self.size and not self.unpacking:
+            return f"Downloading {self.name}: {self.done / 1e6:.0f} of {self.size / 1e6:.0f} MB"
+        return f"Looking for {self.name}" if self.name else "Asking the package index"
+
+
+def environment(folder: Path) -> dict[str, str]:
+    """For pip: ours, but packages go into the environment, and nothing big to the system's folder for temporary files,
+    which often is small or in memory."""
+    kept = launch.environment(offline=False)
+    for name in MISPLACING:
+        kept.pop(f"PIP_{name}", None)
+    temporary = folder / DOWNLOADS / "tmp"
+    temporary.mkdir(parents=True, exist_ok=True)
+    kept.update(dict.fromkeys(("TMPDIR", "TEMP", "TMP"), str(temporary)))
+    kept.update(PIP_USER="0", PIP_DISABLE_PIP_VERSION_CHECK="1", PIP_NO_INPUT="1", PIP_NO_COLOR="1")
+    return kept
+
+
+def has_own_index(python: Path, folder: Path) -> bool:
+    """Whether pip is configured to use other indexes than PyPI; then PyTorch has to come from there, too."""
+    said: list[str] = []
+    with launch.Child([str(python), "-m", "pip", "config", "list"], environment(folder)) as child:
+        child.follow(lambda line: said.append(line or ""))
+    return bool(OWN_INDEX.search("\n".join(said)))
+
+
+def install(
+    python: Path,
+    folder: Path,
+    requirements: Sequence[str],
+    sources: Sources,
+    extra_index: str,
+    each: Callable[[str | None], None],
+    cancelled: Callable[[], bool],
+) -> None:
+    """Have the environment's pip install `requirements`; what is there already and fits stays.
+
+    Args:
+        each: called with every line, and with None a few times a second.
+
+    Raises:
+        FaceLiftError: a sentence on what went wrong.
+        Cancelled: pip was killed; what it has downloaded whole is kept in the folder.
+    """
+    last: deque[str] = deque(maxlen=WORDS_KEPT)
+
+    def hear(line: str | None) -> None:
+        if cancelled():
+            raise Cancelled
+        if line and not line.startswith("Progress "):
+            last.append(line)
+        each(line)
+
+    arguments = ["install", "--only-binary", ":all:", "--no-compile", "--no-warn-script-location"]
+    arguments += ["--cache-dir", str(folder / DOWNLOADS), "--progress-bar", _bar(python)]
+    command = [str(python), "-m", "pip", *arguments, *sources.arguments(extra_index), *requirements]
+    with launch.Child(command, environment(folder)) as child:
+        code = child.follow(hear)
+    if code:
+        raise FaceLiftError(failure(list(last), folder, sources, code))
+
+
+def failure(lines: Sequence[str], folder: Path, sources: Sources, code: int = 1) -> str:
+    """What pip's last lines mean, as one sentence."""
+    text = "\n".join(lines)
+    urls = _HOST.findall(text.replace("https://pip.pypa.io", "")) or _HOST.findall(sources.index_url)
+    packages = re.findall(r"(?:Collecting|Downloading|Using cached|Processing) (\S+)", text)
+    host = re.search(r"host='([^']+)'", text)
+    for pattern, sentence in FAILURES:
+        if found := re.search(pattern, text):
+            named = found.groupdict()
+            return sentence.format(
+                folder=folder,
+                host=host[1] if host else (urls[-1] if urls else "The package index"),
+                source=sources.wheels or "The package index",
+                what=packages[-1].rsplit("/", 1)[-1] if packages else "A package",
+                name=(named.get("name") or "").rstrip(";,:"),
+                status=named.get("status") or named.get("error") or "",
+            )
+    if code in (-9, 137):
+        return "The installation was killed by the system, most likely because memory ran out; close other programs."
+    errors = [line for line in lines if line.startswith("ERROR:")] or list(lines)
+    return f"pip failed: {errors[-1].removeprefix('ERROR: ').strip()}" if errors else f"pip ended with code {code}."
+
+
+def _bar(python: Path) -> str:
+    """ "raw" gives lines that programs read, from pip 24.1 on."""
+    answer = launch.ask([str(python), "-c", "import pip, json; print(json.dumps(pip.__version__))"], 60.0)
+    version = re.match(r"(\d+)\.(\d+)", answer)
+    return "raw" if version and (int(version[1]), int(version[2])) >= (24, 1) else "off"
+
+
+def _bytes(number: str | None, unit: str | None) -> int:
+    if not number:
+        return 0
+    return int(float(number) * {"bytes": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9}[unit or "bytes"])
