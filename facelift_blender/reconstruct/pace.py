@@ -8,7 +8,7 @@ SHORTEST, LONGEST = 0.25, 2.0
 """Seconds between two drawings: no more often than eyes need, no less often than people believe in."""
 CLOCK = 1.0
 """Seconds after which the time that has passed is drawn, without other news."""
-SHARE = 0.04
+SHARE = 0.02
 """Of the interface's time that drawing may take: where it is slow, it happens less often."""
 
 
@@ -20,7 +20,7 @@ class Pace:
         tick: seconds from one look to the next.
         pending: there is news that has not been drawn.
         drawn: clock of the last drawing.
-        cost: seconds by which the tick after it was late: what it cost.
+        cost: seconds by which ticks after drawings were late: what they cost.
     """
 
     tick: float
@@ -39,7 +39,7 @@ class Pace:
             moving: a clock in the panel moves without news.
         """
         if self._expected is not None:
-            self.cost, self._expected = max(0.0, now - self._expected), None
+            self.cost, self._expected = max(now - self._expected, self.cost / 2, 0.0), None
         self.pending = self.pending or news
         pause = min(LONGEST, max(SHORTEST, self.cost / SHARE))
         waited = now - self.drawn

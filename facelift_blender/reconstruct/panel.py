@@ -97,11 +97,9 @@ def _draw_photos(layout, own, context) -> None:
         box.template_icon(icon_value=picture, scale=7.0)
     row = box.row(align=True)
     row.prop(own, "photo", text="")
-    row = box.row(align=True)
-    row.operator("facelift.choose_photos", icon="FILE_IMAGE")
-    editor = row.row(align=True)
-    editor.enabled = editor_image(context) is not None
-    editor.operator("facelift.use_editor_image", text="", icon="IMAGE_DATA")
+    box.operator("facelift.choose_photos", icon="FILE_IMAGE")
+    if image := editor_image(context):
+        box.operator("facelift.use_editor_image", text=f"Use “{image.name}”", icon="IMAGE_DATA")
     if own.photo and not picture:
         readable = Path(bpy.path.abspath(own.photo)).is_file()
         box.label(text="No preview of this photo" if readable else "There is no such photo", icon="ERROR")

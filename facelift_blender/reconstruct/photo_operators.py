@@ -17,24 +17,11 @@ from .settings import set_photos
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".heic")
 
 
-class FACELIFT_OT_choose_photos(bpy.types.Operator):
-    """Choose a portrait photo, or several to reconstruct one after the other"""
-
-    bl_idname = "facelift.choose_photos"
-    bl_label = "Choose Photo…"
-    bl_options = {"REGISTER", "UNDO", "INTERNAL"}
+class _Photos:
+    """For operators that are given image files, several of them if need be."""
 
     directory: StringProperty(subtype="DIR_PATH", options={"HIDDEN", "SKIP_SAVE"})
     files: CollectionProperty(type=bpy.types.OperatorFileListElement, options={"HIDDEN", "SKIP_SAVE"})
-    filter_image: BoolProperty(default=True, options={"HIDDEN", "SKIP_SAVE"})
-    filter_folder: BoolProperty(default=True, options={"HIDDEN", "SKIP_SAVE"})
-
-    def invoke(self, context, event):
-        if self.directory and any(file.name for file in self.files):  # dropped
-            return self.execute(context)
-        # Photos are chosen by looking at them.
-        context.window_manager.fileselect_add(self)
-        return {"RUNNING_MODAL"}
 
     def execute(self, context):
         def work() -> None:
@@ -42,8 +29,34 @@ class FACELIFT_OT_choose_photos(bpy.types.Operator):
             if not paths:
                 raise core.FaceLiftError("No photo was chosen.")
             set_photos(context.scene.facelift, paths)
+            if context.area is not None:
+                context.area.tag_redraw()
 
         return attempt(self, work)
+
+
+class FACELIFT_OT_choose_photos(_Photos, bpy.types.Operator):
+    """Choose a portrait photo, or several to reconstruct one after the other"""
+
+    bl_idname = "facelift.choose_photos"
+    bl_label = "Choose Photo…"
+    bl_options = {"REGISTER", "UNDO", "INTERNAL"}
+
+    filter_image: BoolProperty(default=True, options={"HIDDEN", "SKIP_SAVE"})
+    filter_folder: BoolProperty(default=True, options={"HIDDEN", "SKIP_SAVE"})
+
+    def invoke(self, context, event):
+        # Photos are chosen by looking at them.
+        context.window_manager.fileselect_add(self)
+        return {"RUNNING_MODAL"}
+
+
+class FACELIFT_OT_drop_photos(_Photos, bpy.types.Operator):
+    """Use these photos for the head to reconstruct"""
+
+    bl_idname = "facelift.drop_photos"
+    bl_label = "Portrait Photo for FaceLift"  # what the menu says if others want the file, too
+    bl_options = {"REGISTER", "UNDO", "INTERNAL"}
 
 
 class FACELIFT_OT_use_editor_image(bpy.types.Operator):
@@ -82,13 +95,13 @@ class FACELIFT_OT_remove_photo(bpy.types.Operator):
 class FACELIFT_FH_photo(bpy.types.FileHandler):
     bl_idname = "FACELIFT_FH_photo"
     bl_label = "FaceLift: portrait photo"
-    bl_import_operator = FACELIFT_OT_choose_photos.bl_idname
+    bl_import_operator = FACELIFT_OT_drop_photos.bl_idname
     bl_file_extensions = ";".join(SUFFIXES)
 
     @classmethod
     def poll_drop(cls, context):
-        # Over the viewport proper Blender's own handling of images may come first and make an image Empty of it, which
-        # `editor_image` knows; over the sidebar it is ours.
+        # Over the view itself Blender before 5.0 does not ask and makes an image Empty, which `editor_image` knows;
+        # later Blenders ask. Over the sidebar it is ours.
         return context.area is not None and context.area.type == "VIEW_3D"
 
 
@@ -133,6 +146,7 @@ def image_as_file(image: bpy.types.Image, scene: bpy.types.Scene) -> Path:
 
 CLASSES = (
     FACELIFT_OT_choose_photos,
+    FACELIFT_OT_drop_photos,
     FACELIFT_OT_use_editor_image,
     FACELIFT_OT_remove_photo,
     FACELIFT_FH_photo,

@@ -1,193 +1,291 @@
 """Runs inside Blender's window: a person's way through the panel, by the mouse, with pictures on the way.
 
 A generator does one step after the other and gives the seconds until the next, so that Blender lives between them.
+TEST_PARTS names the parts to do; all of them by default.
 """
 
 import os
-import subprocess
 import sys
 import time
-import traceback
 from importlib import import_module
-from itertools import pairwise
 from pathlib import Path
 
 import bpy
 
+sys.path.insert(0, str(Path(__file__).parent))
+
+from hands import (
+    click,
+    drop,
+    forget_ticks,
+    on_screen,
+    picture,
+    press,
+    region,
+    run,
+    say,
+    ticks,
+    until_quiet,
+    view,
+    wait_for,
+)
+
 PACKAGE = "bl_ext.user_default.facelift"
-OUT = Path(os.environ["TEST_OUT"])
-ticks: list[float] = []
-
-
-def say(*words) -> None:
-    print("::", *words, flush=True)
-
-
-def picture(name: str, sidebar_only: bool = True) -> None:
-    """The screen, or the part of it that the panel takes."""
-    target = OUT / f"{name}.png"
-    subprocess.run(["import", "-window", "root", str(target)], check=True)
-    if sidebar_only:
-        _, region = sidebar()
-        top = 900 - (region.y + region.height)
-        crop = f"{region.width}x{region.height}+{region.x}+{top}"
-        subprocess.run(["convert", str(target), "-crop", crop, "+repage", "-colors", "128", str(target)], check=True)
-
-
-def view():
-    """The area of the 3D view; looked up each time, for layouts change."""
-    return next(area for area in bpy.context.window_manager.windows[0].screen.areas if area.type == "VIEW_3D")
-
-
-def sidebar():
-    area = view()
-    return area, next(region for region in area.regions if region.type == "UI")
-
-
-def click(x: float, y: float) -> None:
-    """A real click at a place in the sidebar, from its left and top in pixels."""
-    _, region = sidebar()
-    place = [str(round(region.x + x)), str(round(900 - (region.y + region.height) + y))]
-    # Beside Blender, which has to notice each part of it, as it would of a hand's.
-    subprocess.Popen(["xdotool", "mousemove", *place, "sleep", "1", "mousedown", "1", "sleep", "0.2", "mouseup", "1"])
-
-
-def tick() -> float:
-    ticks.append(time.perf_counter())
-    return 0.05
-
-
-def interval() -> str:
-    """Milliseconds between two ticks of the interface since the last call: median, 95th percentile, how many."""
-    gaps = sorted(1000 * (b - a) for a, b in pairwise(ticks))
-    ticks.clear()
-    return f"{gaps[len(gaps) // 2]:.0f} ms, 95 % {gaps[int(0.95 * len(gaps))]:.0f} ms ({len(gaps)})" if gaps else "none"
+BUTTON, CANCEL, USE_IMAGE = (144, 323), (201, 363), (133, 263)
+"""Where they are in the sidebar, with a photo chosen."""
+LONG, SHORT = 900, 50
+SHADINGS = (("SOLID", ""), ("MATERIAL", ""), ("RENDERED", "EEVEE"), ("RENDERED", "CYCLES"))
 
 
 def session():
     return import_module(f"{PACKAGE}.reconstruct.session").session
 
 
-def shading(kind: str) -> None:
-    view().spaces.active.shading.type = kind
+def newest():
+    return session().runner.jobs[-1]
 
 
-def steps():
+def heads():
+    return [ob for ob in bpy.data.objects if ob.type == "POINTCLOUD"]
+
+
+def settings():
+    """Looked up each time, for undo replaces it."""
+    return bpy.context.scene.facelift
+
+
+def until(reached, seconds: float = 600.0):
+    """Wait for the newest job."""
+    end = time.monotonic() + seconds
+    while not reached(newest()):
+        job = newest()
+        assert time.monotonic() < end and (not job.over or reached(job)), (job.state, job.stage, job.error)
+        yield 0.1
+
+
+def press_big_button(jobs: int = 1):
+    before = len(session().runner.jobs)
+    click(*on_screen(*BUTTON))
+    yield from wait_for(lambda: len(session().runner.jobs) == before + jobs, "the click did not start a job")
+
+
+def press_cancel():
+    click(*on_screen(*CANCEL))
+    yield from wait_for(newest().cancel.is_set, "the click did not cancel")
+
+
+def choose(*photos: str) -> None:
+    files = [{"name": Path(photo).name} for photo in photos]
+    assert bpy.ops.facelift.choose_photos(directory=str(Path(photos[0]).parent), files=files) == {"FINISHED"}
+    view().tag_redraw()
+
+
+def prepare():
     result = bpy.ops.extensions.package_install_files(
         filepath=os.environ["TEST_ZIP"], repo="user_default", enable_on_install=True, overwrite=True
     )
     assert result == {"FINISHED"}
     bpy.data.objects.remove(bpy.data.objects["Cube"])  # two metres wide, the head would stand inside it
     yield 2
-    area, _ = sidebar()
-    area.spaces.active.show_region_ui = True
+    view().spaces.active.show_region_ui = True
     yield 2
-    _, region = sidebar()
-    region.active_panel_category = "FaceLift"
+    region().active_panel_category = "FaceLift"
     yield 2
     picture("panel_empty")
-    settings = bpy.context.scene.facelift
-    settings.photo = os.environ["TEST_PHOTO"]
-    settings.weights = os.environ["TEST_WEIGHTS"]
-    settings.steps = int(os.environ.get("TEST_STEPS", "600"))
-    area.tag_redraw()
+    settings().photo = os.environ["TEST_PHOTO"]
+    settings().weights = os.environ["TEST_WEIGHTS"]
+    settings().steps = LONG
+    view().tag_redraw()
     yield 6
+
+
+def job():
+    """Idle, running, cancelled, finished."""
     picture("panel_idle")
     picture("window_idle", sidebar_only=False)
-    interval()
-    yield 8
-    idle = interval()
+    yield 2
+    forget_ticks()
+    yield 15
+    idle = ticks()
     yield from press_big_button()
     yield from until(lambda job: job.stage == "load")
     yield 2
     picture("panel_loading")
     yield from until(lambda job: job.stage == "views" and job.fraction > 0.08)
-    interval()
-    yield 8
-    busy = interval()
-    say(f"ticks: idle {idle}; while a job runs {busy}")
+    forget_ticks()
+    yield 15
+    say(f"ticks, idle: {idle}")
+    say(f"ticks, running: {ticks()}; the last drawing of the panel took {1000 * session().pace.cost:.0f} ms")
     picture("panel_running")
     picture("window_running", sidebar_only=False)
     yield from press_cancel()
     yield from until(lambda job: job.over)
     yield 2
-    job = session().runner.jobs[-1]
-    assert job.state == "cancelled", (job.state, job.error)
+    assert newest().state == "cancelled", (newest().state, newest().error)
     picture("panel_cancelled")
-    settings.steps = 3
+    settings().steps = SHORT
     yield from press_big_button()
     yield from until(lambda job: job.views is not None)
-    yield 0.3
-    picture("panel_views")
+    forget_ticks()
     yield from until(lambda job: job.over)
-    yield 3
-    job = session().runner.jobs[-1]
-    assert job.state == "done", (job.state, job.error)
-    assert session().arrived == [] and bpy.context.view_layer.objects.active.type == "POINTCLOUD"
+    yield 2
+    say(f"ticks, from the six views to the head: {ticks()}")
+    assert newest().state == "done", (newest().state, newest().error)
+    assert session().arrived == [] and bpy.context.view_layer.objects.active in heads()
     picture("panel_finished")
-    with bpy.context.temp_override(area=view(), region=view().regions[-1]):
+
+
+def shadings():
+    """The head in every shading of the viewport."""
+    x, y = on_screen(300, 300, "WINDOW")
+    press("shift+c", x, y)
+    yield 2
+    with bpy.context.temp_override(area=view(), region=region("WINDOW")):
         bpy.ops.view3d.view_axis(type="FRONT")
         bpy.ops.view3d.view_selected()
-    # EEVEE's first compilation of shaders takes minutes without a graphics card.
-    for kind in os.environ.get("TEST_SHADINGS", "SOLID MATERIAL RENDERED").split():
-        shading(kind)
-        yield 12 if kind == "SOLID" else 150
-        picture(f"window_{kind.lower()}", sidebar_only=False)
-    shading("SOLID")
+        bpy.ops.facelift.apply_render_settings()
+        bpy.ops.object.select_all(action="DESELECT")
+    engines = bpy.context.scene.render.bl_rna.properties["engine"].enum_items.keys()
+    for kind, engine in SHADINGS:
+        if engine:
+            named = {"CYCLES"} if engine == "CYCLES" else {"BLENDER_EEVEE_NEXT", "BLENDER_EEVEE"} & set(engines)
+            bpy.context.scene.render.engine = named.pop() if named else "BLENDER_EEVEE_NEXT"
+            bpy.context.scene.cycles.preview_samples = 8
+        view().spaces.active.shading.type = kind
+        yield 3
+        began = time.monotonic()
+        yield from until_quiet(600)
+        # The first picture of EEVEE is drawn before its shaders are there.
+        view().tag_redraw()
+        yield from until_quiet(120)
+        say(f"{kind.lower()} {engine.lower()}: quiet after {time.monotonic() - began:.0f} s")
+        picture(f"window_{(engine or kind).lower()}", sidebar_only=False)
+    view().spaces.active.shading.type = "SOLID"
     yield 2
-    settings.photo = "/nowhere/photo.jpg"
-    settings.weights = "/nowhere"
+
+
+def undo():
+    """Ctrl Z while a job runs takes back what the person did, and the head comes nevertheless."""
+    settings().steps = LONG
+    with bpy.context.temp_override(window=bpy.context.window_manager.windows[0], area=view(), region=region("WINDOW")):
+        bpy.ops.ed.undo_push(message="before")
+        bpy.ops.object.empty_add()
+        bpy.ops.ed.undo_push(message="empty")
+    count = len(heads())
+    yield from press_big_button()
+    yield from until(lambda job: job.stage == "views")
+    press("ctrl+z", *on_screen(300, 300, "WINDOW"))
+    yield from wait_for(lambda: not any(ob.type == "EMPTY" for ob in bpy.data.objects), "Ctrl Z did not undo")
+    yield 3
+    assert not newest().over and newest().stage == "views"
+    yield from press_cancel()
+    yield from until(lambda job: job.over)
+    settings().steps = SHORT
+    yield from press_big_button()
+    yield from until(lambda job: job.stage == "views")
+    press("ctrl+shift+z", *on_screen(300, 300, "WINDOW"))
+    yield from until(lambda job: job.over)
+    yield 2
+    assert newest().state == "done" and len(heads()) == count + 1, (newest().state, newest().error, len(heads()))
+    press("ctrl+z", *on_screen(300, 300, "WINDOW"))
+    yield from wait_for(lambda: len(heads()) == count, "Ctrl Z did not take the head back")
+    say("undo: good")
+
+
+def several():
+    """A queue of two photos, and the image that is open in the Image Editor."""
+    count = len(heads())
+    choose(os.environ["TEST_PHOTO"], os.environ["TEST_PHOTO"])
+    yield 2
+    picture("panel_two")
+    jobs = len(session().runner.jobs)
+    settings().steps = SHORT
+    with bpy.context.temp_override(window=bpy.context.window_manager.windows[0], area=view(), region=region("WINDOW")):
+        assert bpy.ops.facelift.reconstruct("INVOKE_DEFAULT") == {"FINISHED"}
+    assert len(session().runner.jobs) == jobs + 2
+    yield from until(lambda job: session().runner.jobs[-2].stage == "views")
+    yield 1
+    picture("panel_queue")
+    yield from until(lambda job: job.over)
+    yield 2
+    assert len(heads()) == count + 2, len(heads())
+    editor = next(a for a in bpy.context.window_manager.windows[0].screen.areas if a.type == "DOPESHEET_EDITOR")
+    editor.type = "IMAGE_EDITOR"
+    editor.spaces.active.image = bpy.data.images.load(os.environ["TEST_PHOTO"])
+    settings().photo = os.environ["TEST_PHOTO"]
+    view().tag_redraw()
+    yield 3
+    picture("panel_image_editor")
+    click(*on_screen(*USE_IMAGE))
+    yield from wait_for(lambda: settings().photo != os.environ["TEST_PHOTO"], "the click did not take the image")
+    assert Path(settings().photo).is_file() and "portrait" in Path(settings().photo).name
+    editor.type = "DOPESHEET_EDITOR"
+    say("queue and Image Editor: good")
+    yield 2
+
+
+def drops():
+    """Files dragged from another program's window."""
+    settings().photo = ""
+    photo = Path(os.environ["TEST_PHOTO"])
+    place = on_screen(120, 500)
+    yield from drop(photo, *place)
+    picture("drop_on_sidebar", sidebar_only=False)
+    yield from answer("p", *place)  # Portrait Photo for FaceLift, where Blender asks
+    assert settings().photo == str(photo), "a photo dropped on the sidebar"
+    settings().photo = ""
+    before = set(bpy.data.objects.keys())
+    place = on_screen(300, 300, "WINDOW")
+    yield from drop(photo, *place)
+    picture("drop_on_view", sidebar_only=False)
+    made = [bpy.data.objects[name] for name in set(bpy.data.objects.keys()) - before]
+    if made:
+        assert [ob.type for ob in made] == ["EMPTY"]
+        view().tag_redraw()
+        yield 1
+        bpy.ops.facelift.use_editor_image()
+    else:
+        yield from answer("p", *place)
+    say(f"a photo dropped on the view {'becomes an Empty, which the panel takes' if made else 'is asked about'}")
+    assert Path(settings().photo).is_file(), "a photo dropped on the view"
+    if not heads():
+        settings().photo, settings().steps = str(photo), SHORT
+        bpy.ops.facelift.reconstruct("INVOKE_DEFAULT")
+        yield from until(lambda job: job.over)
+        yield 2
+    count = len(heads())
+    place = on_screen(300, 400, "WINDOW")
+    yield from drop(newest().head.head, *place)
+    picture("drop_ply", sidebar_only=False)
+    yield from answer("g", *place)
+    assert len(heads()) == count + 1, "a .ply dropped on the view"
+    say("drops: good")
+
+
+def answer(key: str, x: float, y: float):
+    """The underlined letter of a menu."""
+    press(key, x, y)
+    yield 4
+
+
+def missing():
+    """What the panel says if nothing is there."""
+    settings().photo = "/nowhere/photo.jpg"
+    settings().weights = "/nowhere"
     view().tag_redraw()
     yield 2
     picture("panel_missing")
+
+
+PARTS = {part.__name__: part for part in (job, shadings, undo, several, drops, missing)}
+
+
+def steps():
+    yield from prepare()
+    for name in os.environ.get("TEST_PARTS", " ".join(PARTS)).split():
+        yield from PARTS[name]()
     say("ALL GOOD")
 
 
-def until(reached, seconds: float = 400.0):
-    """Wait for the newest job."""
-    end = time.monotonic() + seconds
-    while not reached(session().runner.jobs[-1]):
-        job = session().runner.jobs[-1]
-        assert time.monotonic() < end and (not job.over or reached(job)), (job.state, job.stage, job.error)
-        yield 0.1
-
-
-def wait_for(reached, problem: str, seconds: float = 30.0):
-    end = time.monotonic() + seconds
-    while not reached():
-        assert time.monotonic() < end, problem
-        yield 0.2
-
-
-def press_big_button():
-    before = len(session().runner.jobs)
-    x, y = os.environ.get("TEST_BUTTON", "144,323").split(",")
-    click(float(x), float(y))
-    yield from wait_for(lambda: len(session().runner.jobs) == before + 1, "the click did not start a job")
-
-
-def press_cancel():
-    x, y = os.environ.get("TEST_CANCEL", "201,363").split(",")
-    click(float(x), float(y))
-    yield from wait_for(session().runner.jobs[-1].cancel.is_set, "the click did not cancel")
-
-
-script = steps()
-
-
-def drive() -> float | None:
-    try:
-        return next(script)
-    except StopIteration:
-        pass
-    except Exception:
-        traceback.print_exc()
-        subprocess.run(["import", "-window", "root", str(OUT / "failed.png")], check=False)
-        sys.stderr.flush()
-    bpy.ops.wm.quit_blender()
-    return None
-
-
 bpy.context.preferences.view.show_splash = False
-bpy.app.timers.register(tick, persistent=True)
-bpy.app.timers.register(drive, first_interval=4.0, persistent=True)
+run(steps())

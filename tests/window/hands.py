@@ -1,0 +1,160 @@
+"""A person's hands, eyes and watch in Blender's window: the mouse, pictures of the screen, ticks of the interface."""
+
+import os
+import subprocess
+import sys
+import time
+from itertools import pairwise
+from pathlib import Path
+
+import bpy
+
+OUT = Path(os.environ["TEST_OUT"])
+HEIGHT = 900
+TICK = 0.05
+_ticks: list[tuple[float, float]] = []
+
+
+def say(*words) -> None:
+    print("::", *words, flush=True)
+
+
+def view():
+    """The area of the 3D view; looked up each time, for layouts change."""
+    return next(area for area in bpy.context.window_manager.windows[0].screen.areas if area.type == "VIEW_3D")
+
+
+def region(kind: str = "UI"):
+    """The sidebar, or with WINDOW the view beside it."""
+    return next(region for region in view().regions if region.type == kind)
+
+
+def picture(name: str, sidebar_only: bool = True) -> None:
+    """The screen, or the part of it that the panel takes."""
+    target = OUT / f"{name}.png"
+    subprocess.run(["import", "-window", "root", str(target)], check=True)
+    if sidebar_only:
+        side = region()
+        crop = f"{side.width}x{side.height}+{side.x}+{HEIGHT - (side.y + side.height)}"
+        subprocess.run(["convert", str(target), "-crop", crop, "+repage", "-colors", "128", str(target)], check=True)
+
+
+def _xdotool(*words) -> None:
+    # Beside Blender, which has to notice each part of it, as it would of a hand's.
+    subprocess.Popen(["xdotool", *map(str, words)])
+
+
+def on_screen(x: float, y: float, kind: str = "UI") -> tuple[int, int]:
+    """A place in a region, from its left and top in pixels, on the screen."""
+    where = region(kind)
+    return round(where.x + x), round(HEIGHT - (where.y + where.height) + y)
+
+
+def click(x: float, y: float) -> None:
+    """A real click at a place on the screen."""
+    _xdotool("mousemove", x, y, "sleep", 1, "mousedown", 1, "sleep", 0.2, "mouseup", 1)
+
+
+def press(key: str, x: float, y: float) -> None:
+    """A key with the mouse over a place on the screen: Blender gives keys to what is under it."""
+    _xdotool("mousemove", x, y, "sleep", 1, "key", key)
+
+
+def drop(file: Path, x: float, y: float):
+    """Drag a file from another program's window and drop it at a place on the screen; give it time between."""
+    source = subprocess.Popen(["/usr/bin/python3", str(Path(__file__).with_name("drag_source.py")), str(file)])
+    yield 3
+    way = [word for part in (0.3, 0.6, 0.9, 1) for word in ("mousemove", 40 + part * (x - 40), 20 + part * (y - 20))]
+    way = [word if isinstance(word, str) else round(word) for word in way]
+    moves = [word for n in range(0, len(way), 3) for word in (*way[n : n + 3], "sleep", 0.5)]
+    _xdotool("mousemove", 40, 20, "sleep", 0.5, "mousedown", 1, "sleep", 0.5, *moves, "sleep", 1, "mouseup", 1)
+    yield 7
+    source.terminate()
+    source.wait()
+
+
+def tick() -> float:
+    """For a timer of Blender."""
+    _ticks.append((time.perf_counter(), time.thread_time()))
+    return TICK
+
+
+def forget_ticks() -> None:
+    _ticks.clear()
+
+
+def ticks() -> str:
+    """Milliseconds between two ticks of the interface since they were forgotten, and of processor time therein."""
+    gaps = sorted(1000 * (b[0] - a[0]) for a, b in pairwise(_ticks))
+    work = sorted(1000 * (b[1] - a[1]) for a, b in pairwise(_ticks))
+    if not gaps:
+        return "none"
+
+    def summary(values):
+        return f"median {values[len(values) // 2]:.0f}, 95 % {values[int(0.95 * len(values))]:.0f}"
+
+    over = sum(gap > 1.5 * TICK * 1000 for gap in gaps)
+    return f"{summary(gaps)} ms, processor {summary(work)} ms, {over} of {len(gaps)} above 75 ms"
+
+
+def wait_for(reached, problem: str, seconds: float = 60.0):
+    end = time.monotonic() + seconds
+    while not reached():
+        assert time.monotonic() < end, problem
+        yield 0.2
+
+
+def until_quiet(most: float, quiet: float = 6.0):
+    """Until Blender has had nothing to do for `quiet` seconds, such as shaders to compile or samples to take.
+
+    By whether its threads want to run, not by how much they could: others may use the processors, too.
+    """
+    end = time.monotonic() + most
+    samples: list[bool] = []
+    last = time.monotonic()
+    while time.monotonic() < end:
+        yield 0.1
+        now = time.monotonic()
+        if now - last > 1.0:  # the interface was busy itself
+            samples.clear()
+        last = now
+        samples.append(_others_run())
+        recent = samples[-int(quiet * 10) :]
+        if len(recent) == int(quiet * 10) and sum(recent) < 0.15 * len(recent):
+            return
+    say(f"still busy after {most:.0f} s")
+
+
+def _others_run() -> bool:
+    """Whether a thread of this process beside the main one, or a process that it started, is running or ready to."""
+    main = os.getpid()
+    tasks = [Path(f"/proc/{main}/task/{name}") for name in os.listdir(f"/proc/{main}/task") if int(name) != main]
+    children = Path(f"/proc/{main}/task/{main}/children").read_text().split()
+    for task in [*tasks, *(Path(f"/proc/{child}") for child in children)]:
+        try:
+            if (task / "stat").read_text().rsplit(")", 1)[1].split()[0] == "R":
+                return True
+        except OSError:
+            continue
+    return False
+
+
+def run(script) -> None:
+    """Have a timer do the steps of the generator `script`, which gives the seconds until the next; then quit."""
+
+    def drive() -> float | None:
+        try:
+            return next(script)
+        except StopIteration:
+            pass
+        except Exception:
+            import traceback
+
+            traceback.print_exc()
+            subprocess.run(["import", "-window", "root", str(OUT / "failed.png")], check=False)
+            sys.stderr.flush()
+        bpy.ops.wm.quit_blender()
+        return None
+
+    bpy.app.timers.register(tick, persistent=True)
+    bpy.app.timers.register(drive, first_interval=4.0, persistent=True)
