@@ -9,7 +9,8 @@ from pathlib import Path
 from ..errors import FaceLiftError
 from ..released import licence
 from ..released.inventory import status
-from ..released.job import Request, run as run_job
+from ..released.job import Request
+from ..released.job import run as run_job
 from ..released.store import Store, open_store, size_text
 from .console import progress_bar, quiet_libraries, say
 
@@ -61,6 +62,11 @@ def add_parser(commands) -> None:
             choice = step.add_mutually_exclusive_group()
             choice.add_argument("--accept", action="store_true", help="accept it, having read it")
             choice.add_argument("--revoke", action="store_true", help="take the acceptance back")
+
+
+def needs_runtime(options: argparse.Namespace) -> bool:
+    """Whether it takes packages that a Python without the runtime may lack."""
+    return options.run is run and options.step in ("licence", "download", "import", "convert")
 
 
 def run(options: argparse.Namespace) -> int:

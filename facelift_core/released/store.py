@@ -127,9 +127,12 @@ def alone(store: Store) -> Iterator[None]:
     Raises:
         FaceLiftError: another one is at it, or the folder cannot be written to.
     """
-    from huggingface_hub.utils import WeakFileLock
-
     make_folder(store.folder)
+    try:
+        from huggingface_hub.utils import WeakFileLock
+    except ImportError:  # then the runtime is gone, and with it whoever else could be at it
+        yield
+        return
     try:
         lock = WeakFileLock(store.folder / LOCK, timeout=LOCK_SECONDS)
         lock.__enter__()

@@ -40,14 +40,16 @@ def command(python: Path | str, module: str, *arguments: str) -> list[str]:
     return [str(python), "-c", BOOTSTRAP, str(FOLDER), f"facelift_core.{module}", *arguments]
 
 
-def environment(offline: bool = True) -> dict[str, str]:
-    """Ours without what steers Blender's own Python; `offline` keeps the model libraries from asking the network."""
+def environment(offline: bool | None = True) -> dict[str, str]:
+    """Ours without what steers Blender's own Python.
+
+    Args:
+        offline: keep the model libraries from asking the network; None leaves it to the person's own HF_HUB_OFFLINE.
+    """
     kept = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
     kept["PYTHONIOENCODING"] = "utf-8"
-    if offline:
-        kept.update(HF_HUB_OFFLINE="1", TRANSFORMERS_OFFLINE="1")
-    else:
-        kept.update(HF_HUB_OFFLINE="0", TRANSFORMERS_OFFLINE="0")
+    if offline is not None:
+        kept.update(dict.fromkeys(("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"), "1" if offline else "0"))
     return kept
 
 
