@@ -24,7 +24,7 @@ class FaceLiftPreferences(bpy.types.AddonPreferences):
     runtime_python: StringProperty(
         name="Python",
         description="A Python 3.11 to 3.13 with PyTorch, diffusers and transformers, or the folder of its "
-        "environment. Empty: what the environment variable FACELIFT_PYTHON names, or the runtime folder",
+        "environment. Empty: what the environment variable FACELIFT_PYTHON names, or the installed runtime",
         subtype="FILE_PATH",
         update=_runtime_changed,
     )
@@ -83,6 +83,9 @@ class FaceLiftPreferences(bpy.types.AddonPreferences):
             paragraphs(box, problem, context)
         for note in state.notes:
             paragraphs(box, note, context, icon="INFO")
+        from . import runtime_operators  # which needs the preferences itself
+
+        runtime_operators.draw(box, context)
         row = box.row()
         row.enabled = not state.checking
         row.operator("facelift.choose_runtime", icon="FILE_FOLDER")

@@ -11,3 +11,4 @@ Check, MODULES = _check.Check, _check.MODULES
 quick_check, thorough_check = _check.quick_check, _check.thorough_check
 Runtime, VARIABLE, find_runtime = _location.Found, _location.VARIABLE, _location.find
 pins = core.module("runtime.pins").pins
+chosen_folder, read = _location.chosen_folder, _location.read

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import bpy
 
+from .. import tasks
 from ..job import folders
 from ..job.runner import DONE, FAILED, RUNNING, Job
 from . import pictures, readiness
@@ -58,6 +59,7 @@ class FACELIFT_PT_reconstruct(_Sidebar, bpy.types.Panel):
         text = f"{verb}: {count} Faces" if count > 1 else (verb if session.runner.active else "Reconstruct Face")
         row.operator("facelift.reconstruct", text=text, icon="USER")
         _draw_missing(layout, missing, context)
+        tasks.draw(layout, "runtime", context)
 
         for job in session.runner.active:
             _draw_job(layout, job, context)

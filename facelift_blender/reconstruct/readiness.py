@@ -57,11 +57,29 @@ def before_rendering(context) -> list[Missing]:
 
 
 def _runtime(context) -> Iterator[Missing]:
-    state = runtime_state.current(preferences.get(context))
+    from .. import tasks
+
+    if tasks.running("runtime"):
+        yield Missing("The runtime is being installed.")
+        return
+    own = preferences.get(context)
+    state = runtime_state.current(own)
+    install = ("facelift.install_runtime", "Update Runtime…" if state.outdated else "Install Runtime…")
+    if state.outdated and state.ready:
+        yield Missing("The runtime was made for another version of FaceLift.", *install, stops=False)
     if state.ready:
         return
     for problem in state.problems:
-        yield Missing(problem, "facelift.choose_runtime", "Choose Python…")
+        if runtime_state.is_chosen(own):
+            yield Missing(problem, "facelift.choose_runtime", "Choose Python…")
+        else:
+            yield Missing(problem, *install)
+    if not bpy.app.online_access and not runtime_state.is_chosen(own):
+        text = "Installing needs Blender's online access, which is off."
+        yield Missing(text, "extensions.userpref_allow_online", "Allow Online Access", stops=False)
+    if not own.in_process:
+        text = "An own Python with PyTorch will do as well."
+        yield Missing(text, "facelift.choose_runtime", "Choose Python…", stops=False)
 
 
 def _weights(context) -> Iterator[Missing]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import threading
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,6 +29,7 @@ class State:
         problems, notes: sentences.
         ready: nothing known speaks against running.
         checking: a check is under way.
+        outdated: it was installed by us, for other versions.
     """
 
     text: str
@@ -36,6 +38,7 @@ class State:
     notes: tuple[str, ...] = ()
     ready: bool = False
     checking: bool = False
+    outdated: bool = False
 
 
 _known = _Known()
@@ -51,11 +54,11 @@ def current(preferences) -> State:
         return _of_blender()
     found = find(preferences)
     if found is None:
-        return State(
-            "No runtime chosen.",
-            "ERROR",
-            (f"Choose a Python 3.11 to 3.13 that has PyTorch, or set {runtime.VARIABLE}.",),
-        )
+        begun = runtime.read(runtime.chosen_folder()) is not None
+        text = "installation was not finished; it goes on where it stopped" if begun else "computes with PyTorch"
+        subject = "The runtime's" if begun else "FaceLift"
+        more = "." if begun else ", which Install Runtime puts into a folder of its own."
+        return State("No runtime.", "ERROR", (f"{subject} {text}{more}",))
     where = f"{found.python} (from {found.source})"
     if found.python in _known.running:
         return State(f"Checking {where} …", "SORTTIME", checking=True, ready=True)
@@ -66,7 +69,17 @@ def current(preferences) -> State:
         return State(where, "ERROR", check.problems, check.notes)
     versions = f"Python {check.python}, PyTorch {check.packages.get('torch', '')}"
     devices = _devices(check)
-    return State(f"{where}: {versions}{devices}", "CHECKMARK", (), check.notes, ready=True)
+    return State(f"{where}: {versions}{devices}", "CHECKMARK", (), check.notes, ready=True, outdated=check.outdated)
+
+
+def is_chosen(preferences) -> bool:
+    """Whether the runtime is one that a person has named, so that installing another would not be used."""
+    return preferences.in_process or bool(preferences.runtime_python.strip() or os.environ.get(runtime.VARIABLE))
+
+
+def forget() -> None:
+    """Ask again: the runtime has changed."""
+    _known.checks.clear()
 
 
 def check_soon(preferences, thorough: bool = False, weights: str = "mini") -> threading.Thread | None:

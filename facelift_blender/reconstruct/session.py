@@ -79,8 +79,8 @@ def submit(context, photos: Sequence[str], **settings) -> list[Job]:
     how = preferences.get(context).how()
     if how is None:
         raise core.FaceLiftError(
-            "There is no runtime to reconstruct with; choose a Python that has PyTorch in FaceLift's preferences, or "
-            "set the environment variable FACELIFT_PYTHON."
+            "There is no runtime to reconstruct with; Install Runtime in FaceLift's preferences makes one, or choose a "
+            "Python that has PyTorch there."
         )
     own = context.scene.facelift
     values = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +48,7 @@ class Check:
         python: its version.
         packages: versions of what it has of MODULES.
         info: the whole answer of the thorough check, None after a quick one.
+        outdated: it is an installed runtime of other versions than this FaceLift asks for.
     """
 
     problems: tuple[str, ...] = ()
@@ -55,6 +56,7 @@ class Check:
     python: str = ""
     packages: dict[str, str] = field(default_factory=dict)
     info: dict[str, Any] | None = None
+    outdated: bool = False
 
 
 def quick_check(python: Path, seconds: float = 20.0) -> Check:
@@ -90,9 +92,10 @@ def quick_check(python: Path, seconds: float = 20.0) -> Check:
         for name in ("torch", "diffusers", "transformers")
         if packages.get(name) and name in pins() and name not in old and not _close(packages[name], pins()[name])
     ]
-    if made is not None and made.outdated:
+    outdated = made is not None and made.outdated
+    if outdated:
         notes.append(f"This runtime was made for FaceLift {made.version}; Install Runtime brings it up to date.")
-    return Check(tuple(problems), tuple(notes), python_version, packages)
+    return Check(tuple(problems), tuple(notes), python_version, packages, None, outdated)
 
 
 def thorough_check(python: Path, weights: str = "mini", seconds: float = 300.0) -> Check:
@@ -110,7 +113,7 @@ def thorough_check(python: Path, weights: str = "mini", seconds: float = 300.0) 
     devices = answer.get("devices")
     if isinstance(devices, dict) and (problem := devices.get("problem")):
         problems.append(f"No device to compute on: {problem}")
-    return Check(tuple(problems), check.notes, check.python, check.packages, answer)
+    return replace(check, problems=tuple(problems), info=answer)
 
 
 def too_old(version: str, pin: str) -> bool:
