@@ -51,9 +51,14 @@ $(VENV)/installed-test: pyproject.toml | $(VENV)/bin/python
 	touch $@ $(VENV)/installed
 
 $(BPY_FOR_311:%=.venv-bpy-%/installed): python = $(PYTHON311)
+$(BPY_FOR_311:%=.venv-bpy-%/installed): minor = 11
 $(BPY_FOR_313:%=.venv-bpy-%/installed): python = $(PYTHON313)
+$(BPY_FOR_313:%=.venv-bpy-%/installed): minor = 13
 .venv-bpy-%/installed:
-	$(python) -m venv .venv-bpy-$*
+	@"$(python)" -c 'import ensurepip, sys, venv; sys.exit(sys.version_info[:2] != (3, $(minor)))' 2>/dev/null || { \
+		echo "Blender $* as the package bpy needs Python 3.$(minor) with venv, and $(python) is none:" \
+			"install it, or name it: make PYTHON3$(minor)=/path/to/python3.$(minor) …" >&2; exit 1; }
+	"$(python)" -m venv --clear .venv-bpy-$*
 	.venv-bpy-$*/bin/python -m pip install --quiet bpy==$*
 	touch $@
 
