@@ -29,8 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
         if options.run in (reconstruct.run, render.run) or weights.needs_runtime(options):
-            offline = None if options.run is weights.run else True
-            code = setup.hand_over(sys.argv[1:] if arguments is None else list(arguments), offline)
+            code = setup.hand_over(sys.argv[1:] if arguments is None else list(arguments))
             if code is not None:
                 return code
         return options.run(options)

@@ -70,11 +70,8 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def hand_over(arguments: list[str], offline: bool | None = True) -> int | None:
+def hand_over(arguments: list[str]) -> int | None:
     """Run the command line `arguments` in the runtime if this Python has no PyTorch; None if it has.
-
-    Args:
-        offline: see :func:`.launch.environment`.
 
     Raises:
         FaceLiftError: there is no PyTorch anywhere.
@@ -87,7 +84,7 @@ def hand_over(arguments: list[str], offline: bool | None = True) -> int | None:
     if found is None or location.python_in(found.python) == Path(sys.executable):
         raise FaceLiftError("This Python has no PyTorch; “facelift setup” installs it in a folder of its own.")
     command = launch.command(found.python, "__main__", *arguments)
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+    environment = launch.environment(offline=None)
     if sys.platform == "win32":
         import subprocess
 
