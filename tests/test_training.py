@@ -11,9 +11,10 @@ from torch import nn
 
 from facelift_core import FaceLift, FaceLiftError, cameras
 from facelift_core.gslrm import camera_rays
-from facelift_core.training.batches import ColorShift, HeadTensors, as_photographed, composite, psnr
+from facelift_core.training.batches import ColorShift, HeadTensors, as_photographed, composite
 from facelift_core.training.heads.dataset import HeadDataset, write_shard
 from facelift_core.training.loop import LoopOptions, Task, learning_rate, load_averaged, train
+from facelift_core.training.quality import psnr
 
 
 @pytest.fixture(scope="module")
@@ -125,22 +126,23 @@ def test_augmentation_keeps_a_portrait_a_portrait(heads):
 
 
 def test_untrained_models_export_to_a_checkpoint_that_reconstructs(heads_folder, heads, tmp_path):
-    from facelift_core.training.autoencoder import load_autoencoder, train_autoencoder
+    from facelift_core.training.autoencoder import build_autoencoder, load_autoencoder, train_autoencoder
     from facelift_core.training.export import export
     from facelift_core.training.gaussians import train_gaussians
-    from facelift_core.training.views import ViewDiffusion, train_views
+    from facelift_core.training.view_model import ViewDiffusion, ViewStage
+    from facelift_core.training.views import train_views
 
     def run(name: str) -> LoopOptions:
         return LoopOptions(tmp_path / name, 2, 1e-3, validate_every=2, mixed_precision=False)
 
-    train_autoencoder(heads, heads, run("autoencoder"), batch=2)
+    train_autoencoder(heads, heads, build_autoencoder(32), run("autoencoder"), batch=2)
     autoencoder = load_autoencoder(tmp_path / "autoencoder", heads)
-    train_views(heads, heads, autoencoder, run("views"), batch=1)
+    train_views(heads, heads, ViewStage.begin(None, autoencoder, 32), run("views"), batch=1)
     train_gaussians(heads, heads, None, run("gaussians"), batch=1)
     export(tmp_path / "weights", *(tmp_path / n for n in ("autoencoder", "views", "gaussians")), heads_folder)
 
     model = FaceLift.from_pretrained(tmp_path / "weights", device="cpu")
-    trained = load_averaged(ViewDiffusion(32), tmp_path / "views")
+    trained = load_averaged(ViewDiffusion.small(32), tmp_path / "views")
     assert model.multiview.image_size == 32
     exported = model.multiview.unet.state_dict()["conv_in.weight"]
     assert torch.allclose(exported, trained.unet.state_dict()["conv_in.weight"], atol=1e-3)

@@ -11,9 +11,12 @@ from diffusers import AutoencoderKL
 from PIL import Image
 from torch import Tensor, nn
 
-from .batches import WHITE, ColorShift, HeadTensors, composite, picture_grid, psnr
+from ..checkpoints import find_pipeline
+from ..multiview.vae import load_vae
+from .batches import WHITE, ColorShift, HeadTensors, composite, picture_grid
 from .heads.dataset import HeadDataset
-from .loop import LoopOptions, Task, load_averaged, train
+from .loop import LoopOptions, Task, load_averaged, read_origin, train
+from .quality import psnr, ssim
 
 LATENT_CHANNELS = 8
 """Twice Stable Diffusion's: at 64² a face's features are a few pixels, which four numbers per 4 × 4 cannot hold."""
@@ -26,28 +29,51 @@ CROPS_UNTIL = 0.75
 """Fraction of the steps that see quarter-sized crops, four times as many: most of a whole view is background."""
 
 
+def downscaling(size: int) -> int:
+    """Pixels per latent along a side: views of 64 become latents of 16, and so do those of 128."""
+    return 4 if size <= 64 else 8
+
+
 def build_autoencoder(size: int) -> AutoencoderKL:
-    """Untrained: a quarter of the resolution."""
+    """Untrained, for pictures of `size`."""
+    channels = (24, 48, 64) if downscaling(size) == 4 else (24, 48, 64, 96)
     return AutoencoderKL(
         in_channels=3,
         out_channels=3,
         latent_channels=LATENT_CHANNELS,
-        block_out_channels=(24, 48, 64),
+        block_out_channels=channels,
         layers_per_block=1,
-        down_block_types=("DownEncoderBlock2D",) * 3,
-        up_block_types=("UpDecoderBlock2D",) * 3,
+        down_block_types=("DownEncoderBlock2D",) * len(channels),
+        up_block_types=("UpDecoderBlock2D",) * len(channels),
         norm_num_groups=8,
         sample_size=size,
     )
 
 
-def train_autoencoder(heads: HeadDataset, held_out: HeadDataset, options: LoopOptions, batch: int) -> nn.Module:
+def autoencoder_of(origin: str | None, size: int) -> AutoencoderKL:
+    """With the architecture and weights of a checkpoint of the released layout, ready to be learned on; else untrained.
+
+    Raises:
+        FaceLiftError: as :func:`load_vae`.
+    """
+    if origin is None:
+        return build_autoencoder(size)
+    model = load_vae(find_pipeline(origin) / "vae").float()
+    for parameter in model.parameters():  # no longer mapped from the file
+        parameter.data = parameter.data.clone()
+    return model.requires_grad_(True)
+
+
+def train_autoencoder(
+    heads: HeadDataset, held_out: HeadDataset, model: AutoencoderKL, options: LoopOptions, batch: int
+) -> nn.Module:
     """Train on single views over white, recoloured; see :mod:`.loop` for resuming and what `options.folder` gets.
 
     Args:
         batch: pictures per step.
     """
-    samples = _fixed_views(held_out, 48)
+    model = model.to(options.device)
+    samples = _fixed_views(held_out, 48).to(options.device)
 
     def loss(step: int, random: np.random.Generator, logged: dict[str, float]) -> Tensor:
         if step < CROPS_UNTIL * options.steps:
@@ -56,7 +82,7 @@ def train_autoencoder(heads: HeadDataset, held_out: HeadDataset, options: LoopOp
             images = torch.stack([crop[random.permutation(3)] if random.random() < 0.4 else crop for crop in crops])
         else:
             images = torch.stack([_random_view(heads, random) for _ in range(batch)])
-        images = images * 2 - 1
+        images = images.to(options.device) * 2 - 1
         posterior = model.encode(images).latent_dist
         decoded = model.decode(posterior.sample()).sample.float()
         reconstruction = (decoded - images).abs().mean() + (decoded - images).square().mean()
@@ -68,19 +94,23 @@ def train_autoencoder(heads: HeadDataset, held_out: HeadDataset, options: LoopOp
     def validate(averaged: nn.Module) -> dict[str, float]:
         latents = averaged.encode(samples * 2 - 1).latent_dist.mode()
         decoded = averaged.decode(latents).sample / 2 + 0.5
-        return {"psnr": psnr(decoded.clamp(0, 1), samples).mean().item(), "latent_std": latents.std().item()}
+        decoded = decoded.clamp(0, 1)
+        return {
+            "psnr": psnr(decoded, samples).mean().item(),
+            "ssim": ssim(decoded, samples).mean().item(),
+            "latent_std": latents.std().item(),
+        }
 
     def picture(averaged: nn.Module) -> Image.Image:
         shown = samples[:12]
         return picture_grid([shown, averaged(shown * 2 - 1).sample / 2 + 0.5])
 
-    model = build_autoencoder(heads.size)
     return train(Task(model, loss, validate, picture), options)
 
 
 def load_autoencoder(folder: Path, held_out: HeadDataset) -> AutoencoderKL:
     """The trained one, its config's scaling factor set so that latents have unit variance."""
-    model = load_averaged(build_autoencoder(held_out.size), folder)
+    model = load_averaged(autoencoder_of(read_origin(folder), held_out.size), folder).requires_grad_(False)
     latents = model.encode(_fixed_views(held_out, 96) * 2 - 1).latent_dist.mode()
     model.register_to_config(scaling_factor=round(1 / latents.std().item(), 5))
     return model

@@ -19,11 +19,13 @@ WHITE = torch.ones(3)
 
 @dataclass(frozen=True)
 class HeadTensors:
-    """One synthetic head as floats: rgba (V, 4, H, W) in [0, 1] with straight alpha, depth (V, H, W), c2w (V, 4, 4)."""
+    """One synthetic head as floats: rgba (V, 4, H, W) in [0, 1] with straight alpha, depth (V, H, W), c2w (V, 4, 4),
+    and perhaps the six input views as the diffusion draws them, sampled (6, 3, H, W) in [0, 1]."""
 
     rgba: Tensor
     depth: Tensor
     c2w: Tensor
+    sampled: Tensor | None = None
 
     @classmethod
     def of(cls, head: Views) -> HeadTensors:
@@ -31,6 +33,7 @@ class HeadTensors:
             torch.from_numpy(head.rgba.astype(np.float32)).movedim(-1, 1) / 255,
             torch.from_numpy(head.depth.astype(np.float32)),
             torch.from_numpy(np.array(head.c2w)),
+            None if head.sampled is None else torch.from_numpy(np.array(head.sampled)).movedim(-1, 1).float() / 255,
         )
 
     @classmethod
@@ -44,12 +47,18 @@ def composite(rgba: Tensor, background: Tensor) -> Tensor:
     return color * alpha + background[..., None, None] * (1 - alpha)
 
 
+def plain_background(random: np.random.Generator) -> Tensor:
+    """(3,): white, black or grey."""
+    return torch.full((3,), float(random.choice([1.0, 0.0, 0.5])))
+
+
 def random_backgrounds(random: np.random.Generator, count: int) -> Tensor:
     """(count, 3): white, black or grey each a quarter of the time, else any colour."""
-    plain = np.array([[1.0, 1, 1], [0, 0, 0], [0.5, 0.5, 0.5]])
-    kind = random.integers(0, 4, count)
-    colors = np.where((kind < 3)[:, None], plain[np.minimum(kind, 2)], random.uniform(0, 1, (count, 3)))
-    return torch.from_numpy(colors).float()
+
+    def one() -> Tensor:
+        return plain_background(random) if random.random() < 0.75 else torch.from_numpy(random.random(3)).float()
+
+    return torch.stack([one() for _ in range(count)])
 
 
 @dataclass(frozen=True)
@@ -77,8 +86,8 @@ class ColorShift:
         return torch.cat([(grey + self.saturation * (color - grey)).clamp(0, 1), alpha], dim=-3)
 
 
-def as_photographed(rgba: Tensor, random: np.random.Generator) -> Tensor:
-    """One aligned portrait as photos, mattes and face detectors make it, over white.
+def as_photographed(rgba: Tensor, random: np.random.Generator, background: Tensor = WHITE) -> Tensor:
+    """One aligned portrait as photos, mattes and face detectors make it, over a (3,) background.
 
     Bends the matte (threshold, soft edge), blurs, adds noise, compresses, and moves the picture by a pixel or so. Heads
     that stand elsewhere or are larger, as a face detector leaves them, are made by the generator: there all six views
@@ -105,7 +114,7 @@ def as_photographed(rgba: Tensor, random: np.random.Generator) -> Tensor:
         edge = alpha * random.uniform(1.0, 1.6) - random.uniform(0, 0.3)
         trimmed = edge.clamp(0, 1)
         color, alpha = color * (trimmed / alpha.clamp(min=1e-3)).clamp(max=1), trimmed
-    image = (color + 1 - alpha).clamp(0, 1)
+    image = (color + background[:, None, None] * (1 - alpha)).clamp(0, 1)
     if random.random() < 0.4:
         small = int(size * random.uniform(0.65, 1))
         image = F.interpolate(image[None], size=(small, small), mode="bilinear", antialias=True)
@@ -125,13 +134,8 @@ def _jpeg(image: Tensor, quality: int) -> Tensor:
     return torch.from_numpy(np.array(Image.open(buffer))).permute(2, 0, 1).float() / 255
 
 
-def psnr(image: Tensor, reference: Tensor) -> Tensor:
-    """(…,) decibels of (…, 3, H, W) images in [0, 1], each picture by itself."""
-    return -10 * (image - reference).square().mean((-3, -2, -1)).clamp(min=1e-10).log10()
-
-
 def picture_grid(rows: list[Tensor], scale: int = 2) -> Image.Image:
     """Rows of (V, 3, H, W) pictures in [0, 1] below one another, enlarged by `scale`."""
-    grid = torch.cat([torch.cat(list(row.clamp(0, 1)), dim=-1) for row in rows], dim=-2)
+    grid = torch.cat([torch.cat(list(row.clamp(0, 1).cpu()), dim=-1) for row in rows], dim=-2)
     image = Image.fromarray((grid.permute(1, 2, 0).float().numpy() * 255 + 0.5).astype(np.uint8))
     return image.resize((image.width * scale, image.height * scale), Image.Resampling.NEAREST)

@@ -8,7 +8,6 @@ from pathlib import Path
 
 from ..errors import FaceLiftError
 from .heads import command as heads_command
-from .loop import LoopOptions
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -41,21 +40,34 @@ def _parser() -> argparse.ArgumentParser:
 
     views = commands.add_parser("views", help="train stage 1, the multi-view diffusion")
     _add_training_arguments(views, steps=12000, batch=4, learning_rate=5e-4)
-    views.add_argument("--autoencoder", type=Path, required=True, metavar="RUN", help="trained by `autoencoder`")
+    _add_checkpointing(views)
+    views.add_argument("--autoencoder", type=Path, metavar="RUN", help="trained by `autoencoder`")
     views.set_defaults(run=_views)
 
     gaussians = commands.add_parser("gaussians", help="train stage 2, GS-LRM")
     _add_training_arguments(gaussians, steps=8000, batch=2, learning_rate=6e-4)
-    gaussians.add_argument("--start-from", type=Path, metavar="RUN", help="go on from another run's weights")
+    _add_checkpointing(gaussians)
     gaussians.add_argument(
         "--autoencoder", type=Path, metavar="RUN", help="learn on views as the diffusion makes them, not true ones only"
     )
     gaussians.set_defaults(run=_gaussians)
 
+    sample = commands.add_parser("sample", help="give heads the input views that a trained diffusion draws of them")
+    sample.add_argument("--heads", type=Path, required=True, metavar="FOLDER", help="made by `heads`")
+    sample.add_argument("-o", "--output", type=Path, required=True, metavar="FOLDER", help="to train `gaussians` on")
+    sample.add_argument("--weights", help="mini, released, or a folder, to draw with")
+    sample.add_argument("--views", type=Path, metavar="RUN", help="or a run to draw with, trained by `views`")
+    sample.add_argument("--autoencoder", type=Path, metavar="RUN", help="that run's autoencoder")
+    sample.add_argument("--steps", type=int, default=16, help="of the diffusion (default %(default)s)")
+    sample.add_argument("--guidance", type=float, default=3.0, help="guidance scale (default %(default)s)")
+    sample.add_argument("--batch", type=int, default=16, help="heads at a time (default %(default)s)")
+    sample.add_argument("--device", default="auto", help="auto, cuda, mps or cpu (default %(default)s)")
+    sample.set_defaults(run=_sample)
+
     export = commands.add_parser("export", help="write a checkpoint in the released layout, in half precision")
     export.add_argument("-o", "--output", type=Path, required=True, metavar="FOLDER")
     for name in ("autoencoder", "views", "gaussians"):
-        export.add_argument(f"--{name}", type=Path, required=True, metavar="RUN")
+        export.add_argument(f"--{name}", type=Path, required=name != "autoencoder", metavar="RUN")
     _add_data_arguments(export, training=False)
     export.set_defaults(run=_export)
 
@@ -84,45 +96,109 @@ def _add_training_arguments(parser: argparse.ArgumentParser, steps: int, batch: 
     parser.add_argument("--batch", type=int, default=batch, help="per step (default %(default)s)")
     parser.add_argument("--learning-rate", type=float, default=learning_rate, help="default %(default)s")
     parser.add_argument("--seed", type=int, default=0, help="default %(default)s")
+    parser.add_argument("--device", default="auto", help="auto, cuda, mps or cpu (default %(default)s)")
+    parser.add_argument(
+        "--start-from",
+        metavar="RUN|WEIGHTS",
+        help="go on from the weights of another run, or from a checkpoint: mini, released, or a folder",
+    )
     parser.add_argument(
         "--validate-every", type=int, default=250, metavar="STEPS", help="and save (default %(default)s)"
     )
 
 
-def _options(args: argparse.Namespace) -> LoopOptions:
-    return LoopOptions(args.output, args.steps, args.learning_rate, args.seed, validate_every=args.validate_every)
+def _add_checkpointing(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--checkpointing", action="store_true", help="recompute activations in the backward pass: slower, less memory"
+    )
 
 
 # The commands import what they run, so that `--help` and `heads` start without torch models.
 
 
+def _options(args: argparse.Namespace):
+    import torch
+
+    from .loop import LoopOptions, is_run, read_origin
+    from .processes import Processes
+
+    torch.manual_seed(args.seed)
+    start = args.start_from
+    if is_run(args.output):
+        origin = read_origin(args.output)
+    elif start and is_run(start):
+        origin = read_origin(Path(start))
+    else:
+        origin = str(Path(start).resolve()) if start and Path(start).exists() else start
+    return LoopOptions(
+        args.output,
+        args.steps,
+        args.learning_rate,
+        args.seed,
+        validate_every=args.validate_every,
+        processes=Processes(args.device),
+        origin=origin,
+    )
+
+
+def _started(model, args: argparse.Namespace):
+    """`model` with the weights of the run that --start-from names, if it names one."""
+    from .loop import is_run, load_averaged
+
+    start = args.start_from
+    return load_averaged(model, Path(start)) if start and is_run(start) and not is_run(args.output) else model
+
+
 def _autoencoder(args: argparse.Namespace) -> None:
-    from .autoencoder import train_autoencoder
+    from .autoencoder import autoencoder_of, train_autoencoder
     from .heads.dataset import HeadDataset
 
-    train_autoencoder(HeadDataset(args.heads), HeadDataset(args.held_out), _options(args), args.batch)
+    heads, options = HeadDataset(args.heads), _options(args)
+    model = _started(autoencoder_of(options.origin, heads.size), args)
+    train_autoencoder(heads, HeadDataset(args.held_out), model, options, args.batch)
 
 
 def _views(args: argparse.Namespace) -> None:
     from .autoencoder import load_autoencoder
     from .heads.dataset import HeadDataset
+    from .view_model import ViewStage
     from .views import train_views
 
-    held_out = HeadDataset(args.held_out)
-    autoencoder = load_autoencoder(args.autoencoder, held_out)
-    train_views(HeadDataset(args.heads), held_out, autoencoder, _options(args), args.batch)
+    heads, held_out, options = HeadDataset(args.heads), HeadDataset(args.held_out), _options(args)
+    autoencoder = load_autoencoder(args.autoencoder, held_out) if args.autoencoder else None
+    stage = ViewStage.begin(options.origin, autoencoder, heads.size)
+    _started(stage.model, args)
+    train_views(heads, held_out, stage, options, args.batch, args.checkpointing)
 
 
 def _gaussians(args: argparse.Namespace) -> None:
     from .autoencoder import load_autoencoder
-    from .gaussians import as_diffused, build_gslrm, train_gaussians
+    from .gaussians import as_diffused, gslrm_of, train_gaussians
     from .heads.dataset import HeadDataset
-    from .loop import load_averaged
 
-    held_out = HeadDataset(args.held_out)
-    model = load_averaged(build_gslrm(), args.start_from).requires_grad_(True) if args.start_from else None
-    degrade = as_diffused(load_autoencoder(args.autoencoder, held_out)) if args.autoencoder else None
-    train_gaussians(HeadDataset(args.heads), held_out, model, _options(args), args.batch, degrade)
+    heads, held_out, options = HeadDataset(args.heads), HeadDataset(args.held_out), _options(args)
+    start = args.start_from or options.origin
+    model = _started(gslrm_of(options.origin), args) if start else None
+    autoencoder = load_autoencoder(args.autoencoder, held_out).to(options.device) if args.autoencoder else None
+    degrade = as_diffused(autoencoder) if autoencoder else None
+    train_gaussians(heads, held_out, model, options, args.batch, degrade, args.checkpointing)
+
+
+def _sample(args: argparse.Namespace) -> None:
+    from ..device import select_device
+    from .heads.dataset import HeadDataset
+    from .sampled import sample_heads
+    from .view_model import ViewStage
+
+    if bool(args.weights) == bool(args.views):
+        raise FaceLiftError("Name what draws the views: either --weights or --views.")
+    stage = (
+        ViewStage.of_weights(args.weights)
+        if args.weights
+        else ViewStage.of_run(args.views, args.autoencoder, HeadDataset(args.heads))
+    )
+    device = select_device(args.device)
+    sample_heads(stage.to(device), args.heads, args.output, args.steps, args.guidance, args.batch)
 
 
 def _export(args: argparse.Namespace) -> None:

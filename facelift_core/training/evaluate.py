@@ -18,10 +18,11 @@ from ..files import replacing
 from ..gaussians import Gaussians
 from ..pipeline import FaceLift
 from ..rasterizer import render
-from .batches import WHITE, HeadTensors, composite, picture_grid, psnr
+from .batches import WHITE, HeadTensors, composite, picture_grid
 from .heads.render import render as render_head
 from .heads.render import sample_cameras
 from .heads.scene import make_head
+from .quality import psnr, ssim
 
 VIEWS = len(VIEW_NAMES)
 UNSEEN = 4
@@ -120,26 +121,6 @@ def _quality(renders: Tensor, truth: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """PSNR and SSIM over all views, PSNR of the first."""
     by_view = psnr(renders, truth)
     return by_view.mean(), ssim(renders, truth).mean(), by_view[0]
-
-
-def ssim(image: Tensor, reference: Tensor) -> Tensor:
-    """(V,) structural similarity of (V, 3, H, W) images in [0, 1], 11-pixel Gaussian window of sigma 1.5."""
-    x = torch.arange(11) - 5.0
-    window = torch.exp(-(x**2) / (2 * 1.5**2))
-    window = torch.outer(window, window)
-    kernel = (window / window.sum()).expand(3, 1, -1, -1)
-
-    def local_mean(x: Tensor) -> Tensor:
-        return F.conv2d(x, kernel, groups=3)
-
-    mean_a, mean_b = local_mean(image), local_mean(reference)
-    var_a = local_mean(image**2) - mean_a**2
-    var_b = local_mean(reference**2) - mean_b**2
-    covariance = local_mean(image * reference) - mean_a * mean_b
-    c1, c2 = 0.01**2, 0.03**2
-    similarity = (2 * mean_a * mean_b + c1) * (2 * covariance + c2)
-    similarity = similarity / ((mean_a**2 + mean_b**2 + c1) * (var_a + var_b + c2))
-    return similarity.mean((1, 2, 3))
 
 
 def _cameras(seed: int) -> np.ndarray:

@@ -6,19 +6,16 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-import torch
-from diffusers import DDPMScheduler
 from torch import Tensor, nn
-from transformers import CLIPImageProcessorPil
 
 from ..files import replacing
+from ..multiview.attention import MultiViewAttention
 from ..multiview.prompts import CACHE_FILE as PROMPT_EMBEDS
 from ..weights import save_safetensors
-from .autoencoder import load_autoencoder
-from .gaussians import build_gslrm
+from .gaussians import gslrm_of, head_dim
 from .heads.dataset import HeadDataset
-from .loop import load_averaged
-from .views import EMBEDDING_WIDTH, VIEWS, ViewDiffusion, noise_scheduler
+from .loop import load_averaged, read_origin
+from .view_model import VIEWS, ViewStage, image_noising_scheduler
 
 MULTI_VIEW_NAMES = {
     "CrossAttnDownBlock2D": "CrossAttnDownBlockMV2D",
@@ -27,49 +24,47 @@ MULTI_VIEW_NAMES = {
 }
 
 
-def export(folder: Path, autoencoder_run: Path, views_run: Path, gaussians_run: Path, held_out: Path) -> None:
+def export(folder: Path, autoencoder_run: Path | None, views_run: Path, gaussians_run: Path, held_out: Path) -> None:
     """Write `folder`/mvdiffusion/pipeckpts/… and `folder`/gslrm/gslrm.safetensors.
+
+    Args:
+        autoencoder_run: may be None where the views were learned on from a checkpoint, which then gives its own.
 
     Raises:
         FaceLiftError: a run is missing or of another model, or the folder cannot be written.
     """
-    heads = HeadDataset(held_out)
-    pipeline = folder / "mvdiffusion" / "pipeckpts"
-    autoencoder = load_autoencoder(autoencoder_run, heads)
-    _write(pipeline / "vae", "diffusion_pytorch_model", autoencoder, _config(autoencoder))
-
-    views = load_averaged(ViewDiffusion(heads.size), views_run)
-    _write(pipeline / "unet", "diffusion_pytorch_model", views.unet, _unet_config(views.unet))
-    tower = views.image_encoder
+    stage = ViewStage.of_run(views_run, autoencoder_run, HeadDataset(held_out))
+    model, pipeline = stage.model, folder / "mvdiffusion" / "pipeckpts"
+    _write(pipeline / "vae", "diffusion_pytorch_model", stage.autoencoder, _config(stage.autoencoder))
+    _write(pipeline / "unet", "diffusion_pytorch_model", model.unet, _unet_config(model.unet))
+    tower = model.image_encoder
     _write(pipeline / "image_encoder", "model", tower, {**tower.config.to_dict(), "dtype": "float16"})
-    _save({"prompt_embeds": views.prompt_embeds.detach()}, pipeline / PROMPT_EMBEDS)
+    _save({"prompt_embeds": model.prompt_embeds.detach()}, pipeline / PROMPT_EMBEDS)
 
-    processor = CLIPImageProcessorPil(
-        size={"shortest_edge": heads.size}, crop_size={"height": heads.size, "width": heads.size}
-    )
-    _write_json(pipeline / "feature_extractor" / "preprocessor_config.json", processor.to_dict())
-    _write_json(pipeline / "image_normalizer" / "config.json", {"embedding_dim": EMBEDDING_WIDTH})
-    statistics = {"mean": torch.zeros(1, EMBEDDING_WIDTH), "std": torch.ones(1, EMBEDDING_WIDTH)}
+    _write_json(pipeline / "feature_extractor" / "preprocessor_config.json", model.processor.to_dict())
+    _write_json(pipeline / "image_normalizer" / "config.json", {"embedding_dim": model.embedding_mean.shape[-1]})
+    statistics = {"mean": model.embedding_mean, "std": model.embedding_std}
     _save(statistics, pipeline / "image_normalizer" / "diffusion_pytorch_model.safetensors")
-    _write_json(pipeline / "scheduler" / "scheduler_config.json", _config(noise_scheduler()))
-    noising = DDPMScheduler(beta_schedule="squaredcos_cap_v2")
-    _write_json(pipeline / "image_noising_scheduler" / "scheduler_config.json", _config(noising))
+    _write_json(pipeline / "scheduler" / "scheduler_config.json", _config(stage.scheduler))
+    _write_json(pipeline / "image_noising_scheduler" / "scheduler_config.json", _config(image_noising_scheduler()))
 
-    gslrm = load_averaged(build_gslrm(), gaussians_run)
+    gslrm = load_averaged(gslrm_of(read_origin(gaussians_run)), gaussians_run)
     _save(gslrm.state_dict(), folder / "gslrm" / "gslrm.safetensors")
+    _write_json(folder / "gslrm" / "config.json", {"head_dim": head_dim(gslrm), "sh_degree": 0})
 
 
 def _unet_config(unet: nn.Module) -> dict:
     config = _config(unet)
     for key in ("down_block_types", "up_block_types"):
         config[key] = [MULTI_VIEW_NAMES.get(name, name) for name in config[key]]
-    config["mid_block_type"] = MULTI_VIEW_NAMES[config["mid_block_type"]]
+    config["mid_block_type"] = MULTI_VIEW_NAMES.get(config["mid_block_type"], config["mid_block_type"])
+    across = next(p for name, p in unet.attn_processors.items() if name.endswith("attn1.processor"))
     return {
         **config,
         "_class_name": "UNetMV2DConditionModel",
         "num_views": VIEWS,
-        "multiview_attention": True,
-        "sparse_mv_attention": True,
+        "multiview_attention": isinstance(across, MultiViewAttention),
+        "sparse_mv_attention": getattr(across, "mode", None) == "sparse",
     }
 
 
@@ -91,5 +86,7 @@ def _write_json(path: Path, content: Mapping) -> None:
 
 def _save(tensors: Mapping[str, Tensor], path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    halves = {name: tensor.half() if tensor.is_floating_point() else tensor for name, tensor in tensors.items()}
+    halves = {
+        name: tensor.detach().half() if tensor.is_floating_point() else tensor for name, tensor in tensors.items()
+    }
     save_safetensors(halves, path, {"format": "pt"})

@@ -1,5 +1,5 @@
-"""Stage 2: train GS-LRM from nothing, at `mini`'s size (spec §4; paper's losses: L2 plus a second term on renders of
-input and unseen views).
+"""Stage 2: train GS-LRM, from nothing at `mini`'s size or on from a checkpoint of any size (spec §4; paper's losses:
+L2 plus a perceptual term, here SSIM and multi-scale edges, on renders of input and unseen views).
 
 A transformer that starts from noise learns depth from renders only slowly. So each pixel's Gaussian is first taught
 directly from the z-buffer (place, colour, opacity, size), and renders take over as that term fades.
@@ -18,11 +18,14 @@ from PIL import Image
 from torch import Tensor, nn
 
 from ..cameras import VIEW_NAMES, intrinsics
+from ..checkpoints import find_checkpoint
+from ..errors import FaceLiftError
 from ..gaussians import SH_C0
 from ..gslrm import GSLRM, camera_rays
-from .batches import WHITE, ColorShift, HeadTensors, composite, picture_grid, psnr, random_backgrounds
+from .batches import WHITE, ColorShift, HeadTensors, composite, picture_grid, random_backgrounds
 from .heads.dataset import HeadDataset
-from .loop import LoopOptions, Task, train
+from .loop import LoopOptions, Task, checkpoint_activations, train
+from .quality import edge_distance, psnr, ssim
 from .splatter import GaussianBatch, splat
 
 VIEWS = len(VIEW_NAMES)
@@ -31,6 +34,11 @@ DIRECT_ONLY = 0.25
 """Fraction of the steps before the first render."""
 TARGETS = 2
 """Input views and unseen views rendered per head and step, each."""
+SAMPLED_INPUTS = 0.75
+"""Share of batches that are given the views that the diffusion drew, where the heads have them."""
+RANDOM_INPUTS, LEAST_INPUTS = 0.15, 4
+"""Share of batches that are given any four to six views in place of the six of inference."""
+SSIM_WEIGHT = 0.2
 PIXEL_SIGMA = 0.6
 """Standard deviation of a pixel's Gaussian that closes gaps without much blur, in pixels of its own view."""
 
@@ -48,6 +56,30 @@ def build_gslrm(width: int = 256, layers: int = 6) -> GSLRM:
     return model
 
 
+def gslrm_of(origin: str | None) -> GSLRM:
+    """With the architecture and weights of a checkpoint of the released layout, ready to be learned on; else untrained.
+
+    Raises:
+        FaceLiftError: as :meth:`GSLRM.from_checkpoint`, or the checkpoint has colours that change with the view.
+    """
+    if origin is None:
+        return build_gslrm()
+    checkpoint = find_checkpoint(origin)
+    if checkpoint.sh_degree:
+        raise FaceLiftError(
+            f"{origin} has spherical harmonics of degree {checkpoint.sh_degree}; only degree 0 can be trained."
+        )
+    model = GSLRM.from_checkpoint(checkpoint.gslrm, checkpoint.head_dim, 0, "cpu", torch.float32)
+    for parameter in model.parameters():  # no longer mapped from the file
+        parameter.data = parameter.data.clone()
+    return model.requires_grad_(True)
+
+
+def head_dim(model: GSLRM) -> int:
+    """Width of one attention head, which the shapes of the weights do not tell."""
+    return model.input_layer_norm.weight.shape[0] // model.transformer_layers[0].attn.heads
+
+
 @dataclass(frozen=True)
 class PixelTargets:
     """What the z-buffer says about every pixel of the input views, in GS-LRM's order of Gaussians.
@@ -62,7 +94,14 @@ class PixelTargets:
 
     @classmethod
     def of(
-        cls, rgba: Tensor, depth: Tensor, origins: Tensor, directions: Tensor, forward: Tensor, focal: float
+        cls,
+        rgba: Tensor,
+        depth: Tensor,
+        origins: Tensor,
+        directions: Tensor,
+        forward: Tensor,
+        focal: float,
+        patch: int = 8,
     ) -> PixelTargets:
         """From (B, V, 4, H, W) RGBA, (B, V, H, W) z depth (0: empty), rays and (B, V, 3) viewing directions."""
         order = "b v (h p) (w q) c -> b (v h w p q) c"
@@ -71,35 +110,69 @@ class PixelTargets:
         inside = ((rgba[:, :, 3] > 0.5) & (depth > 0)).float()
         scale = (depth.clamp(min=1) * PIXEL_SIGMA / focal).log()
         return cls(
-            *(rearrange(x, order, p=8, q=8) for x in (points, rgba[:, :, :3].movedim(2, -1), scale[..., None])),
-            inside=rearrange(inside, "b v (h p) (w q) -> b (v h w p q)", p=8, q=8),
+            *(rearrange(x, order, p=patch, q=patch) for x in (points, rgba[:, :, :3].movedim(2, -1), scale[..., None])),
+            inside=rearrange(inside, "b v (h p) (w q) -> b (v h w p q)", p=patch, q=patch),
         )
 
 
 @dataclass(frozen=True)
 class ReconstructionBatch:
-    """B heads: RGBA (B, W, 4, H, H) of all W views, six inputs first, depth likewise, c2w (B, W, 4, 4)."""
+    """B heads with the same number of views each.
+
+    Attributes:
+        rgba: (B, W, 4, H, H), the views that are put in first; depth (B, W, H, H) and c2w (B, W, 4, 4) likewise.
+        inputs: (B, V, 3, H, H) what is put in, over white: the true views, or such as the diffusion draws.
+        true_inputs: whether they all are true.
+    """
 
     rgba: Tensor
     depth: Tensor
     c2w: Tensor
+    inputs: Tensor
+    true_inputs: bool
 
     @classmethod
     def draw(cls, heads: HeadDataset, random: np.random.Generator, count: int) -> ReconstructionBatch:
         chosen = [HeadTensors.draw(heads, random) for _ in range(count)]
-        rgba = torch.stack([ColorShift.draw(random)(head.rgba) for head in chosen])
-        return cls(rgba, torch.stack([head.depth for head in chosen]), torch.stack([head.c2w for head in chosen]))
+        if random.random() < SAMPLED_INPUTS and all(head.sampled is not None for head in chosen):
+            # No other colours here: they would also change the white that drawn views stand before.
+            rgba, depth, c2w = _stack(chosen)
+            return cls(rgba, depth, c2w, torch.stack([head.sampled for head in chosen]), False)
+        rgba, depth, c2w = _stack(chosen)
+        rgba = torch.stack([ColorShift.draw(random)(views) for views in rgba])
+        views = VIEWS
+        if rgba.shape[1] > VIEWS and random.random() < RANDOM_INPUTS:
+            order = torch.from_numpy(random.permutation(rgba.shape[1]))
+            rgba, depth, c2w = rgba[:, order], depth[:, order], c2w[:, order]
+            views = int(random.integers(LEAST_INPUTS, VIEWS + 1))
+        return cls(rgba, depth, c2w, composite(rgba[:, :views], WHITE), True)
 
     @classmethod
     def first(cls, heads: HeadDataset, count: int) -> ReconstructionBatch:
-        """The first `count` heads, or as many as there are."""
+        """The first `count` heads, or as many as there are, with inputs as they are in the files."""
         chosen = [HeadTensors.of(heads[i]) for i in range(min(count, len(heads)))]
-        return cls(*(torch.stack([getattr(head, name) for head in chosen]) for name in ("rgba", "depth", "c2w")))
+        rgba, depth, c2w = _stack(chosen)
+        if chosen[0].sampled is not None:
+            return cls(rgba, depth, c2w, torch.stack([head.sampled for head in chosen]), False)
+        return cls(rgba, depth, c2w, composite(rgba[:, :VIEWS], WHITE), True)
+
+    def to(self, device: torch.device) -> ReconstructionBatch:
+        moved = (x.to(device) for x in (self.rgba, self.depth, self.c2w, self.inputs))
+        return ReconstructionBatch(*moved, self.true_inputs)
+
+    def part(self, count: int) -> ReconstructionBatch:
+        """The first `count` heads."""
+        fields = (x[:count] for x in (self.rgba, self.depth, self.c2w, self.inputs))
+        return ReconstructionBatch(*fields, self.true_inputs)
 
     @property
-    def inputs(self) -> Tensor:
-        """(B, 6, 3, H, H) over white, as the view diffusion makes them."""
-        return composite(self.rgba[:, :VIEWS], WHITE)
+    def views(self) -> int:
+        """How many are put in."""
+        return self.inputs.shape[1]
+
+
+def _stack(heads: list[HeadTensors]) -> tuple[Tensor, Tensor, Tensor]:
+    return tuple(torch.stack([getattr(head, name) for head in heads]) for name in ("rgba", "depth", "c2w"))
 
 
 Degrade = Callable[[Tensor, np.random.Generator], Tensor]
@@ -113,48 +186,63 @@ def train_gaussians(
     options: LoopOptions,
     batch: int,
     degrade: Degrade | None = None,
+    gradient_checkpointing: bool = False,
 ) -> nn.Module:
-    """Train on the six views of `batch` heads per step.
+    """Train on a few views of `batch` heads per step, mostly the six, and renders of these and others.
 
     Args:
         model: to go on from; None starts from nothing, with direct supervision first.
-        degrade: applied to the inputs of half of the batches.
+        degrade: applied to true inputs of half of the batches.
     """
-    size = heads.size
+    size, device = heads.size, options.device
     focal = intrinsics(size)[0].item()
     direct_until = 0.0 if model else DIRECT_ONLY
     model = model or _with_color_shortcut(build_gslrm(), ReconstructionBatch.first(heads, 16))
-    fixed = ReconstructionBatch.first(held_out, 16)
+    model = model.to(device)
+    if gradient_checkpointing:
+        checkpoint_activations(model.transformer_layers)
+    fixed = ReconstructionBatch.first(held_out, 16).to(device)
 
     def loss(step: int, random: np.random.Generator, logged: dict[str, float]) -> Tensor:
-        drawn = ReconstructionBatch.draw(heads, random, batch)
+        drawn = ReconstructionBatch.draw(heads, random, batch).to(device)
         inputs = drawn.inputs
-        if degrade and random.random() < 0.5:
+        if degrade and drawn.true_inputs and random.random() < 0.5:
             inputs = degrade(inputs, random)
-        predicted, origins, directions, free = _predict(model, inputs, drawn.c2w[:, :VIEWS])
-        forward = drawn.c2w[:, :VIEWS, :3, 2]
-        targets = PixelTargets.of(drawn.rgba[:, :VIEWS], drawn.depth[:, :VIEWS], origins, directions, forward, focal)
+        count = drawn.views
+        predicted, origins, directions, free = _predict(model, inputs, drawn.c2w[:, :count])
+        forward = drawn.c2w[:, :count, :3, 2]
+        targets = PixelTargets.of(
+            drawn.rgba[:, :count], drawn.depth[:, :count], origins, directions, forward, focal, model.patch_size
+        )
         direct = _direct_loss(predicted, targets, free)
         logged["direct"] = direct.item()
         if step < direct_until * options.steps:
             return direct
-        rendered, truth = _render_targets(predicted, drawn, random, focal)
+        rendered, truth = (x.flatten(0, 1) for x in _render_targets(predicted, drawn, random, focal))
         error = rendered - truth
-        logged["l1"] = error.abs().mean().item()
-        edges = sum(error.diff(dim=d).abs().mean() for d in (-1, -2))
-        return 8 * error.square().mean() + 2 * error.abs().mean() + edges + 0.05 * direct
+        unlike = 1 - ssim(rendered, truth).mean()
+        logged |= {"l1": error.abs().mean().item(), "ssim": 1 - unlike.item()}
+        pixels = 8 * error.square().mean() + 2 * error.abs().mean()
+        return pixels + 0.5 * edge_distance(rendered, truth) + SSIM_WEIGHT * unlike + 0.05 * direct
 
     def rendered_views(averaged: nn.Module, batch: ReconstructionBatch) -> Tensor:
-        predicted, *_ = _predict(averaged, batch.inputs, batch.c2w[:, :VIEWS])
-        return splat(predicted, batch.c2w, focal, size, WHITE.expand(len(batch.rgba), -1), supersample=2).clamp(0, 1)
+        predicted, *_ = _predict(averaged, batch.inputs, batch.c2w[:, : batch.views])
+        white = WHITE.to(device).expand(len(batch.rgba), -1)
+        return splat(predicted, batch.c2w, focal, size, white, supersample=2).clamp(0, 1)
 
     def validate(averaged: nn.Module) -> dict[str, float]:
-        quality = psnr(rendered_views(averaged, fixed), composite(fixed.rgba, WHITE))
-        return {"psnr_input": quality[:, :VIEWS].mean().item(), "psnr_unseen": quality[:, VIEWS:].mean().item()}
+        renders, truth = rendered_views(averaged, fixed), composite(fixed.rgba, WHITE.to(device))
+        quality = psnr(renders, truth)
+        unseen = (x[:, VIEWS:].flatten(0, 1) for x in (renders, truth))
+        return {
+            "psnr_input": quality[:, :VIEWS].mean().item(),
+            "psnr_unseen": quality[:, VIEWS:].mean().item(),
+            "ssim_unseen": ssim(*unseen).mean().item(),
+        }
 
     def picture(averaged: nn.Module) -> Image.Image:
-        shown = ReconstructionBatch(fixed.rgba[:6], fixed.depth[:6], fixed.c2w[:6])
-        pairs = zip(composite(shown.rgba, WHITE), rendered_views(averaged, shown), strict=True)
+        shown = fixed.part(6)
+        pairs = zip(composite(shown.rgba, WHITE.to(device)), rendered_views(averaged, shown), strict=True)
         return picture_grid([row for pair in pairs for row in pair])
 
     return train(Task(model, loss, validate, picture), options)
@@ -165,8 +253,9 @@ def as_diffused(autoencoder: nn.Module) -> Degrade:
 
     @torch.no_grad()
     def degrade(views: Tensor, random: np.random.Generator) -> Tensor:
-        shift = torch.from_numpy(random.normal(0, 0.4 / views.shape[-1], (views.shape[0] * views.shape[1], 2))).float()
-        theta = torch.eye(2, 3).repeat(len(shift), 1, 1)
+        shift = torch.from_numpy(random.normal(0, 0.4 / views.shape[-1], (views.shape[0] * views.shape[1], 2)))
+        shift = shift.to(views)
+        theta = torch.eye(2, 3, device=views.device).repeat(len(shift), 1, 1)
         theta[:, :, 2] = 2 * shift
         flat = views.flatten(0, 1)
         moved = F.grid_sample(
@@ -184,7 +273,7 @@ def as_diffused(autoencoder: nn.Module) -> Degrade:
 
 def _predict(model: GSLRM, inputs: Tensor, c2w: Tensor) -> tuple[GaussianBatch, Tensor, Tensor, Tensor]:
     """Gaussians, ray origins, ray directions and the free Gaussians' raw parameters."""
-    cameras = intrinsics(inputs.shape[-1]).float().expand(*inputs.shape[:2], 4)
+    cameras = intrinsics(inputs.shape[-1]).float().to(inputs.device).expand(*inputs.shape[:2], 4)
     origins, directions = camera_rays(cameras, c2w, *inputs.shape[-2:])
     free, pixels = model.decode(model.tokens(inputs, origins, directions))
     positions, sh, *shape = model.activate(free.float(), pixels.float(), origins, directions)
@@ -199,7 +288,7 @@ def _direct_loss(predicted: GaussianBatch, targets: PixelTargets, free: Tensor) 
         return (error * inside).sum() / area
 
     positions, colors, log_scales, rotations, opacity = (x[:, free_count:] for x in vars(predicted).values())
-    identity = torch.tensor([1.0, 0, 0, 0])
+    identity = rotations.new_tensor([1.0, 0, 0, 0])
     return (
         4 * over_head((positions - targets.positions).norm(dim=-1))
         + 2 * over_head((colors - targets.colors).abs().mean(-1))
@@ -215,9 +304,9 @@ def _render_targets(
     predicted: GaussianBatch, drawn: ReconstructionBatch, random: np.random.Generator, focal: float
 ) -> tuple[Tensor, Tensor]:
     """Renders and truth (B, 2·TARGETS, 3, H, H) over one background colour per head."""
-    unseen = drawn.rgba.shape[1] - VIEWS
-    views = np.concatenate([random.permutation(VIEWS)[:TARGETS], VIEWS + random.permutation(unseen)[:TARGETS]])
-    background = random_backgrounds(random, len(drawn.rgba))
+    count, unseen = drawn.views, drawn.rgba.shape[1] - drawn.views
+    views = np.concatenate([random.permutation(count)[:TARGETS], count + random.permutation(unseen)[:TARGETS]])
+    background = random_backgrounds(random, len(drawn.rgba)).to(drawn.rgba.device)
     truth = composite(drawn.rgba[:, views], background[:, None])
     size, scale = truth.shape[-1], int(random.integers(1, 5))
     cameras = drawn.c2w[:, views]

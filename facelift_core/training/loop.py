@@ -1,7 +1,8 @@
 """The training loop that the autoencoder, the view diffusion and GS-LRM share.
 
-Randomness is a function of (seed, step) alone and the learning rate of (step, steps), so a run that was interrupted
-and resumed takes exactly the steps of one that was not.
+Randomness is a function of (seed, step, process) alone and the learning rate of (step, steps), so a run that was
+interrupted and resumed takes exactly the steps of one that was not. Under ``accelerate launch`` every process draws
+batches of its own, and gradients are averaged over all of them.
 """
 
 from __future__ import annotations
@@ -11,23 +12,28 @@ import json
 import math
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
+import torch.utils.checkpoint
 from PIL import Image
 from torch import Tensor, nn
 from tqdm import tqdm
 
 from ..errors import FaceLiftError
 from ..files import replacing
+from ..weights import load_json
+from .processes import Processes
 
 WARMUP_STEPS = 100
 DECAY_FRACTION = 0.25
 GRADIENT_CLIP = 1.0
 STATE_FILE = "state.pt"
 LOG_FILE = "log.jsonl"
+ORIGIN_FILE = "run.json"
 
 
 @dataclass(frozen=True)
@@ -35,7 +41,7 @@ class Task:
     """What to train.
 
     Attributes:
-        model: every parameter that is learned.
+        model: every parameter that asks for a gradient is learned.
         loss: step number and that step's own generator to a scalar loss; may log further figures into the mapping.
         validate: figures of the averaged model on held-out heads, higher or lower being the reader's business.
         picture: what the averaged model makes of a few held-out heads.
@@ -49,7 +55,13 @@ class Task:
 
 @dataclass(frozen=True)
 class LoopOptions:
-    """How long and how fast; `folder` holds the state, the log and the pictures of the run."""
+    """How long and how fast; `folder` holds the state, the log and the pictures of the run.
+
+    Attributes:
+        mixed_precision: bfloat16 where torch deems it safe.
+        processes: this one among those of `accelerate launch`, with its device.
+        origin: checkpoint whose architecture (and frozen parts) the run has; None for our own.
+    """
 
     folder: Path
     steps: int
@@ -58,6 +70,12 @@ class LoopOptions:
     ema_decay: float = 0.998
     validate_every: int = 500
     mixed_precision: bool = True
+    processes: Processes = field(default_factory=Processes)
+    origin: str | None = None
+
+    @property
+    def device(self) -> torch.device:
+        return self.processes.device
 
 
 def learning_rate(step: int, steps: int, peak: float) -> float:
@@ -74,96 +92,152 @@ def train(task: Task, options: LoopOptions) -> nn.Module:
     Raises:
         FaceLiftError: the folder belongs to another model, or the loss is no longer finite.
     """
-    options.folder.mkdir(parents=True, exist_ok=True)
-    averaged = copy.deepcopy(task.model).requires_grad_(False)
-    optimizer = torch.optim.AdamW(
-        task.model.parameters(), lr=options.learning_rate, betas=(0.9, 0.95), weight_decay=0.01
+    model, processes = task.model.train(), options.processes
+    learned = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    # The frozen ones are shared with the average.
+    averaged = copy.deepcopy(model, {id(p): p for p in model.parameters() if not p.requires_grad})
+    state_names = _learned_names(model)
+    averaged.requires_grad_(False).eval()
+    optimizer = torch.optim.AdamW(learned, lr=options.learning_rate, betas=(0.9, 0.95), weight_decay=0.01)
+    step = _resume(model, averaged, optimizer, options.folder)
+    processes.agree_on([*model.parameters(), *averaged.parameters()])
+    if processes.main:
+        _write_origin(options)
+    bar = tqdm(
+        initial=step,
+        total=options.steps,
+        desc=options.folder.name,
+        smoothing=0.02,
+        disable=None if processes.main else True,
     )
-    step = _resume(task.model, averaged, optimizer, options.folder)
-    device = next(task.model.parameters()).device
-    bar = tqdm(initial=step, total=options.steps, desc=options.folder.name, smoothing=0.02, disable=None)
     figures: dict[str, float] = {}
     started = time.monotonic()
     while step < options.steps:
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(step, options.steps, options.learning_rate)
-        random = np.random.default_rng((options.seed, step))
+        random = np.random.default_rng((options.seed, step, *processes.stream))
         torch.manual_seed(int(random.integers(2**62)))
         logged: dict[str, float] = {}
-        with torch.autocast(device.type, torch.bfloat16, enabled=options.mixed_precision):
+        with torch.autocast(options.device.type, torch.bfloat16, enabled=options.mixed_precision):
             loss = task.loss(step, random, logged)
-        if not torch.isfinite(loss):
-            raise FaceLiftError(f"The loss is {loss.item()} at step {step}; lower --learning-rate and start again.")
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        nn.utils.clip_grad_norm_(task.model.parameters(), GRADIENT_CLIP)
+        processes.average_gradients(learned)
+        norm = nn.utils.clip_grad_norm_(learned, GRADIENT_CLIP)
+        if not torch.isfinite(norm):
+            raise FaceLiftError(
+                f"The loss is {loss.item()} with a gradient of {norm.item()} at step {step}; lower --learning-rate and "
+                "start again."
+            )
         optimizer.step()
         step += 1
-        _average(averaged, task.model, min(options.ema_decay, step / (step + 10)))
+        _average(averaged, model, min(options.ema_decay, step / (step + 10)))
         for name, value in {"loss": loss.item(), **logged}.items():
             figures[name] = 0.98 * figures.get(name, value) + 0.02 * value
         bar.update()
         bar.set_postfix_str(" ".join(f"{name} {value:.4f}" for name, value in figures.items()), refresh=False)
         if step % options.validate_every == 0 or step == options.steps:
-            averaged.eval()
-            with torch.no_grad():
-                validation = dict(task.validate(averaged))
-                picture = task.picture(averaged)
-            record = {"step": step, "seconds": round(time.monotonic() - started, 1), **figures, **validation}
-            tqdm.write(" ".join(f"{k} {v:.4g}" for k, v in record.items()))
-            _save(task.model, averaged, optimizer, step, options.folder, record, picture)
+            if processes.main:
+                with torch.no_grad():
+                    validation = dict(task.validate(averaged))
+                    picture = task.picture(averaged)
+                record = {"step": step, "seconds": round(time.monotonic() - started, 1), **figures, **validation}
+                tqdm.write(" ".join(f"{k} {v:.4g}" for k, v in record.items()))
+                state = {
+                    "model": _state(model, state_names),
+                    "averaged": _state(averaged, state_names),
+                    "optimizer": optimizer.state_dict(),
+                    "step": step,
+                }
+                _save(state, options.folder, record, picture)
+            processes.wait()
     bar.close()
-    return averaged.eval()
+    return averaged
+
+
+def is_run(folder: str | Path) -> bool:
+    return (Path(folder) / STATE_FILE).is_file()
+
+
+def read_origin(folder: Path) -> str | None:
+    """The checkpoint that the run in `folder` began with, by its own account; None: it began with nothing."""
+    path = folder / ORIGIN_FILE
+    return load_json(path).get("origin") if path.is_file() else None
 
 
 def load_averaged(model: nn.Module, folder: Path) -> nn.Module:
-    """`model` with the averaged weights of the run in `folder`, frozen, in evaluation mode."""
-    path = folder / STATE_FILE
-    if not path.exists():
-        raise FaceLiftError(f"{folder} holds no training run; train it first or name another folder.")
-    model.load_state_dict(torch.load(path, weights_only=True, map_location="cpu")["averaged"])
-    return model.requires_grad_(False).eval()
+    """`model` with the averaged weights of the run in `folder`, in evaluation mode.
+
+    Raises:
+        FaceLiftError: no run is there, or that of another model.
+    """
+    _load(model, _read_state(folder)["averaged"], folder)
+    return model.eval()
+
+
+def checkpoint_activations(blocks: nn.ModuleList) -> None:
+    """Recompute each block in the backward pass instead of keeping what it computed."""
+    for block in blocks:
+        block.forward = partial(torch.utils.checkpoint.checkpoint, block.forward, use_reentrant=False)
+
+
+def _learned_names(model: nn.Module) -> set[str]:
+    frozen = {name for name, parameter in model.named_parameters() if not parameter.requires_grad}
+    return set(model.state_dict()) - frozen
+
+
+def _state(model: nn.Module, names: set[str]) -> dict[str, Tensor]:
+    return {name: tensor for name, tensor in model.state_dict().items() if name in names}
+
+
+def _load(model: nn.Module, state: Mapping[str, Tensor], folder: Path) -> None:
+    expected = {name: tensor.shape for name, tensor in _state(model, _learned_names(model)).items()}
+    if expected != {name: tensor.shape for name, tensor in state.items()}:
+        raise FaceLiftError(f"{folder} holds the run of another model; choose another folder.")
+    model.load_state_dict(state, strict=False)
 
 
 @torch.no_grad()
 def _average(averaged: nn.Module, model: nn.Module, decay: float) -> None:
-    ours, theirs = list(averaged.parameters()), list(model.parameters())
-    torch._foreach_lerp_(ours, theirs, 1 - decay)
+    pairs = zip(averaged.parameters(), model.parameters(), strict=True)
+    ours, theirs = zip(*[(mine, other) for mine, other in pairs if other.requires_grad], strict=True)
+    torch._foreach_lerp_(list(ours), list(theirs), 1 - decay)
     for mine, other in zip(averaged.buffers(), model.buffers(), strict=True):
         mine.copy_(other)
 
 
-def _resume(model: nn.Module, averaged: nn.Module, optimizer: torch.optim.Optimizer, folder: Path) -> int:
-    path = folder / STATE_FILE
-    if not path.exists():
-        return 0
-    state = torch.load(path, weights_only=True, map_location="cpu")
+def _read_state(folder: Path) -> dict:
     try:
-        model.load_state_dict(state["model"])
-        averaged.load_state_dict(state["averaged"])
-        optimizer.load_state_dict(state["optimizer"])
-    except (RuntimeError, KeyError, ValueError) as error:
-        raise FaceLiftError(f"{folder} holds the run of another model; choose another folder. ({error})") from None
+        return torch.load(folder / STATE_FILE, weights_only=True, map_location="cpu")
+    except FileNotFoundError:
+        raise FaceLiftError(f"{folder} holds no training run; train it first or name another folder.") from None
+    except Exception as error:  # torch's reader can raise nearly anything on a damaged file
+        raise FaceLiftError(f"{folder / STATE_FILE} is damaged; delete it and train again.") from error
+
+
+def _resume(model: nn.Module, averaged: nn.Module, optimizer: torch.optim.Optimizer, folder: Path) -> int:
+    if not is_run(folder):
+        return 0
+    state = _read_state(folder)
+    _load(model, state["model"], folder)
+    # The average asks for no gradients, so its learned names are told by the model's.
+    averaged.load_state_dict(state["averaged"], strict=False)
+    optimizer.load_state_dict(state["optimizer"])
     return state["step"]
 
 
-def _save(
-    model: nn.Module,
-    averaged: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    step: int,
-    folder: Path,
-    record: Mapping[str, float],
-    picture: Image.Image,
-) -> None:
-    state = {
-        "model": model.state_dict(),
-        "averaged": averaged.state_dict(),
-        "optimizer": optimizer.state_dict(),
-        "step": step,
-    }
+def _write_origin(options: LoopOptions) -> None:
+    try:
+        options.folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise FaceLiftError(f"Cannot make the folder {options.folder}: {error.strerror}.") from error
+    with replacing(options.folder / ORIGIN_FILE) as temporary:
+        temporary.write_text(json.dumps({"origin": options.origin}) + "\n", encoding="utf-8")
+
+
+def _save(state: Mapping, folder: Path, record: Mapping[str, float], picture: Image.Image) -> None:
     with replacing(folder / STATE_FILE) as temporary:
         torch.save(state, temporary)
     with (folder / LOG_FILE).open("a") as log:
         log.write(json.dumps(record) + "\n")
-    picture.save(folder / f"step_{step:06d}.png")
+    picture.save(folder / f"step_{state['step']:06d}.png")

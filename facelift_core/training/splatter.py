@@ -1,4 +1,4 @@
-"""Batched differentiable rendering for training on the CPU: EWA projection in torch, blending in C++.
+"""Batched differentiable rendering for training: EWA projection in torch, blending in C++ on the CPU.
 
 The equations are those of :mod:`facelift_core.rasterizer`; what differs is the trade: many small pictures of a few
 thousand Gaussians each, with an analytic backward pass, instead of one large picture.
@@ -112,9 +112,10 @@ class _Blend(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, footprints, colors, depths, radii, size):
-        renders, count = depths.shape
-        footprints, colors = footprints.float().contiguous(), colors.float().contiguous()
-        radii, order = radii.float().contiguous(), depths.argsort(-1).int().contiguous()
+        # On a GPU everything but this blending stays there; what crosses over is ten numbers per Gaussian and view.
+        ctx.device, renders, count = depths.device, *depths.shape
+        footprints, colors = footprints.float().cpu().contiguous(), colors.float().cpu().contiguous()
+        radii, order = radii.float().cpu().contiguous(), depths.argsort(-1).int().cpu().contiguous()
         image = torch.empty(renders, size, size, 3)
         transmittance = torch.empty(renders, size, size)
         last = torch.empty(renders, size, size, dtype=torch.int32)
@@ -122,7 +123,7 @@ class _Blend(torch.autograd.Function):
             renders, count, size, *map(_address, (footprints, colors, order, radii, image, transmittance, last))
         )
         ctx.save_for_backward(footprints, colors, order, radii, transmittance, last)
-        return image, transmittance
+        return image.to(ctx.device), transmittance.to(ctx.device)
 
     @staticmethod
     def backward(ctx, image_grad, transmittance_grad):
@@ -131,10 +132,10 @@ class _Blend(torch.autograd.Function):
         footprint_grad, color_grad = torch.zeros_like(footprints), torch.zeros_like(colors)
         tensors = (
             footprints, colors, order, radii, transmittance, last,
-            image_grad.contiguous(), transmittance_grad.contiguous(), footprint_grad, color_grad,
+            image_grad.cpu().contiguous(), transmittance_grad.cpu().contiguous(), footprint_grad, color_grad,
         )  # fmt: skip
         load("splatter").splat_backward(renders, count, transmittance.shape[-1], *map(_address, tensors))
-        return footprint_grad, color_grad, None, None, None
+        return footprint_grad.to(ctx.device), color_grad.to(ctx.device), None, None, None
 
 
 def _address(tensor: Tensor) -> ctypes.c_void_p:

@@ -6,6 +6,7 @@ A shard ``heads-<first seed, 8 digits>.npz`` holds consecutive seeds, uncompress
     depth  float16 (N, V, S, S)     world units along the camera's axis, 0 where empty
     c2w    float32 (N, V, 4, 4)     OpenCV convention, world of spec §5
     seeds  int64   (N,)
+    sampled uint8  (N, 6, S, S, 3)  only after `facelift-train sample`: the input views as the diffusion draws them
 
 Views 0-5 are the six canonical ones, the others random. Head and cameras depend on the seed alone.
 """
@@ -18,7 +19,7 @@ import shutil
 import tempfile
 import zipfile
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -33,6 +34,7 @@ from .scene import make_head
 SHARD_SIZE = 256
 _CAMERA_STREAM = 100
 _ARRAYS = {"rgba": (np.uint8, 5), "depth": (np.float16, 4), "c2w": (np.float32, 4), "seeds": (np.int64, 1)}
+_SAMPLED = {"sampled": (np.uint8, 5)}
 
 
 def generate(seed: int, size: int = 64, random_views: int = 4) -> Views:
@@ -49,26 +51,48 @@ def write_shard(folder: Path, seeds: Iterable[int], size: int = 64, random_views
     """Generates these consecutive seeds and writes them as one shard, under a temporary name until it is whole."""
     seeds = np.array(list(seeds), np.int64)
     samples = [generate(int(seed), size, random_views) for seed in seeds]
+    arrays = (np.stack([getattr(sample, name) for sample in samples]) for name in ("rgba", "depth", "c2w"))
     path = shard_path(folder, int(seeds[0]))
-    with replacing(path) as temporary:
-        np.savez(
-            temporary,
-            rgba=np.stack([sample.rgba for sample in samples]),
-            depth=np.stack([sample.depth for sample in samples]),
-            c2w=np.stack([sample.c2w for sample in samples]),
-            seeds=seeds,
-        )
+    save_shard(path, Shard(*arrays, seeds))
     return path
+
+
+def save_shard(path: Path, shard: Shard) -> None:
+    """Raises FaceLiftError if it cannot be written; then nothing is left behind."""
+    with replacing(path) as temporary:
+        np.savez(temporary, **{name: array for name, array in vars(shard).items() if array is not None})
 
 
 @dataclass(frozen=True)
 class Shard:
-    """The arrays of one shard file, memory-mapped read-only; shapes as in the module's description."""
+    """The arrays of one shard file, memory-mapped read-only when read; shapes as in the module's description."""
 
     rgba: np.ndarray
     depth: np.ndarray
     c2w: np.ndarray
     seeds: np.ndarray
+    sampled: np.ndarray | None = None
+
+    def views(self, row: int) -> Views:
+        sampled = None if self.sampled is None else self.sampled[row]
+        return Views(self.rgba[row], self.depth[row], self.c2w[row], sampled)
+
+    def with_sampled(self, sampled: np.ndarray) -> Shard:
+        return replace(self, sampled=sampled)
+
+
+def shard_paths(folder: Path) -> list[Path]:
+    """In order of their first seeds.
+
+    Raises:
+        FaceLiftError: there are none.
+    """
+    paths = sorted(Path(folder).glob("heads-*.npz"))
+    if not paths:
+        raise FaceLiftError(
+            f"There are no shards of heads in {folder}; make some with `facelift-train heads -o {folder}`."
+        )
+    return paths
 
 
 def read_shard(path: Path) -> Shard:
@@ -84,12 +108,15 @@ def read_shard(path: Path) -> Shard:
         raise FaceLiftError(f"There is no shard of heads at {path}.") from None
     except (OSError, ValueError, zipfile.BadZipFile, KeyError) as error:
         raise FaceLiftError(problem) from error
-    for name, (dtype, dimensions) in _ARRAYS.items():
+    present = _ARRAYS | (_SAMPLED if "sampled" in arrays else {})
+    for name, (dtype, dimensions) in present.items():
         if name not in arrays or arrays[name].dtype != dtype or arrays[name].ndim != dimensions:
             raise FaceLiftError(problem)
     if len({len(array) for array in arrays.values()}) != 1 or arrays["rgba"].shape[:4] != arrays["depth"].shape:
         raise FaceLiftError(problem)
-    return Shard(**{name: arrays[name] for name in _ARRAYS})
+    if "sampled" in arrays and arrays["sampled"].shape[1:] != (6, *arrays["rgba"].shape[2:4], 3):
+        raise FaceLiftError(problem)
+    return Shard(**{name: arrays[name] for name in present})
 
 
 def _map_npz(path: Path) -> dict[str, np.ndarray]:
@@ -127,11 +154,7 @@ class HeadDataset:
     """
 
     def __init__(self, folder: Path | str):
-        paths = sorted(Path(folder).glob("heads-*.npz"))
-        if not paths:
-            raise FaceLiftError(
-                f"There are no shards of heads in {folder}; make some with `facelift-train heads -o {folder}`."
-            )
+        paths = shard_paths(folder)
         self._shards = [read_shard(path) for path in paths]
         if len({shard.rgba.shape[1:] for shard in self._shards}) != 1:
             raise FaceLiftError(
@@ -149,8 +172,7 @@ class HeadDataset:
             raise IndexError(index)
         index %= len(self)
         place = int(np.searchsorted(self._starts, index, side="right")) - 1
-        shard, row = self._shards[place], index - self._starts[place]
-        return Views(shard.rgba[row], shard.depth[row], shard.c2w[row])
+        return self._shards[place].views(int(index - self._starts[place]))
 
 
 def write_folder(folder: Path, seed: int, size: int = 512, random_views: int = 26) -> Path:

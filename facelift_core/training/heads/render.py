@@ -20,11 +20,13 @@ class Views:
         rgba: (V, S, S, 4) uint8 sRGB, straight alpha.
         depth: (V, S, S) float16 world units along each camera's axis, 0 where empty.
         c2w: (V, 4, 4) float32, OpenCV convention.
+        sampled: (6, S, S, 3) uint8, the input views as the diffusion draws them, if they were sampled.
     """
 
     rgba: np.ndarray
     depth: np.ndarray
     c2w: np.ndarray
+    sampled: np.ndarray | None = None
 
 
 def render(head: Head, c2w: np.ndarray, size: int, supersampling: int | None = None) -> Views:

@@ -1,0 +1,62 @@
+"""One process of training or several, as `accelerate launch` starts them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from accelerate import PartialState
+from accelerate.utils import broadcast, reduce
+from torch import Tensor, nn
+
+from ..device import select_device
+
+
+@dataclass(frozen=True)
+class Processes:
+    """This process among those that train together.
+
+    Attributes:
+        wanted: "auto", "cuda", "mps" or "cpu".
+    """
+
+    wanted: str = "cpu"
+
+    @cached_property
+    def _state(self) -> PartialState:
+        # Asked first for its sentence about devices that are not there.
+        return PartialState(cpu=select_device(self.wanted).type == "cpu")
+
+    @property
+    def device(self) -> torch.device:
+        return self._state.device
+
+    @property
+    def main(self) -> bool:
+        """Whether this one validates and saves."""
+        return self._state.is_main_process
+
+    @property
+    def stream(self) -> tuple[int, ...]:
+        """Tells this process's random numbers from the others'; nothing for the first, so that one alone is as ever."""
+        return () if self.main else (self._state.process_index,)
+
+    def wait(self) -> None:
+        self._state.wait_for_everyone()
+
+    def agree_on(self, tensors: Iterable[Tensor]) -> None:
+        """Everybody takes over the first one's numbers, in place."""
+        if self._state.num_processes > 1:
+            for tensor in tensors:
+                tensor.data.copy_(broadcast(tensor.data))
+
+    def average_gradients(self, parameters: list[nn.Parameter]) -> None:
+        """Replace every gradient by its mean over the processes, in one message."""
+        if self._state.num_processes == 1:
+            return
+        gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
+        mean = reduce(torch.cat([gradient.flatten() for gradient in gradients]), "mean")
+        for parameter, piece in zip(parameters, mean.split([p.numel() for p in parameters]), strict=True):
+            parameter.grad = piece.view_as(parameter)

@@ -1,0 +1,268 @@
+"""Stage 1 as training sees it: what is learned, the autoencoder it works through, and sampling in batches."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from diffusers import AutoencoderKL, DDIMScheduler, DDPMScheduler, UNet2DConditionModel
+from diffusers.models.embeddings import get_timestep_embedding
+from torch import Tensor, nn
+from transformers import CLIPImageProcessorPil, CLIPVisionConfig, CLIPVisionModelWithProjection
+
+from ..cameras import VIEW_NAMES
+from ..checkpoints import find_pipeline
+from ..errors import FaceLiftError
+from ..multiview import MultiViewDiffusion
+from ..multiview.unet import set_attention
+from .autoencoder import LATENT_CHANNELS, downscaling, load_autoencoder
+from .heads.dataset import HeadDataset
+from .loop import load_averaged, read_origin
+
+VIEWS = len(VIEW_NAMES)
+EMBEDDING_WIDTH = 64
+PROMPT_TOKENS = 4
+CHANNELS = (48, 96, 160)
+
+
+class ViewDiffusion(nn.Module):
+    """UNet, vision tower and prompt embeddings (spec §3), with gradients through all three.
+
+    Attributes:
+        processor: how pixels are prepared for the vision tower.
+    """
+
+    def __init__(
+        self,
+        unet: UNet2DConditionModel,
+        image_encoder: CLIPVisionModelWithProjection,
+        prompt_embeds: Tensor,
+        processor: CLIPImageProcessorPil,
+        embedding_mean: Tensor,
+        embedding_std: Tensor,
+    ):
+        super().__init__()
+        self.unet, self.image_encoder, self.processor = unet, image_encoder, processor
+        self.prompt_embeds = nn.Parameter(prompt_embeds.clone())
+        constants = {
+            "pixel_mean": torch.tensor(processor.image_mean)[:, None, None],
+            "pixel_std": torch.tensor(processor.image_std)[:, None, None],
+            "embedding_mean": embedding_mean.clone(),
+            "embedding_std": embedding_std.clone(),
+        }
+        for name, value in constants.items():
+            self.register_buffer(name, value, persistent=False)
+        # What is left of the embedding at noise level 0, which is not quite all (spec §3.1).
+        self.kept = float(image_noising_scheduler().alphas_cumprod[0])
+
+    @classmethod
+    def small(cls, size: int) -> ViewDiffusion:
+        """Untrained, of `mini`'s width, for views of this size; prompts are learned in place of a text encoder's."""
+        levels, side = len(CHANNELS), size // downscaling(size)
+        unet = UNet2DConditionModel(
+            sample_size=side,
+            in_channels=2 * LATENT_CHANNELS,
+            out_channels=LATENT_CHANNELS,
+            block_out_channels=CHANNELS,
+            layers_per_block=1,
+            down_block_types=("CrossAttnDownBlock2D",) * (levels - 1) + ("DownBlock2D",),
+            up_block_types=("UpBlock2D",) + ("CrossAttnUpBlock2D",) * (levels - 1),
+            cross_attention_dim=EMBEDDING_WIDTH,
+            attention_head_dim=[c // 32 or 1 for c in CHANNELS],
+            use_linear_projection=True,
+            class_embed_type="projection",
+            projection_class_embeddings_input_dim=2 * EMBEDDING_WIDTH,
+            norm_num_groups=16,
+        )
+        set_attention(unet, VIEWS, "sparse")
+        tower = CLIPVisionModelWithProjection(
+            CLIPVisionConfig(
+                hidden_size=EMBEDDING_WIDTH,
+                intermediate_size=2 * EMBEDDING_WIDTH,
+                num_hidden_layers=2,
+                num_attention_heads=2,
+                image_size=size,
+                patch_size=size // 4,
+                projection_dim=EMBEDDING_WIDTH,
+                hidden_act="gelu",
+            )
+        )
+        prompts = torch.randn(VIEWS, PROMPT_TOKENS, EMBEDDING_WIDTH)
+        processor = CLIPImageProcessorPil(size={"shortest_edge": size}, crop_size={"height": size, "width": size})
+        return cls(unet, tower, prompts, processor, torch.zeros(1, EMBEDDING_WIDTH), torch.ones(1, EMBEDDING_WIDTH))
+
+    def forward(self, noisy: Tensor, timesteps: Tensor, latents: Tensor, portraits: Tensor, keep: Tensor) -> Tensor:
+        """Predict what the scheduler's prediction type says.
+
+        Args:
+            noisy: (B, V, C, h, w).
+            timesteps: (B,).
+            latents: (B, C, h, w) scaled latents of the portraits.
+            portraits: (B, 3, H, W) in [0, 1].
+            keep: (B,) zero where the condition is dropped.
+        """
+        batch = len(noisy)
+        labels = self._class_labels(portraits) * keep[:, None]
+        condition = (latents * keep[:, None, None, None])[:, None].expand(-1, VIEWS, -1, -1, -1)
+        predicted = self.unet(
+            torch.cat([noisy, condition], dim=2).flatten(0, 1),
+            timesteps.repeat_interleave(VIEWS),
+            encoder_hidden_states=self.prompt_embeds.repeat(batch, 1, 1),
+            class_labels=labels.repeat_interleave(VIEWS, 0),
+        ).sample
+        return predicted.unflatten(0, (batch, VIEWS))
+
+    def _class_labels(self, portraits: Tensor) -> Tensor:
+        """(B, 2·E): embeddings at noise level 0, and that level."""
+        side = self.processor.crop_size["height"]
+        if portraits.shape[-1] != side:
+            portraits = F.interpolate(portraits, size=(side, side), mode="bicubic", antialias=True).clamp(0, 1)
+        embeds = self.image_encoder((portraits - self.pixel_mean) / self.pixel_std).image_embeds
+        normal = (embeds - self.embedding_mean) / self.embedding_std
+        normal = self.kept**0.5 * normal + (1 - self.kept) ** 0.5 * torch.randn_like(normal)
+        level = torch.zeros(len(embeds), dtype=torch.long, device=embeds.device)
+        sinusoids = get_timestep_embedding(level, embeds.shape[1], flip_sin_to_cos=True, downscale_freq_shift=0)
+        return torch.cat([normal * self.embedding_std + self.embedding_mean, sinusoids], dim=-1)
+
+
+def noise_scheduler() -> DDIMScheduler:
+    """Ours: no trace of the mean colour at the last timestep."""
+    return DDIMScheduler(
+        beta_start=0.00085,
+        beta_end=0.012,
+        beta_schedule="scaled_linear",
+        prediction_type="v_prediction",
+        rescale_betas_zero_snr=True,
+        timestep_spacing="trailing",
+        set_alpha_to_one=True,
+        clip_sample=False,
+    )
+
+
+def image_noising_scheduler() -> DDPMScheduler:
+    """Of the noise on image embeddings."""
+    return DDPMScheduler(beta_schedule="squaredcos_cap_v2")
+
+
+@dataclass(frozen=True)
+class ViewStage:
+    """The learned model with the frozen parts it works with."""
+
+    model: ViewDiffusion
+    autoencoder: AutoencoderKL
+    scheduler: DDIMScheduler
+
+    @classmethod
+    def begin(cls, origin: str | None, autoencoder: AutoencoderKL | None, size: int) -> ViewStage:
+        """From a checkpoint, or untrained; `autoencoder` in place of the checkpoint's own.
+
+        Raises:
+            FaceLiftError: neither a checkpoint nor an autoencoder is given, or as :meth:`of_weights`.
+        """
+        if origin is None and autoencoder is None:
+            raise FaceLiftError("The view diffusion works in an autoencoder's latents: name its run by --autoencoder.")
+        stage = cls.of_weights(origin) if origin else cls(ViewDiffusion.small(size), autoencoder, noise_scheduler())
+        return replace(stage, autoencoder=autoencoder or stage.autoencoder)
+
+    @classmethod
+    def of_weights(cls, weights: str | Path) -> ViewStage:
+        """From a checkpoint of the released layout, of whatever size.
+
+        Vision tower and prompts are learned on only where the checkpoint has no text encoder: else they are CLIP's.
+
+        Raises:
+            FaceLiftError: as :meth:`MultiViewDiffusion.from_pretrained`.
+        """
+        parts = MultiViewDiffusion.from_pretrained(weights, "cpu", torch.float32)
+        model = ViewDiffusion(
+            parts.unet,
+            parts.image_encoder,
+            parts.prompt_embeds,
+            parts.image_processor,
+            parts.embedding_mean,
+            parts.embedding_std,
+        )
+        for parameter in model.parameters():  # no longer mapped from the file
+            parameter.data = parameter.data.clone()
+        own = not (find_pipeline(weights) / "text_encoder").is_dir()
+        model.requires_grad_(own).unet.requires_grad_(True)
+        return cls(model, parts.vae.float(), parts.scheduler)
+
+    @classmethod
+    def of_run(cls, run: Path, autoencoder_run: Path | None, heads: HeadDataset) -> ViewStage:
+        """What the run of `facelift-train views` has averaged.
+
+        Raises:
+            FaceLiftError: a run is missing or of another model.
+        """
+        autoencoder = load_autoencoder(autoencoder_run, heads) if autoencoder_run else None
+        stage = cls.begin(read_origin(run), autoencoder, heads.size)
+        load_averaged(stage.model, run)
+        return stage
+
+    def to(self, device: torch.device) -> ViewStage:
+        return ViewStage(self.model.to(device), self.autoencoder.to(device), self.scheduler)
+
+    @torch.no_grad()
+    def encode(self, images: Tensor) -> Tensor:
+        """(…, 3, H, W) in [0, 1] → (…, C, h, w) scaled latents."""
+        flat = self.autoencoder.encode(images.flatten(0, -4) * 2 - 1).latent_dist.mode().float()
+        return (flat * self.autoencoder.config.scaling_factor).unflatten(0, images.shape[:-3])
+
+    @torch.no_grad()
+    def decode(self, latents: Tensor) -> Tensor:
+        """(B, V, C, h, w) scaled latents → (B, V, 3, H, W) in [0, 1]."""
+        flat = self.autoencoder.decode(latents.flatten(0, 1) / self.autoencoder.config.scaling_factor).sample.float()
+        return (flat / 2 + 0.5).clamp(0, 1).unflatten(0, latents.shape[:2])
+
+    @torch.no_grad()
+    def sample(
+        self,
+        portraits: Tensor,
+        steps: int,
+        guidance_scale: float,
+        generator: torch.Generator,
+        model: ViewDiffusion | None = None,
+        towards: Tensor | None = None,
+        strength: float = 1.0,
+    ) -> Tensor:
+        """The pipeline's guided DDIM for several portraits at once.
+
+        Args:
+            portraits: (B, 3, H, W) in [0, 1].
+            generator: of the noise, on the CPU.
+            model: in place of the stage's own, such as its running average.
+            towards: (B, V, 3, H, W) views to begin at, noised as far as `strength` says, instead of pure noise.
+            strength: 1 keeps nothing of `towards`, 0 all.
+
+        Returns:
+            (B, V, 3, H, W) in [0, 1].
+        """
+        model = model or self.model
+        scheduler = DDIMScheduler.from_config(self.scheduler.config)
+        scheduler.set_timesteps(steps)
+        condition = self.encode(portraits[:, None])[:, 0]
+        shape = (len(portraits), VIEWS, *condition.shape[1:])
+        first = min(round((1 - strength) * steps), steps) if towards is not None else 0
+
+        def noise() -> Tensor:
+            return torch.randn(shape, generator=generator).to(portraits.device)
+
+        timesteps = scheduler.timesteps[first:]
+        x = noise()
+        if first:
+            clean = self.encode(towards)
+            if not len(timesteps):
+                return self.decode(clean)
+            x = scheduler.add_noise(clean, x, timesteps[:1].expand(len(clean)))
+        everything = torch.ones(len(portraits), device=portraits.device)
+        for t in timesteps:
+            time = t.to(portraits.device).expand(len(portraits))
+            out = model(x, time, condition, portraits, everything).float()
+            if guidance_scale != 1:
+                without = model(x, time, condition, portraits, 0 * everything).float()
+                out = without + guidance_scale * (out - without)
+            x = scheduler.step(out, t, x, eta=1.0, variance_noise=noise()).prev_sample
+        return self.decode(x)
