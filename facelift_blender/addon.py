@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import bpy
 
-from . import preferences, reconstruct, runtime_operators, splats, tasks
+from . import preferences, reconstruct, runtime_operators, splats, tasks, weights_operators
 
-PARTS = (preferences, tasks, runtime_operators, reconstruct, splats)
+PARTS = (preferences, tasks, runtime_operators, weights_operators, reconstruct, splats)
 
 
 def register() -> None:

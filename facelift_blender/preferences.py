@@ -13,6 +13,9 @@ from .job.runner import How
 from .reconstruct import presets, runtime_state
 from .reconstruct.layout import paragraphs
 
+_inventory = core.module("released.inventory")
+_store = core.module("released.store")
+
 
 def _runtime_changed(self, context) -> None:
     runtime_state.check_soon(self)
@@ -42,9 +45,23 @@ class FaceLiftPreferences(bpy.types.AddonPreferences):
         min=0,
         soft_max=120,
     )
-    weights_folder: StringProperty(
+    default_weights: EnumProperty(
         name="Weights",
-        description="Folder of a FaceLift checkpoint to use by default. Empty: the small one that comes with FaceLift",
+        description="What reconstructs where a scene says nothing else",
+        items=(
+            ("MINI", "Built-in", "Small weights that come with FaceLift: for trying it out, on any machine"),
+            ("RELEASED", "Released", "The full-size weights of FaceLift's authors, under their own licence"),
+            ("FOLDER", "Folder", "A FaceLift checkpoint of your own"),
+        ),
+        default="MINI",
+    )
+    weights_folder: StringProperty(
+        name="Weights Folder", description="Folder that holds “mvdiffusion” and “gslrm”", subtype="DIR_PATH"
+    )
+    weights_store: StringProperty(
+        name="Keep Weights In",
+        description="Folder for downloaded weights, some 13 GB while they are converted. Empty: what the environment "
+        "variable FACELIFT_WEIGHTS names, or the user's data folder, shared by all Blender versions",
         subtype="DIR_PATH",
     )
     default_preset: EnumProperty(
@@ -83,7 +100,7 @@ class FaceLiftPreferences(bpy.types.AddonPreferences):
             paragraphs(box, problem, context)
         for note in state.notes:
             paragraphs(box, note, context, icon="INFO")
-        from . import runtime_operators  # which needs the preferences itself
+        from . import runtime_operators, weights_operators  # which need the preferences themselves
 
         runtime_operators.draw(box, context)
         row = box.row()
@@ -96,7 +113,11 @@ class FaceLiftPreferences(bpy.types.AddonPreferences):
         box = layout.box()
         box.label(text="Reconstruction", icon="USER")
         box.prop(self, "default_preset")
-        box.prop(self, "weights_folder")
+        box.prop(self, "default_weights")
+        if self.default_weights == "FOLDER":
+            box.prop(self, "weights_folder")
+        box.prop(self, "weights_store")
+        weights_operators.draw(box, context)
         box.prop(self, "network")
         if self.network and not bpy.app.online_access:
             box.label(text="Online access is off in Blender's own preferences.", icon="INFO")
@@ -115,9 +136,25 @@ def get(context=None) -> FaceLiftPreferences:
 
 
 def weights(context, own: str) -> str:
-    """The weights to use: `own` of the scene, else those of the preferences, else "mini"."""
-    chosen = own.strip() or get(context).weights_folder.strip()
-    return bpy.path.abspath(chosen) if chosen and chosen != "mini" else "mini"
+    """The weights to use: `own` of the scene, else those of the preferences.
+
+    Returns:
+        "mini", a folder, or "released" as long as those are not ready.
+    """
+    found = get(context)
+    by_default = {"MINI": "mini", "RELEASED": "released", "FOLDER": found.weights_folder.strip() or "mini"}
+    chosen = own.strip() or by_default[found.default_weights]
+    if chosen == "released":
+        released = store(context)
+        state = _inventory.status(released)
+        return str(released.converted) if state.converted and state.accepted else chosen
+    return chosen if chosen == "mini" else bpy.path.abspath(chosen)
+
+
+def store(context=None):
+    """Where the released weights are or will be, see :mod:`facelift_core.released.store`."""
+    folder = get(context).weights_store.strip()
+    return _store.open_store(bpy.path.abspath(folder) if folder else None)
 
 
 def built_in_weights() -> Path:

@@ -31,7 +31,7 @@ class FACELIFT_OT_reconstruct(bpy.types.Operator):
     crop: BoolProperty(name="Find the Face", default=True)
     matting: EnumProperty(name="Background", items=settings.MATTINGS, default="auto")
     device: StringProperty(name="Device", default="auto", description="auto, cuda, cuda:1, mps or cpu")
-    weights: StringProperty(name="Weights", description="A folder, or “mini”")
+    weights: StringProperty(name="Weights", description="“mini”, “released” or a folder")
 
     def execute(self, context):
         own = context.scene.facelift

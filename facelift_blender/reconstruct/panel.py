@@ -7,7 +7,7 @@ from pathlib import Path
 
 import bpy
 
-from .. import tasks
+from .. import preferences, tasks
 from ..job import folders
 from ..job.runner import DONE, FAILED, RUNNING, Job
 from . import pictures, readiness
@@ -60,6 +60,7 @@ class FACELIFT_PT_reconstruct(_Sidebar, bpy.types.Panel):
         row.operator("facelift.reconstruct", text=text, icon="USER")
         _draw_missing(layout, missing, context)
         tasks.draw(layout, "runtime", context)
+        tasks.draw(layout, "weights", context)
 
         for job in session.runner.active:
             _draw_job(layout, job, context)
@@ -88,6 +89,8 @@ class FACELIFT_PT_advanced(_Sidebar, bpy.types.Panel):
         layout.prop(own, "crop")
         layout.prop(own, "matting")
         layout.prop(own, "weights")
+        if preferences.weights(context, own.weights) == "mini":
+            layout.operator("facelift.get_weights", text="Released Weights…", icon="IMPORT")
         layout.prop(own, "device")
         layout.operator("facelift.release_memory", icon="TRASH")
 

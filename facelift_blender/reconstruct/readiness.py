@@ -85,6 +85,9 @@ def _runtime(context) -> Iterator[Missing]:
 def _weights(context) -> Iterator[Missing]:
     chosen = preferences.weights(context, context.scene.facelift.weights)
     built_in = preferences.built_in_weights()
+    if chosen == "released":
+        yield from _released_weights(context, built_in)
+        return
     folder = built_in if chosen == "mini" else Path(chosen)
     if (folder / "mvdiffusion" / "pipeckpts").is_dir() and (folder / "gslrm").is_dir():
         return
@@ -94,6 +97,19 @@ def _weights(context) -> Iterator[Missing]:
         yield Missing(f"There are no FaceLift weights in {chosen}.", "facelift.use_mini", "Use Built-in Weights")
     else:
         yield Missing(f"There are no FaceLift weights in {chosen}.", "facelift.choose_weights", "Choose Folder…")
+
+
+def _released_weights(context, built_in: Path) -> Iterator[Missing]:
+    from .. import tasks
+
+    if tasks.running("weights"):
+        yield Missing("The released weights are on their way.")
+    else:
+        text = "The released weights are not ready on this machine, or their licence is not accepted."
+        yield Missing(text, "facelift.get_weights", "Get Released Weights…")
+    if built_in.is_dir():
+        text = "The small built-in weights will do to try things out."
+        yield Missing(text, "facelift.use_mini", "Use Built-in Weights", stops=False)
 
 
 def _disk() -> Iterator[Missing]:

@@ -104,7 +104,7 @@ class FaceLiftSettings(bpy.types.PropertyGroup):
     device: EnumProperty(name="Device", description="What to compute on", items=DEVICES, default="auto")
     weights: StringProperty(
         name="Weights",
-        description="Folder of a FaceLift checkpoint, or “mini”. Empty: as in the preferences",
+        description="“mini”, “released”, or the folder of a FaceLift checkpoint. Empty: as in the preferences",
         subtype="DIR_PATH",
     )
 
