@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from pathlib import Path
 
 import bpy
@@ -16,7 +17,7 @@ from .reconstruct import runtime_state, session
 from .reconstruct.layout import paragraphs
 
 KIND = "weights"
-LICENCE_ROWS = 14
+LICENCE_ROWS, LICENCE_LETTERS = 14, 95
 OFFLINE = (
     "Blender's online access is off: switch on Preferences > System > Network > Allow Online Access, or import a copy "
     "of the weights that was downloaded elsewhere."
@@ -57,11 +58,11 @@ def get(source: str = "", remove_original: bool = True) -> None:
     _licence.require(preferences.store())
     found = _inventory.status(preferences.store())
     if source:
-        start("import", "Importing the released weights", _use_them, source=source)
+        start("import", "Importing weights", _use_them, source=source)
     elif found.complete and not found.converted:
-        start("convert", "Converting the released weights", _use_them, remove_original=remove_original)
+        start("convert", "Converting weights", _use_them, remove_original=remove_original)
     else:
-        start("download", "Getting the released weights", _use_them, remove_original=remove_original)
+        start("download", "Released weights", _use_them, remove_original=remove_original)
 
 
 def fetch_licence(source: str = "", at_end=None) -> None:
@@ -128,14 +129,15 @@ class FACELIFT_OT_get_weights(bpy.types.Operator):
         if result != {"FINISHED"} or text is None:
             return result
         self.licence.clear()
-        for line in text.expandtabs(4).splitlines():
-            self.licence.add().name = line
+        for paragraph in text.expandtabs(4).splitlines():
+            for line in textwrap.wrap(paragraph, LICENCE_LETTERS) or [""]:
+                self.licence.add().name = line
         return context.window_manager.invoke_props_dialog(self, width=720)
 
     def draw(self, context):
         layout, store = self.layout, preferences.store(context)
         catalogue, found = store.catalogue, _inventory.status(store)
-        layout.label(text=catalogue.title, icon="FUND")
+        layout.label(text=catalogue.title, icon="TEXT")
         paragraphs(layout, f"{catalogue.licence}. {catalogue.licence_summary}", context, indent=-500)
         if found.accepted is None:
             layout.template_list(
@@ -204,7 +206,7 @@ class FACELIFT_OT_verify_weights(bpy.types.Operator):
 
     def execute(self, context):
         def work() -> str | None:
-            task = start("verify", "Verifying the released weights")
+            task = start("verify", "Verifying weights")
             return task.result if task.over else None
 
         return attempt(self, work)
@@ -226,7 +228,7 @@ class FACELIFT_OT_remove_weights(bpy.types.Operator):
                 raise core.FaceLiftError("Wait for the reconstruction to end, or cancel it first.")
             session.session.runner.release()
             own = preferences.get(context)
-            start("remove", "Removing the released weights")
+            start("remove", "Removing weights")
             if own.default_weights == "RELEASED":
                 own.default_weights = "MINI"
 
