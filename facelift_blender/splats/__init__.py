@@ -11,6 +11,7 @@ exporting       to files, with everything applied; transforms the arithmetic
 editing         what artists do to them
 operators       buttons; each only calls a function
 panel           how it looks
+viewport        how splats look in the viewport
 
 From scripts: ``bpy.ops.facelift.import_splats(filepath=…)``, ``bpy.ops.facelift.export_splats(filepath=…)``.
 """
@@ -20,14 +21,16 @@ from __future__ import annotations
 
 def register_menus() -> None:
     """Add to File > Import and Export; adopt the types of newer Blenders when a file is loaded."""
-    from . import menus
+    from . import menus, viewport
 
     menus.attach()
+    viewport.attach()
 
 
 def unregister_menus() -> None:
-    from . import menus
+    from . import menus, viewport
 
+    viewport.detach()
     menus.detach()
 
 

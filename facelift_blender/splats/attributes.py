@@ -28,6 +28,8 @@ BASE = "radiance:base"
 COLOR = "Color"
 DELETED = "splat_deleted"
 """BOOLEAN, only where something was deleted: these Gaussians are left out of everything, and can be brought back."""
+DRAWN = "splat_drawn"
+"""BOOLEAN on evaluated points that the viewport's own drawing shows in place of the engine."""
 
 _VALUE_NAMES = {"FLOAT": "value", "BOOLEAN": "value", "QUATERNION": "value", "FLOAT_COLOR": "color"}
 """Name of the value for ``foreach_get``; "vector" for the other types."""

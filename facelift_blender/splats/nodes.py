@@ -33,6 +33,10 @@ DEGREE_KEY = "facelift_splats_sh_degree"
 MODIFIER = "Splats"
 
 CAMERA_FACING, ANY_VIEW, POINTS = MODES = ("Camera Facing", "Any View", "Points")
+DRAWN_PROPERTY = "facelift_splats_drawn"
+"""Of scenes, where the add-on runs in a window: 1 while the viewport's own drawing shows what is Any View there."""
+SPECK = 0.1
+"""Radius of points that something else draws, in longest standard deviations where opaque: hardly seen, but clicked."""
 
 
 def add_modifier(item: bpy.types.Object) -> bpy.types.NodesModifier:
@@ -165,6 +169,10 @@ def _build(group: bpy.types.GeometryNodeTree, sh_degree: int) -> None:
             socket.default_value = CAMERA_FACING if name == "Render As" else ANY_VIEW
         in_viewport = b.node("GeometryNodeIsViewport").outputs[0]
         mode = b.switch("INT", in_viewport, *shown)
+        drawn = b.driven("Drawn", "drawn", {"drawn": (DRAWN_PROPERTY, 0.0)})
+        drawn = b.logic("AND", in_viewport, b.compare("GREATER_THAN", drawn, 0.5))
+        any_view_is_drawn = b.math("MULTIPLY", drawn, b.compare("EQUAL", mode, float(MODES.index(ANY_VIEW))))
+        mode = b.switch("INT", any_view_is_drawn, mode, len(MODES))
     with b.frame("Stored Gaussians"):
         sigma = b.vector("SCALE", b.named(attributes.SCALE, "FLOAT_VECTOR"), scale=inputs["Size"])
         rotation = b.named(attributes.ROTATION, "QUATERNION")
@@ -205,8 +213,9 @@ def _build(group: bpy.types.GeometryNodeTree, sh_degree: int) -> None:
     spheres = any_view.spheres(b, inputs, gaussians, in_viewport)
     points = _points(b, geometry, sigma, base, rest, opacity, recolor)
     by_mode = b.node("GeometryNodeIndexSwitch", data_type="GEOMETRY")
-    by_mode.index_switch_items.new()
-    for key, value in enumerate((mode, quads, spheres, points)):
+    for _ in range(2):  # two to begin with
+        by_mode.index_switch_items.new()
+    for key, value in enumerate((mode, quads, spheres, points, _drawn(b, points))):
         b.set(by_mode.inputs[key], value)
     b.node("NodeGroupOutput", {0: by_mode.outputs[0]})
 
@@ -252,3 +261,12 @@ def _points(b, geometry, sigma, base, rest, opacity, recolor) -> NodeSocket:
         for k, features in enumerate(rest):
             geometry = b.stored(geometry, attributes.sh_name(k), "FLOAT_VECTOR", recolor(features))
         return geometry
+
+
+def _drawn(b, points) -> NodeSocket:
+    with b.frame("Drawn by the viewport: points too small to be seen"):
+        base = b.named(attributes.BASE, "FLOAT_COLOR")
+        opacity = b.node("FunctionNodeSeparateColor", {0: base}, mode="RGB").outputs[3]
+        speck = b.product(b.largest(b.named(attributes.SCALE, "FLOAT_VECTOR")), opacity, SPECK)
+        points = b.node("GeometryNodeSetPointRadius", {"Points": points, "Radius": speck}).outputs[0]
+        return b.stored(points, attributes.DRAWN, "BOOLEAN", True)

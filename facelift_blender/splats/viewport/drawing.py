@@ -1,0 +1,133 @@
+"""Textures, and the draw call. Everything here needs a GPU context."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import gpu
+import numpy as np
+
+from . import shader
+from .arrays import PackedCloud, far_to_near
+from .collect import Placed
+
+JACOBIAN_MARGIN = 1.3
+"""The projection is linearised at most this many half pictures from the middle, as in the renderer."""
+
+
+class Store:
+    """The shader, and what all regions draw from; uploads when clouds have changed."""
+
+    def __init__(self) -> None:
+        self.shader = shader.splat_shader()
+        self.quad = shader.quad()
+        self.textures: dict[str, gpu.types.GPUTexture] = {}
+        self.starts: dict[int, tuple[int, int]] = {}
+        """Of each cloud among the splats, and among their features."""
+        self._uploaded: tuple[PackedCloud, ...] = ()
+
+    def upload(self, clouds: Mapping[int, PackedCloud]) -> None:
+        chosen = tuple(clouds.values())
+        # By identity: what was read again may be at the same address.
+        if len(chosen) == len(self._uploaded) and all(a is b for a, b in zip(chosen, self._uploaded, strict=True)):
+            return
+        self._uploaded = chosen
+        self.starts, splats, features = {}, 0, 0
+        for key, cloud in clouds.items():
+            self.starts[key] = (splats, features)
+            splats += len(cloud.positions)
+            features += cloud.features.shape[0] * cloud.features.shape[1]
+        rest = [np.pad(cloud.features.reshape(-1, 3), ((0, 0), (0, 1))) for cloud in chosen]
+        self.textures = {
+            "splats": texture([cloud.texels.reshape(-1, 4) for cloud in chosen], "RGBA32F"),
+            "features": texture(rest, "RGBA16F"),
+        }
+
+
+class Painter:
+    """Draws placed clouds in one region, whose order it keeps until the view or a place changes."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._order: dict[str, gpu.types.GPUTexture] = {}
+        self._sorted: tuple = ()
+        self._count = 0
+
+    def draw(
+        self,
+        clouds: Mapping[int, PackedCloud],
+        places: Sequence[Placed],
+        view: np.ndarray,
+        projection: np.ndarray,
+        size: tuple[int, int],
+        *,
+        linear: bool = True,
+    ) -> None:
+        """Blend `places` over the bound framebuffer, testing against its depth.
+
+        Args:
+            clouds: by their keys.
+            view: (4, 4) from world to view, y up and z backward.
+            projection: (4, 4) from view to clip space.
+            size: of the framebuffer in pixels.
+            linear: whether colours become linear light; else they stay as displayed.
+        """
+        if not places:
+            return
+        self._store.upload(clouds)
+        self._sort(clouds, places, view)
+        near = 0.01 if projection[3, 3] > 0.5 else projection[2, 3] / (projection[2, 2] - 1.0)
+        left, right = ((projection[0, 2] + side * JACOBIAN_MARGIN) / projection[0, 0] for side in (-1, 1))
+        bottom, top = ((projection[1, 2] + side * JACOBIAN_MARGIN) / projection[1, 1] for side in (-1, 1))
+        program = self._store.shader
+        program.bind()
+        for name, content in (self._store.textures | self._order).items():
+            program.uniform_sampler(name, content)
+        program.uniform_float("projection", projection.T.ravel().tolist())
+        program.uniform_float("margins", (left, bottom, right, top))
+        program.uniform_float("picture", (*size, near, float(linear)))
+        depth_test, depth_mask = gpu.state.depth_test_get(), gpu.state.depth_mask_get()
+        gpu.state.depth_test_set("LESS_EQUAL")
+        gpu.state.depth_mask_set(False)
+        gpu.state.blend_set("ALPHA_PREMULT")
+        try:
+            self._store.quad.draw_instanced(program, instance_start=0, instance_count=self._count)
+        finally:
+            gpu.state.blend_set("NONE")
+            gpu.state.depth_mask_set(depth_mask)
+            gpu.state.depth_test_set(depth_test)
+
+    def _sort(self, clouds: Mapping[int, PackedCloud], places: Sequence[Placed], view: np.ndarray) -> None:
+        to_view = [view @ place.matrix for place in places]
+        now = (*(id(clouds[place.key]) for place in places), np.stack(to_view).tobytes())
+        if now == self._sorted:
+            return
+        self._sorted = now
+        copies = np.zeros((len(places), shader.COPY_TEXELS, 4), np.float32)
+        depths, choices = [], []
+        for number, (place, matrix) in enumerate(zip(places, to_view, strict=True)):
+            cloud = clouds[place.key]
+            first, first_feature = self._store.starts[place.key]
+            copies[number, :3] = matrix[:3]
+            copies[number, 3] = *np.linalg.pinv(matrix)[:3, 3], cloud.features.shape[1]
+            copies[number, 4, :2] = first, first_feature
+            depths.append(cloud.positions @ matrix[2, :3].astype(np.float32) + np.float32(matrix[2, 3]))
+            choice = np.empty((len(cloud.positions), 2), np.float32)
+            choice[:, 0] = np.arange(first, first + len(choice))
+            choice[:, 1] = number
+            choices.append(choice)
+        order = far_to_near(np.concatenate(depths))
+        self._count = len(order)
+        self._order["order"] = texture([np.concatenate(choices)[order]], "RG32F")
+        self._order["copies"] = texture([copies.reshape(-1, 4)], "RGBA32F")
+
+
+def texture(parts: list[np.ndarray], kind: str) -> gpu.types.GPUTexture:
+    """A texture that holds the rows of `parts`, (N, C) float32, one after the other."""
+    channels = parts[0].shape[1]
+    count = sum(len(part) for part in parts)
+    height = max(1, -(-count // shader.WIDTH))
+    values = np.zeros((height * shader.WIDTH, channels), np.float32)
+    np.concatenate(parts, out=values[:count])
+    data = gpu.types.Buffer("FLOAT", values.size, values.ravel())
+    return gpu.types.GPUTexture((shader.WIDTH, height), format=kind, data=data)

@@ -1,0 +1,105 @@
+"""What Blender calls: before drawing, when something has changed, when a file is opened."""
+
+from __future__ import annotations
+
+import bpy
+import numpy as np
+from bpy.app.handlers import persistent
+
+from . import collect, state
+from .drawing import Painter, Store
+
+_collection = collect.Collection()
+_store: Store | None = None
+_painters: dict[int, Painter] = {}
+"""By region."""
+_handle = None
+
+
+def attach() -> None:
+    global _handle
+    if bpy.app.background:
+        return
+    _handle = bpy.types.SpaceView3D.draw_handler_add(_draw, (), "WINDOW", "POST_VIEW")
+    for name, function in _HANDLERS:
+        getattr(bpy.app.handlers, name).append(function)
+
+
+def detach() -> None:
+    global _handle
+    if _handle is not None:
+        bpy.types.SpaceView3D.draw_handler_remove(_handle, "WINDOW")
+        _handle = None
+        for name, function in _HANDLERS:
+            getattr(bpy.app.handlers, name).remove(function)
+        if bpy.app.timers.is_registered(_refresh):
+            bpy.app.timers.unregister(_refresh)
+    _forget_everything()
+
+
+def _draw() -> None:
+    context = bpy.context
+    if state.outdated() and not bpy.app.timers.is_registered(_refresh):
+        bpy.app.timers.register(_refresh, first_interval=0.0)
+    if not state.drawn(context.scene) or context.space_data.shading.type == "WIREFRAME":
+        return
+    places = _collection.visible(context)
+    if not places:
+        return
+    try:
+        painter = _painter(context.region)
+    except Exception as error:  # whatever a driver has against the shader: the engine draws then, and the panel tells
+        state.give_up(str(error))
+        return
+    region, view = context.region, context.region_data
+    painter.draw(
+        _collection.clouds,
+        places,
+        np.array(view.view_matrix, np.float64),
+        np.array(view.window_matrix, np.float64),
+        (region.width, region.height),
+    )
+
+
+def _painter(region: bpy.types.Region) -> Painter:
+    global _store
+    if _store is None:
+        _store = Store()
+    return _painters.setdefault(region.as_pointer(), Painter(_store))
+
+
+def _forget_everything(*_) -> None:
+    global _store
+    _collection.forget()
+    _painters.clear()
+    _store = None
+
+
+def _refresh() -> None:
+    state.refresh()
+
+
+@persistent
+def _updated(scene: bpy.types.Scene, depsgraph: bpy.types.Depsgraph) -> None:
+    updates = depsgraph.updates
+    if len(updates):
+        _collection.forget(geometry=any(update.is_updated_geometry for update in updates))
+
+
+@persistent
+def _everything_changed(*_) -> None:
+    _collection.forget()
+
+
+@persistent
+def _file_loaded(*_) -> None:
+    _forget_everything()
+
+
+_HANDLERS = (
+    ("depsgraph_update_post", _updated),
+    ("frame_change_post", _updated),
+    ("undo_post", _everything_changed),
+    ("redo_post", _everything_changed),
+    ("load_post", _file_loaded),
+)

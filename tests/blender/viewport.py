@@ -1,0 +1,311 @@
+"""Splats in the viewport of a real Blender: drawn into pictures, and seen on the screen.
+
+    blender --factory-startup --window-geometry 0 0 900 700 --python tests/blender/viewport.py -- FOLDER
+
+FOLDER has jobs.json: pictures to draw, for comparison with our renderer outside. A generator does one step after the
+other and gives the seconds until the next, so that Blender lives between them.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import time
+import traceback
+from pathlib import Path
+
+import bpy
+import numpy as np
+from mathutils import Euler, Matrix, Vector
+
+HERE = Path(__file__).parent
+sys.path[:0] = [str(HERE.parents[1])]
+FOLDER = Path(sys.argv[-1])
+
+from facelift_blender import splats as package  # noqa: E402
+from facelift_blender.core import module  # noqa: E402
+from facelift_blender.splats import attributes, editing, nodes, objects  # noqa: E402
+from facelift_blender.splats.viewport import collect, drawing, handlers, state  # noqa: E402
+
+formats = module("formats")
+SH_C0 = module("formats.arrays").SH_C0
+GREY, RED, GREEN = "grey", "red", "green"
+
+
+def area():
+    """Looked up each time, for layouts change."""
+    return next(found for found in bpy.context.window_manager.windows[0].screen.areas if found.type == "VIEW_3D")
+
+
+def view_region():
+    return next(region for region in area().regions if region.type == "WINDOW")
+
+
+def in_view():
+    """Context of the 3D viewport, which timers have to ask for."""
+    return bpy.context.temp_override(window=bpy.context.window_manager.windows[0], area=area(), region=view_region())
+
+
+def redraw():
+    with in_view():
+        bpy.ops.wm.redraw_timer(type="DRAW_WIN_SWAP", iterations=1)
+
+
+def seen(name: str) -> str:
+    """What is in the middle of the viewport, on the screen: grey, red or green."""
+    redraw()
+    path = str(FOLDER / f"{name}.png")
+    # Blender's own screenshots are black where it draws on a virtual screen.
+    subprocess.run(["import", "-window", "root", path], check=True)
+    image = bpy.data.images.load(path)
+    width, height = image.size
+    pixels = np.array(image.pixels[:], np.float32).reshape(height, width, 4)
+    bpy.data.images.remove(image)
+    window, region = bpy.context.window_manager.windows[0], view_region()
+    x, y = region.x + region.width // 2, height - window.height + region.y + region.height // 2
+    # Beside the cursor and the object's origin, which are drawn over everything.
+    patch = pixels[y + 14 : y + 22, x + 14 : x + 22, :3].mean(axis=(0, 1))
+    if patch[0] > 2 * patch[1]:
+        return RED
+    return GREEN if patch[1] > 2 * patch[0] else GREY
+
+
+def expect(name: str, color: str) -> None:
+    print("--", name, flush=True)
+    found = seen(name.replace(" ", "_"))
+    assert found == color, f"{name}: {found}"
+
+
+def look(rotation, distance: float = 3.0) -> None:
+    view = area().spaces.active.region_3d
+    view.view_perspective = "PERSP"
+    view.view_location = (0, 0, 0)
+    view.view_distance = distance
+    view.view_rotation = Euler(rotation).to_quaternion()
+    view.update()
+
+
+def red_ball(name: str = "Ball") -> bpy.types.Object:
+    draw = np.random.default_rng(0)
+    points = draw.normal(size=(600, 3))
+    points *= 0.3 / np.linalg.norm(points, axis=1, keepdims=True)
+    sh = np.tile((np.array([0.9, 0.05, 0.05]) - 0.5) / SH_C0, (600, 1, 1))
+    rotations = np.tile([1.0, 0.0, 0.0, 0.0], (600, 1))
+    fields = (points, sh, np.full((600, 3), np.log(0.03)), rotations, np.full(600, 4.0))
+    splats = attributes.SplatArrays(*(np.ascontiguousarray(values, np.float32) for values in fields))
+    return objects.create_splat_object(bpy.context, splats, name)
+
+
+def drawn_points(item: bpy.types.Object) -> int:
+    """How many Gaussians of `item` are left to our drawing, 0 if the engine draws."""
+    cloud = item.evaluated_get(bpy.context.evaluated_depsgraph_get()).data
+    return len(cloud.points) if attributes.DRAWN in cloud.attributes else 0
+
+
+def empty_scene() -> None:
+    bpy.ops.wm.read_homefile(use_factory_startup=True, use_empty=False)
+    for item in list(bpy.data.objects):
+        if item.type != "CAMERA":
+            bpy.data.objects.remove(item)
+
+
+def pictures() -> None:
+    """Draw the jobs into .npy files, and tell how long it takes, in milliseconds of this process' processor time."""
+    import gpu
+
+    jobs = json.loads((FOLDER / "jobs.json").read_text())
+    store = drawing.Store()
+    for job in jobs:
+        for item in splat_items():
+            bpy.data.objects.remove(item)
+        for ply, matrix in job["objects"]:
+            made = {item["ply"]: item for item in splat_items()}
+            if ply in made:  # a linked duplicate
+                item = editing.duplicate_as_instance(made[ply])
+            else:
+                item = objects.create_splat_object(bpy.context, formats.read(Path(ply)), "Head", metadata={"ply": ply})
+            item.matrix_world = Matrix(matrix)
+        bpy.context.view_layer.update()
+        width, height = job["size"]
+        flip = np.diag([1.0, -1.0, -1.0, 1.0])  # OpenCV's camera axes to Blender's
+        view = np.linalg.inv(np.array(job["c2w"]) @ flip)
+        near, far = 0.01, 100.0
+        projection = np.zeros((4, 4))
+        projection[0, 0], projection[1, 1] = 2 * job["focal"] / width, 2 * job["focal"] / height
+        projection[2, 2:] = -(far + near) / (far - near), -2 * far * near / (far - near)
+        projection[3, 2] = -1.0
+        collection = collect.Collection()
+        with in_view():
+            places = collection.visible(bpy.context)
+        assert len(places) == len(job["objects"]), (len(places), job["objects"])
+        target = gpu.types.GPUOffScreen(width, height, format="RGBA32F")
+        painter = drawing.Painter(store)
+        with target.bind():
+            buffer = gpu.state.active_framebuffer_get()
+            took = []
+            for _ in range(3 if job.get("time") else 1):
+                buffer.clear(color=(0, 0, 0, 0), depth=1.0)
+                start = time.process_time()
+                painter.draw(collection.clouds, places, view, projection, (width, height), linear=False)
+                pixels = buffer.read_color(0, 0, width, height, 4, 0, "FLOAT")
+                took.append(round(1000 * (time.process_time() - start)))
+        pixels.dimensions = width * height * 4
+        np.save(job["out"], np.array(pixels, np.float32).reshape(height, width, 4)[::-1])
+        target.free()
+        count = sum(len(collection.clouds[place.key].positions) for place in places)
+        print(f":: {count} Gaussians, {width} x {height}: {took} ms", flush=True)
+
+
+def splat_items() -> list[bpy.types.Object]:
+    return objects.splat_objects(bpy.data.objects)
+
+
+def steps():
+    for cls in package.CLASSES:
+        bpy.utils.register_class(cls)
+    package.register_menus()
+    empty_scene()
+    yield 1
+    red_ball()
+    redraw()
+    yield 1
+    print(":: Blender", bpy.app.version_string, flush=True)
+    assert not state.problem(), state.problem()
+    assert drawn_points(splat_items()[0]) == 600
+    pictures()
+    for item in splat_items():
+        bpy.data.objects.remove(item)
+    yield from on_the_screen()
+    print("ALL GOOD", flush=True)
+
+
+def on_the_screen():
+    expect("nothing there", GREY)
+    ball = red_ball()
+    for name, rotation in (("front", (1.5, 0, 0)), ("back", (1.5, 0, 3.1)), ("above", (0.4, 0, 1.0))):
+        look(rotation)
+        expect(name, RED)
+    area().spaces.active.region_3d.view_perspective = "ORTHO"
+    expect("orthographic", RED)
+    look((1.5, 0, 0))
+
+    bpy.ops.mesh.primitive_cube_add(size=0.8, location=(0, -1, 0))
+    cube = bpy.context.object
+    expect("behind a mesh", GREY)
+    cube.location.y = 1.0
+    expect("before a mesh", RED)
+    ball.hide_set(True)
+    expect("hidden", GREY)
+    ball.hide_set(False)
+    expect("shown again", RED)
+    with in_view():
+        bpy.ops.object.select_all(action="DESELECT")
+        cube.select_set(True)
+        cube.location.x = 50.0
+        bpy.ops.view3d.localview(frame_selected=False)
+    expect("local view of something else", GREY)
+    with in_view():
+        bpy.ops.view3d.localview(frame_selected=False)
+    bpy.data.objects.remove(cube)
+    expect("out of local view", RED)
+
+    with in_view():
+        middle = view_region()
+        bpy.ops.view3d.select(location=(middle.width // 2 + 20, middle.height // 2 + 20))
+    assert ball.select_get(), "a click does not select it"
+
+    modifier = nodes.find_modifier(ball)
+    nodes.set_input(modifier, "Tint", (0.0, 1.0, 0.0, 1.0))
+    nodes.set_input(modifier, "Hue", 2 * np.pi / 3)
+    expect("recoloured", GREEN)
+    nodes.set_input(modifier, "Tint", (1.0, 1.0, 1.0, 1.0))
+    nodes.set_input(modifier, "Hue", 0.0)
+    expect("as it was", RED)
+
+    bpy.context.view_layer.objects.active = ball
+    with in_view():
+        bpy.ops.ed.undo_push(message="before")
+        assert bpy.ops.facelift.splats_crop() == {"FINISHED"}
+        bpy.data.objects["Ball Crop"].location = (5, 0, 0)
+        bpy.ops.ed.undo_push(message="cropped")
+    expect("cropped", GREY)
+    with in_view():
+        bpy.ops.ed.undo()
+    expect("undone", RED)
+    assert "Ball Crop" not in bpy.data.objects
+    ball = bpy.data.objects["Ball"]
+
+    group = bpy.data.collections.new("Balls")
+    group.objects.link(ball)
+    bpy.context.scene.collection.children.link(group)
+    for other in list(ball.users_collection):
+        if other != group:
+            other.objects.unlink(ball)
+    ball.location = (7, 0, 0)
+    bpy.context.view_layer.layer_collection.children["Balls"].exclude = True
+    expect("excluded from the view layer", GREY)
+    empty = bpy.data.objects.new("Instance", None)
+    empty.instance_type, empty.instance_collection = "COLLECTION", group
+    empty.matrix_world = Matrix.Translation(Vector((-7, 0, 0)))
+    bpy.context.scene.collection.objects.link(empty)
+    expect("a collection instance", RED)
+    empty.hide_set(True)
+    expect("its empty is hidden", GREY)
+    empty.hide_set(False)
+
+    shading = area().spaces.active.shading
+    bpy.context.scene.render.engine = "BLENDER_WORKBENCH"
+    for kind, ours in (("RENDERED", False), ("SOLID", True), ("WIREFRAME", False), ("MATERIAL", True)):
+        shading.type = kind
+        redraw()
+        yield 1
+        assert bool(drawn_points(ball)) == ours, kind
+        if ours:
+            expect(f"shading {kind}", RED)
+    shading.type = "SOLID"
+    bpy.context.scene.facelift_draw_splats = False
+    redraw()
+    yield 1
+    assert drawn_points(ball) == 0
+    expect("switched off", GREY)
+    bpy.context.scene.facelift_draw_splats = True
+    expect("switched on", RED)
+
+    bpy.ops.wm.save_as_mainfile(filepath=str(FOLDER / "ball.blend"))
+    empty_scene()
+    expect("another file", GREY)
+    bpy.ops.wm.open_mainfile(filepath=str(FOLDER / "ball.blend"))
+    yield 1
+    redraw()
+    yield 1
+    expect("the file opened again", RED)
+    ball = bpy.data.objects["Ball"]
+    package.unregister_menus()
+    yield 1
+    assert drawn_points(ball) == 0, "the engine does not get its points back"
+    expect("without the add-on", GREY)
+    package.register_menus()
+    redraw()
+    yield 1
+    expect("with it again", RED)
+    assert handlers._handle is not None
+
+
+script = steps()
+
+
+def drive() -> float | None:
+    try:
+        return next(script)
+    except StopIteration:
+        pass
+    except Exception:
+        traceback.print_exc()
+        sys.stderr.flush()
+    package.unregister_menus()
+    sys.stdout.flush()
+    os._exit(0)
+
+
+bpy.context.preferences.view.show_splash = False
+bpy.app.timers.register(drive, first_interval=2.0, persistent=True)
