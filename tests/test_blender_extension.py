@@ -61,12 +61,29 @@ def blender(request, package, tmp_path):
         assert done.returncode == 0 and "ALL GOOD" in done.stdout, said[-6000:]
         return said
 
+    run.python = python
     return run
 
 
 @needs_blender
 def test_reconstruct_save_reload_export(blender, weights_folder):
     blender("reconstruct.py", TEST_WEIGHTS=str(weights_folder))
+
+
+def python_of(python: Path | str) -> tuple[str, str]:
+    """Version and folder of packages."""
+    ask = "import sys, sysconfig; print(*sys.version_info[:2], sep='.'); print(sysconfig.get_path('purelib'))"
+    return tuple(subprocess.run([python, "-c", ask], capture_output=True, text=True, check=True).stdout.splitlines())
+
+
+@needs_blender
+def test_reconstruct_inside_blender(blender, weights_folder):
+    """With the worker's packages; how it refuses without any is in reconstruct.py."""
+    (version, packages), (own, _) = python_of(WORKER), python_of(blender.python)
+    if own != version:
+        pytest.skip(f"the packages are for Python {version}, this Blender's is {own}")
+    said = blender("in_process.py", TEST_WEIGHTS=str(weights_folder), TEST_PACKAGES=packages)
+    assert "Traceback" not in said, said[-6000:]
 
 
 @needs_blender

@@ -173,7 +173,8 @@ class Runner:
         if thread is None or not thread.is_alive():
             return
         self._inbox.put(None)
-        thread.join(SHUTDOWN_SECONDS)
+        # A thread that is in the middle of PyTorch when Blender quits would crash it.
+        thread.join(PATIENCE if worker is None else SHUTDOWN_SECONDS)
         if worker is not None and worker.running:
             worker.kill()
             thread.join(SHUTDOWN_SECONDS)

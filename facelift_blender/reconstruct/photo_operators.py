@@ -100,8 +100,6 @@ class FACELIFT_FH_photo(bpy.types.FileHandler):
 
     @classmethod
     def poll_drop(cls, context):
-        # Over the view itself Blender before 5.0 does not ask and makes an image Empty, which `editor_image` knows;
-        # later Blenders ask. Over the sidebar it is ours.
         return context.area is not None and context.area.type == "VIEW_3D"
 
 

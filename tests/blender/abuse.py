@@ -4,18 +4,28 @@ Each case ends in a clear message and a Blender that can be used: the last one r
 """
 
 import os
-import resource
 import sys
 import tempfile
 import time
-from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 
 sys.path.insert(0, os.environ["TEST_SCRIPTS"])
 
 import bpy
-from common import PACKAGE, PHOTO, addon_utils, case, error_of, finish, gone, install, preferences
+from common import (
+    PACKAGE,
+    PHOTO,
+    addon_utils,
+    case,
+    error_of,
+    finish,
+    gone,
+    install,
+    no_memory,
+    no_space,
+    preferences,
+)
 
 install()
 folders = import_module(f"{PACKAGE}.job.folders")
@@ -50,27 +60,6 @@ def pump_until_over(job):
         assert time.monotonic() < deadline, session().session.waiting_for
         session().pump()
         time.sleep(0.01)
-
-
-@contextmanager
-def limit(kind, most):
-    before = resource.getrlimit(kind)
-    resource.setrlimit(kind, (most, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(kind, before)
-
-
-def no_space(most):
-    """No file of this process, or of one that it starts, grows beyond `most` bytes."""
-    return limit(resource.RLIMIT_FSIZE, most)
-
-
-def no_memory(more):
-    """This process gets at most `more` bytes beyond what it has."""
-    pages = int(Path("/proc/self/statm").read_text().split()[0])
-    return limit(resource.RLIMIT_AS, pages * resource.getpagesize() + more)
 
 
 def heads():
@@ -310,9 +299,9 @@ with case("system information"):
 
 with case("disabling while a job runs ends the worker; enabling again works"):
     job = start(mode="stays in views")
-    pid, began = worker_pid(), time.monotonic()
+    pid = worker_pid()
     addon_utils.disable(PACKAGE)
-    assert gone(pid) and time.monotonic() - began < 10
+    assert gone(pid)
     assert not hasattr(bpy.types.Scene, "facelift")
     os.environ["FAKE_MODE"] = "good"
     addon_utils.enable(PACKAGE, default_set=True)

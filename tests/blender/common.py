@@ -1,6 +1,7 @@
 """For scripts that run inside Blender's Python, each in a process of its own with an empty user folder."""
 
 import os
+import resource
 import sys
 import time
 from contextlib import contextmanager
@@ -44,6 +45,27 @@ def gone(pid: int, seconds: float = 10.0) -> bool:
             return True
         time.sleep(0.05)
     return False
+
+
+@contextmanager
+def limit(kind, most):
+    before = resource.getrlimit(kind)
+    resource.setrlimit(kind, (most, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(kind, before)
+
+
+def no_space(most):
+    """No file of this process, or of one that it starts, grows beyond `most` bytes."""
+    return limit(resource.RLIMIT_FSIZE, most)
+
+
+def no_memory(more):
+    """This process gets at most `more` bytes beyond what it has."""
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    return limit(resource.RLIMIT_AS, pages * resource.getpagesize() + more)
 
 
 @contextmanager

@@ -10,7 +10,7 @@ sys.path.insert(0, os.environ["TEST_SCRIPTS"])
 
 import bpy
 import numpy as np
-from common import PACKAGE, PHOTO, addon_utils, case, error_of, finish, install, preferences
+from common import PACKAGE, PHOTO, addon_utils, case, error_of, finish, install, no_space, preferences
 
 WEIGHTS = os.environ["TEST_WEIGHTS"]
 FAST = {"weights": WEIGHTS, "steps": 2, "crop": False, "matting": "none", "device": "cpu"}
@@ -78,6 +78,7 @@ with case("the next one finds the models loaded"):
     assert bpy.ops.facelift.reconstruct(filepath=str(PHOTO), **FAST) == {"FINISHED"}
     again = bpy.context.view_layer.objects.active
     session = import_module(f"{PACKAGE}.reconstruct.session").session
+    folders = import_module(f"{PACKAGE}.job.folders")
     assert again != head and session.last.head.summary["timings"]["load"] < 1.0
     assert [c.name for c in again.users_collection] == ["FaceLift"]
 
@@ -85,6 +86,14 @@ with case("weights that are none"):
     assert "does not hold FaceLift weights" in error_of(
         bpy.ops.facelift.reconstruct, filepath=str(PHOTO), **{**FAST, "weights": tempfile.mkdtemp()}
     )
+
+with case("the disk is full"):
+    objects, jobs = len(bpy.data.objects), set(folders.jobs_folder().iterdir())
+    with no_space(2000):  # of the worker, too, which begins anew in here
+        session.runner.release()
+        assert "Cannot write" in error_of(bpy.ops.facelift.reconstruct, filepath=str(PHOTO), **FAST)
+        session.runner.release()
+    assert len(bpy.data.objects) == objects and set(folders.jobs_folder().iterdir()) == jobs
 
 with case("save and reload"):
     folder = tempfile.mkdtemp()

@@ -231,23 +231,14 @@ def drops():
     place = on_screen(120, 500)
     yield from drop(photo, *place)
     picture("drop_on_sidebar", sidebar_only=False)
-    yield from answer("p", *place)  # Portrait Photo for FaceLift, where Blender asks
+    yield from answer("p", *place)  # Portrait Photo for FaceLift
     assert settings().photo == str(photo), "a photo dropped on the sidebar"
     settings().photo = ""
-    before = set(bpy.data.objects.keys())
     place = on_screen(300, 300, "WINDOW")
     yield from drop(photo, *place)
     picture("drop_on_view", sidebar_only=False)
-    made = [bpy.data.objects[name] for name in set(bpy.data.objects.keys()) - before]
-    if made:
-        assert [ob.type for ob in made] == ["EMPTY"]
-        view().tag_redraw()
-        yield 1
-        bpy.ops.facelift.use_editor_image()
-    else:
-        yield from answer("p", *place)
-    say(f"a photo dropped on the view {'becomes an Empty, which the panel takes' if made else 'is asked about'}")
-    assert Path(settings().photo).is_file(), "a photo dropped on the view"
+    yield from answer("p", *place)
+    assert settings().photo == str(photo), "a photo dropped on the view"
     if not heads():
         settings().photo, settings().steps = str(photo), SHORT
         bpy.ops.facelift.reconstruct("INVOKE_DEFAULT")
