@@ -82,6 +82,11 @@ class FACELIFT_OT_install_runtime(bpy.types.Operator):
         description="Where to; empty: the user's data folder, shared by all Blender versions",
         subtype="DIR_PATH",
     )
+    python: StringProperty(
+        name="Python",
+        description="What makes the environment, a Python 3.11 to 3.13; empty: Blender's own, else one of the system's",
+        subtype="FILE_PATH",
+    )
     build: EnumProperty(name="PyTorch For", items=BUILDS, default="auto")
     index_url: StringProperty(
         name="Index", description="Package index in place of PyPI and PyTorch's own; empty: as pip is configured"
@@ -109,6 +114,7 @@ class FACELIFT_OT_install_runtime(bpy.types.Operator):
         column = layout.column()
         column.prop(self, "folder")
         column.prop(self, "build")
+        column.prop(self, "python")
         column.prop(self, "index_url")
         column.prop(self, "proxy")
         layout.label(text="OK downloads and installs this." if will_do else "Change that first.", icon="INFO")
@@ -123,11 +129,11 @@ class FACELIFT_OT_install_runtime(bpy.types.Operator):
 
     def _plan(self):
         sources = _pip.Sources(self.index_url.strip(), self.proxy.strip())
-        return _plan.make_plan(_chosen(self.folder), None, self.build, sources)
+        return _plan.make_plan(_chosen(self.folder), _chosen(self.python), self.build, sources)
 
     def _text(self) -> tuple[str, bool]:
         """What would be done, looked up again only after a change: the dialog is drawn with every move."""
-        key = (self.folder, self.build)
+        key = (self.folder, self.python, self.build)
         if self._planned is None or self._planned[0] != key:
             try:
                 plan = self._plan()
@@ -233,8 +239,8 @@ def draw(layout, context) -> None:
         paragraphs(layout, note, context, icon="INFO")
 
 
-def _chosen(folder: str) -> Path | None:
-    return Path(bpy.path.abspath(folder.strip())) if folder.strip() else None
+def _chosen(path: str) -> Path | None:
+    return Path(bpy.path.abspath(path.strip())) if path.strip() else None
 
 
 CLASSES = (

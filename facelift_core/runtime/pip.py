@@ -20,6 +20,16 @@ DOWNLOADS = "downloads"
 MISPLACING = ("TARGET", "PREFIX", "ROOT", "USER", "DRY_RUN", "QUIET", "VERBOSE", "PROGRESS_BAR", "REPORT", "LOG")
 """pip's settings that would put packages elsewhere or keep its lines from us."""
 OWN_INDEX = re.compile(r"\.(index-url|extra-index-url|no-index)=", re.MULTILINE)
+GUARDED = """
+import os, runpy, sys, threading
+def end_with_parent():
+    os.read(0, 1)
+    os._exit(3)
+threading.Thread(target=end_with_parent, daemon=True).start()
+sys.path[:] = [entry for entry in sys.path if entry]
+runpy.run_module("pip", run_name="__main__", alter_sys=True)
+"""
+"""pip, ended when its standard input closes: never two at work because the first one's Blender crashed."""
 SPEED_SECONDS = 15.0
 WORDS_KEPT = 60
 
@@ -52,7 +62,7 @@ FAILURES: tuple[tuple[str, str], ...] = (
     (
         r"NameResolutionError|NewConnectionError|Failed to establish a new connection|getaddrinfo failed"
         r"|Temporary failure in name resolution|ConnectTimeoutError|Network is unreachable|connection failed"
-        r"|ConnectionRefusedError|Connection refused|ConnectionResetError|Could not (?:connect|fetch URL)",
+        r"|ConnectionRefusedError|Connection refused|ConnectionResetError",
         "{host} cannot be reached; check the connection to the internet, and the proxy if there is one.",
     ),
     (
@@ -60,7 +70,11 @@ FAILURES: tuple[tuple[str, str], ...] = (
         "The connection broke off; install again: what has been downloaded is kept.",
     ),
     (
-        r"HTTP error (?P<status>\d+)|(?P<error>\d{3}) (?:Client|Server) Error",
+        r"located at (?P<name>\S+) is not a trusted or secure host",
+        "pip does not use {name}, because it speaks plain HTTP; if you trust it, name it in PIP_TRUSTED_HOST.",
+    ),
+    (
+        r"HTTP error (?P<status>\d+)|(?P<error>\d{3}) (?:Client|Server) Error|too many (?P<many>\d{3}) error responses",
         "{host} answers with error {status} for {what}; try again later, or use another index.",
     ),
     (
@@ -211,11 +225,15 @@ def install(
 
     arguments = ["install", "--only-binary", ":all:", "--no-compile", "--no-warn-script-location"]
     arguments += ["--cache-dir", str(folder / DOWNLOADS), "--progress-bar", _bar(python)]
-    command = [str(python), "-m", "pip", *arguments, *sources.arguments(extra_index), *requirements]
-    with launch.Child(command, environment(folder)) as child:
+    log = folder / DOWNLOADS / "pip.log"
+    arguments += ["--log", str(log)]
+    command = [str(python), "-c", GUARDED, *arguments, *sources.arguments(extra_index), *requirements]
+    own = environment(folder)
+    log.unlink(missing_ok=True)
+    with launch.Child(command, own, said="") as child:
         code = child.follow(hear)
     if code:
-        raise FaceLiftError(failure(list(last), folder, sources, code))
+        raise FaceLiftError(failure([*_unreachable(log), *last], folder, sources, code))
 
 
 def failure(lines: Sequence[str], folder: Path, sources: Sources, code: int = 1) -> str:
@@ -233,12 +251,22 @@ def failure(lines: Sequence[str], folder: Path, sources: Sources, code: int = 1)
                 source=sources.wheels or "The package index",
                 what=packages[-1].rsplit("/", 1)[-1] if packages else "A package",
                 name=(named.get("name") or "").rstrip(";,:"),
-                status=named.get("status") or named.get("error") or "",
+                status=named.get("status") or named.get("error") or named.get("many") or "",
             )
     if code in (-9, 137):
         return "The installation was killed by the system, most likely because memory ran out; close other programs."
     errors = [line for line in lines if line.startswith("ERROR:")] or list(lines)
     return f"pip failed: {errors[-1].removeprefix('ERROR: ').strip()}" if errors else f"pip ended with code {code}."
+
+
+def _unreachable(log: Path) -> list[str]:
+    """Lists of the index that pip could not get, which it tells its log only. Not those that do not exist: of several
+    indexes one has a package and the others do not."""
+    try:
+        lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return []
+    return [line for line in lines if "Could not fetch URL" in line and "404 Client Error" not in line][-3:]
 
 
 def _bar(python: Path) -> str:

@@ -1,0 +1,416 @@
+"""Installing for real: pip, environments and an index on localhost; only the packages and the trial run are small."""
+
+import errno
+import os
+import shutil
+import subprocess
+import sys
+import threading
+from collections import namedtuple
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from package_index import Index, make_wheel, serving
+
+from facelift_core.cli import main
+from facelift_core.errors import Cancelled, FaceLiftError
+from facelift_core.runtime import check, install, launch, location, pip, plan, remove, trial
+from facelift_core.runtime.plan import make_plan
+
+PINS = {"numpy": "numpy>=2.0,<3", "torch": "torch==2.13.0", "einops": "einops==0.8.2"}
+BALLAST = 300_000
+
+
+@pytest.fixture(scope="session")
+def template(tmp_path_factory) -> Path:
+    """An environment with nothing but pip; making one takes seconds, copying it a fraction."""
+    folder = tmp_path_factory.mktemp("template") / "env"
+    subprocess.run([sys._base_executable, "-m", "venv", folder], check=True)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def wheels(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("wheels")
+    make_wheel(folder, "numpy", "2.1.0", size=BALLAST)
+    make_wheel(folder, "numpy", "1.26.0")
+    make_wheel(folder, "torch", "2.13.0", ["sympy>=1"], size=BALLAST)
+    make_wheel(folder, "sympy", "1.14.0")
+    make_wheel(folder, "einops", "0.8.2")
+    make_wheel(folder, "einops", "0.8.3")
+    return folder
+
+
+@pytest.fixture
+def index(wheels):
+    with serving(wheels) as running:
+        yield running
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch, template) -> Path:
+    """Where to install: a name with spaces and letters of other languages; pip's settings are none of the machine's."""
+    for name in [n for n in os.environ if n.startswith("PIP_") or n.lower().endswith("_proxy")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
+    monkeypatch.setenv("PIP_RETRIES", "0")
+    monkeypatch.setenv("PIP_TRUSTED_HOST", "127.0.0.1")  # pip keeps nothing of plain HTTP otherwise
+    monkeypatch.delenv(location.VARIABLE, raising=False)
+    monkeypatch.setattr(location.cache, "data_folder", lambda: tmp_path / "data")
+    monkeypatch.setattr(plan, "pins", lambda: PINS)
+    monkeypatch.setattr(location, "pins", lambda: PINS)
+    monkeypatch.setattr(install, "PIP", "pip>=20.0")  # the one of the template will do
+    monkeypatch.setattr(trial, "run", lambda *_: {"device": "cpu", "gaussians": 7})
+    monkeypatch.setattr(plan, "MARGIN", 0)
+    wanted = tmp_path / "Laufzeit für Köpfe"
+    shutil.copytree(template, wanted, symlinks=True)
+    location.write(wanted, location.Made(str(wanted), False))
+    return wanted
+
+
+def planned(folder: Path, index: Index | None = None, **sources) -> plan.Plan:
+    given = pip.Sources(index_url=index.url if index else "", **sources)
+    made = make_plan(folder, Path(sys._base_executable), "cpu", given)
+    return replace(made, build=replace(made.build, download=10**6, disk=10**6))
+
+
+def run(made: plan.Plan, cancelled=lambda: False, each=lambda event: None, repair: bool = False) -> list[dict]:
+    events = []
+
+    def emit(event: dict) -> None:
+        events.append(event)
+        each(event)
+
+    install.install(made, emit, cancelled, repair)
+    return events
+
+
+def site(folder: Path) -> Path:
+    (found,) = folder.glob("L*ib/site-packages" if sys.platform == "win32" else "lib/python*/site-packages")
+    return found
+
+
+def refusal(made: plan.Plan, **arguments) -> str:
+    """The sentence of an installation that must fail, leave nothing that looks usable, and tell it in the log."""
+    with pytest.raises(FaceLiftError) as error:
+        run(made, **arguments)
+    assert location.find() is None and not location.read(made.folder).complete
+    assert str(error.value) in (made.folder / remove.LOG).read_text(encoding="utf-8")
+    return str(error.value)
+
+
+def test_install_from_nothing(folder, index):
+    shutil.rmtree(folder)
+    events = run(planned(folder, index))
+    made = location.read(folder)
+    assert made.complete and made.build == "cpu" and made.requirements == list(PINS.values())
+    assert location.chosen_folder() == folder and location.find().python == location.python_in(folder)
+    assert {"numpy", "torch", "sympy", "einops"} <= {path.name for path in site(folder).iterdir()}
+    assert not (folder / pip.DOWNLOADS).exists(), "what was downloaded is not kept twice"
+    fractions = [event["fraction"] for event in events if event["event"] == "progress"]
+    assert fractions == sorted(fractions) and fractions[-1] == 1.0
+    stages = list(dict.fromkeys(event["stage"] for event in events if event["event"] == "progress"))
+    assert stages[0] == "python" and stages[-2:] == ["trial", "done"]
+    assert any("torch-2.13.0" in event["line"] for event in events if event["event"] == "log")
+    asked = len(index.asked)
+    run(planned(folder, index))
+    assert not [path for path in index.asked[asked:] if path.startswith("/files/")], "what is there stays"
+
+
+def test_killed_in_the_middle_of_a_download_it_goes_on(folder, index, monkeypatch):
+    index.holds.add("torch-2.13.0-py3-none-any.whl")
+    children = []
+
+    class Child(launch.Child):
+        def __init__(self, *arguments):
+            super().__init__(*arguments)
+            children.append(self.pid)
+
+    monkeypatch.setattr(launch, "Child", Child)
+
+    def kill() -> None:
+        assert index.held.wait(60)
+        os.kill(children[-1], 9)
+
+    threading.Thread(target=kill).start()
+    assert "killed" in refusal(planned(folder, index))
+    (problem,) = check.quick_check(location.python_in(folder)).problems
+    assert "goes on where it stopped" in problem
+    index.holds.clear()
+    assert planned(folder, index).resumes
+    run(planned(folder, index))
+    assert location.read(folder).complete
+    assert index.served["numpy-2.1.0-py3-none-any.whl"] < 2 * BALLAST, "downloaded once"
+
+
+def test_cancelled_in_the_middle_of_a_download(folder, index):
+    index.holds.add("torch-2.13.0-py3-none-any.whl")
+    with pytest.raises(Cancelled):
+        run(planned(folder, index), cancelled=index.held.is_set)
+    assert location.find() is None and not (site(folder) / "torch").exists()
+    index.go_on.set()
+    run(planned(folder, index))
+    assert location.read(folder).complete and index.served["numpy-2.1.0-py3-none-any.whl"] < 2 * BALLAST
+
+
+def test_connection_cut_in_the_middle_of_a_wheel(folder, index):
+    index.cuts.add("torch-2.13.0-py3-none-any.whl")
+    said = refusal(planned(folder, index))
+    assert "connection broke off" in said or "is not what the index promises" in said, said
+    index.cuts.clear()
+    run(planned(folder, index))
+    assert location.read(folder).complete
+
+
+@pytest.mark.parametrize("damage", ["unpacking", "lost", "changed"])
+def test_damage_is_found_and_repaired(folder, index, damage):
+    run(planned(folder, index))
+    module = site(folder) / "torch" / "__init__.py"
+    good = module.read_bytes()
+    if damage == "unpacking":  # killed before RECORD was written
+        module.unlink()
+        (site(folder) / "torch-2.13.0.dist-info" / "RECORD").unlink()
+        (site(folder) / "~orch").mkdir()
+    elif damage == "lost":
+        module.unlink()
+    else:
+        module.write_bytes(bytes(len(good)))
+    events = run(planned(folder, index), repair=damage == "changed")
+    assert module.read_bytes() == good and not (site(folder) / "~orch").exists()
+    assert "torch 2.13.0 is damaged and will be installed again" in [event.get("line") for event in events]
+    assert not any("numpy 2.1.0 is damaged" in event.get("line", "") for event in events)
+
+
+def test_environment_whose_python_is_gone_is_made_anew(folder, index, template, monkeypatch):
+    run(planned(folder, index))
+    monkeypatch.setattr(
+        install, "_run", lambda *_: shutil.copytree(template, folder, symlinks=True, dirs_exist_ok=True)
+    )
+    for python in (folder / ("Scripts" if sys.platform == "win32" else "bin")).glob("python*"):
+        python.unlink()
+    assert "no Python at" in check.quick_check(location.python_in(folder)).problems[0]
+    assert "Repair" in check.quick_check(location.python_in(folder)).problems[0]
+    run(planned(folder, index), repair=True)
+    assert (site(folder) / "torch").exists() and location.read(folder).complete
+
+
+def test_other_pins_and_other_builds_replace_what_is_there(folder, index, monkeypatch):
+    run(planned(folder, index))
+    monkeypatch.setattr(plan, "pins", lambda: {**PINS, "einops": "einops==0.8.3"})
+    monkeypatch.setattr(location, "pins", lambda: {**PINS, "einops": "einops==0.8.3"})
+    assert location.read(folder).outdated
+    run(planned(folder, index))
+    assert not location.read(folder).outdated and (site(folder) / "einops-0.8.3.dist-info").exists()
+    location.write(folder, replace(location.read(folder), build="cu126"))
+    events = run(planned(folder, index))
+    assert any("Uninstalling torch-2.13.0" in event.get("line", "") for event in events)
+    assert (site(folder) / "torch").exists() and location.read(folder).build == "cpu"
+
+
+def test_pytorchs_own_index_is_asked_unless_another_is_configured(folder, index, monkeypatch):
+    asked = []
+    monkeypatch.setattr(pip, "install", lambda *arguments: asked.append(arguments[2:5]))
+    run(planned(folder))
+    requirements, _, extra = asked.pop()
+    assert "torch==2.13.0+cpu" in requirements and extra == "https://download.pytorch.org/whl/cpu"
+    run(planned(folder, index))
+    assert asked.pop()[::2] == (list(PINS.values()), "")
+    monkeypatch.setenv("PIP_INDEX_URL", index.url)
+    run(planned(folder))
+    assert asked.pop()[::2] == (list(PINS.values()), "")
+
+
+# What goes wrong
+
+
+def test_wrong_checksum(folder, index):
+    index.false_hashes.add("torch-2.13.0-py3-none-any.whl")
+    assert "torch-2.13.0-py3-none-any.whl is not what the index promises" in refusal(planned(folder, index))
+    assert not (site(folder) / "torch").exists()
+
+
+def test_password_wanted_and_given(folder, index):
+    index.password = "anna:secret"
+    assert "127.0.0.1 refuses access" in refusal(planned(folder, index))
+    good = replace(planned(folder, index), sources=pip.Sources(index.url.replace("//", "//anna:secret@")))
+    run(good)
+    assert location.read(folder).complete
+    written = (folder / remove.LOG).read_text() + (folder / location.MARKER).read_text()
+    assert "secret" not in written
+
+
+@pytest.mark.parametrize("status, words", [(404, "answers with error 404"), (503, "answers with error 503")])
+def test_file_that_the_index_names_and_does_not_have(folder, index, status, words):
+    index.status["/files/torch"] = status
+    assert words in refusal(planned(folder, index))
+
+
+def test_package_that_the_index_does_not_have(folder, index):
+    index.status["/simple/torch"] = 404
+    assert "has no torch==2.13.0 for this Python" in refusal(planned(folder, index))
+
+
+def test_index_that_cannot_be_reached(folder, index):
+    nowhere = replace(index, url="http://127.0.0.1:9/simple")
+    assert "127.0.0.1 cannot be reached" in refusal(planned(folder, nowhere))
+
+
+def test_proxy_of_the_environment_and_of_the_option(folder, index, monkeypatch):
+    outside = replace(index, url="http://packages.invalid/simple")
+    assert "if you trust it, name it in PIP_TRUSTED_HOST" in refusal(planned(folder, outside))
+    monkeypatch.setenv("PIP_TRUSTED_HOST", "packages.invalid")
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+    assert "proxy cannot be reached" in refusal(planned(folder, outside))
+    monkeypatch.setenv("HTTP_PROXY", index.proxy)
+    run(planned(folder, outside))
+    assert "http://packages.invalid/simple/torch/" in index.asked
+    monkeypatch.delenv("HTTP_PROXY")
+    remove.remove(site(folder) / "torch-2.13.0.dist-info")
+    run(planned(folder, outside, proxy=index.proxy))
+    assert location.read(folder).complete
+
+
+def test_disk_that_is_too_small_from_the_start(folder, index, monkeypatch):
+    shutil.rmtree(folder)
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr(plan.shutil, "disk_usage", lambda _: usage(10**12, 10**12 - 10**6, 10**6))
+    made = planned(folder, index)
+    with pytest.raises(FaceLiftError, match=r"have to be free for .*, and 1 MB are"):
+        run(made)
+    assert not folder.exists() and "1 MB free" in made.text
+
+
+def test_disk_full_in_the_middle(folder, index):
+    (site(folder) / "full.py").write_text(f"""
+import tempfile
+def mkdtemp(*_, **__):
+    raise OSError({errno.ENOSPC}, "No space left on device")
+tempfile.mkdtemp = mkdtemp
+""")
+    full = site(folder) / "full.pth"
+    full.write_text("import full")
+    assert f"The disk of {folder} is full" in refusal(planned(folder, index))
+    full.unlink()
+    run(planned(folder, index))
+    assert location.read(folder).complete
+
+
+def test_disk_full_for_our_own_files(folder, index, monkeypatch):
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(trial, "run", full)
+    assert f"The disk of {folder} is full" in refusal(planned(folder, index))
+
+
+def test_trial_that_fails_leaves_no_runtime_and_a_card_that_fails_leaves_a_note(folder, index, monkeypatch):
+    def fails(python, where, device, tell, cancelled):
+        if device == "auto":
+            raise FaceLiftError("CUDA says no.")
+        return {"device": "cpu", "gaussians": 7}
+
+    monkeypatch.setattr(trial, "run", fails)
+    made = planned(folder, index)
+    assert "installed but does not work: CUDA says no." in refusal(made)
+    run(replace(made, build=replace(made.build, device="cuda")))
+    assert location.read(folder).notes == ["The graphics card cannot be used, the processor can: CUDA says no."]
+    assert location.find() is not None
+
+
+# Without internet
+
+
+def test_from_a_folder_of_wheels(folder, wheels, index, monkeypatch):
+    monkeypatch.setenv("PIP_INDEX_URL", index.url)
+    run(planned(folder, wheels=wheels))
+    assert location.read(folder).complete and index.asked == []
+
+
+def test_from_a_folder_that_lacks_wheels(folder, wheels, tmp_path):
+    poor = tmp_path / "poor wheels"
+    poor.mkdir()
+    for name in ("torch-2.13.0", "numpy-1.26.0"):
+        shutil.copy(wheels / f"{name}-py3-none-any.whl", poor)
+    said = refusal(planned(folder, wheels=poor))
+    assert "lacks wheels for Python 3." in said
+    for name in ("einops==0.8.2", "sympy>=1", "numpy<3,>=2.0 (there is one of another version)"):
+        assert name in said
+    with pytest.raises(FaceLiftError, match="There is no folder"):
+        planned(folder, wheels=tmp_path / "nowhere")
+
+
+# Removing
+
+
+def test_uninstall_takes_what_is_ours_and_nothing_else(folder, index):
+    run(planned(folder, index))
+    (folder / "photos").mkdir()
+    assert remove.uninstall(folder) == ["photos"] and [p.name for p in folder.iterdir()] == ["photos"]
+    assert location.find() is None
+    with pytest.raises(FaceLiftError, match="was not made by Install Runtime"):
+        remove.uninstall(folder)
+
+
+def test_uninstall_of_all_removes_the_folder(folder, index):
+    run(planned(folder, index))
+    assert remove.uninstall(folder) == [] and not folder.exists()
+
+
+def test_uninstall_refuses_folders_of_others(folder, tmp_path):
+    other = tmp_path / "home"
+    (other / "bin").mkdir(parents=True)
+    (other / "bin" / "tool").touch()
+    with pytest.raises(FaceLiftError, match="nothing was removed"):
+        remove.uninstall(other)
+    shutil.copy(folder / location.MARKER, other)  # such as a backup that was unpacked here
+    with pytest.raises(FaceLiftError, match="by hand"):
+        remove.uninstall(other)
+    assert (other / "bin" / "tool").exists()
+    link = tmp_path / "link"
+    link.symlink_to(folder)
+    with pytest.raises(FaceLiftError, match="nothing was removed"):
+        remove.uninstall(link)
+    assert (folder / "pyvenv.cfg").exists()
+
+
+# The command
+
+
+def setup(folder: Path, *arguments: object) -> int:
+    return main(["setup", "--folder", str(folder), "--build", "cpu", *map(str, arguments)])
+
+
+def test_command_asks_before_anything(tmp_path, folder, index, capsys):
+    assert setup(tmp_path / "new", "--index-url", index.url) == 1
+    assert "Nothing was installed; --yes" in capsys.readouterr().err
+    assert index.asked == [] and not (tmp_path / "new").exists()
+
+
+def test_command_installs_checks_and_removes(folder, index, capsys):
+    assert setup(folder, "--index-url", index.url, "--yes", "--python", sys._base_executable) == 0
+    captured = capsys.readouterr()
+    assert "installed and tried out" in captured.out and "Download: about" in captured.err
+    assert location.find().python == location.python_in(folder)
+    assert main(["setup", "--check"]) == 1
+    assert "lacks diffusers, transformers" in capsys.readouterr().err
+    assert setup(folder, "--remove") == 1 and folder.exists()
+    assert setup(folder, "--remove", "--yes") == 0 and not folder.exists()
+    assert setup(folder, "--wheels", folder, "--proxy", "http://x") == 2
+    assert main(["setup", "--check"]) == 1
+    assert "“facelift setup” does it" in capsys.readouterr().err
+
+
+def test_commands_without_pytorch_say_so(tmp_path):
+    environment = {**os.environ, "PYTHONPATH": str(launch.FOLDER.parent), "XDG_DATA_HOME": str(tmp_path)}
+    environment.pop(location.VARIABLE, None)
+    command = [sys._base_executable, "-S", "-m", "facelift_core", "reconstruct", "me.jpg", "-o", "head.ply"]
+    done = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 1 and "“facelift setup” installs it" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_commands_without_pytorch_run_in_the_runtime(tmp_path):
+    environment = {**os.environ, "PYTHONPATH": str(launch.FOLDER.parent), location.VARIABLE: sys.executable}
+    command = [sys._base_executable, "-S", "-m", "facelift_core", "render", "nowhere.ply", "-o", "head.png"]
+    done = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 1 and "nowhere.ply" in done.stderr and "setup" not in done.stderr, done.stderr
