@@ -25,6 +25,9 @@ NORM_EPS = 1e-5
 LOG_SCALE_OFFSET = -2.3
 LOG_SCALE_MAX = -1.2
 OPACITY_LOGIT_OFFSET = -2.0
+MLP_TOKENS = 4096
+BYTES_PER_GAUSSIAN = 300
+"""While they are made: the raw numbers, their parts, the activated ones, rays."""
 DEPTH_RANGE = 1.8
 """A pixel's Gaussian lies within ± this distance (world units) of its ray's point nearest to the origin."""
 
@@ -61,7 +64,10 @@ class MLP(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.mlp(x)
+        """Some tokens at a time: the hidden layer of all of them would be the largest tensor of the model."""
+        if torch.is_grad_enabled():
+            return self.mlp(x)
+        return torch.cat([self.mlp(tokens) for tokens in x.split(MLP_TOKENS, dim=1)], dim=1)
 
 
 class TransformerBlock(nn.Module):
@@ -151,6 +157,15 @@ class GSLRM(nn.Module):
         model.requires_grad_(False).eval().to(device=device, dtype=torch.float32)
         model.transformer_layers.to(dtype=dtype or select_dtype(device))
         return model
+
+    def work_bytes(self, images: int, size: int) -> int:
+        """Bytes that a pass over so many images of size² pixels takes beside the weights."""
+        width = self.gaussian_position_embeddings.shape[1]
+        tokens = images * (size // self.patch_size) ** 2
+        half = self.transformer_layers[0].attn.fc.weight.itemsize if len(self.transformer_layers) else 4
+        # Residual stream, its normalised copy and the block's output in float32; queries, keys, values, the attended.
+        transformer = tokens * width * (3 * 4 + 6 * half)
+        return max(transformer, images * size**2 * BYTES_PER_GAUSSIAN)
 
     def forward(self, images: Tensor, fxfycxcy: Tensor, c2w: Tensor) -> list[Gaussians]:
         """Reconstruct each item of a batch.

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -14,18 +15,22 @@ from PIL import Image
 from torch import Tensor
 
 from .align import align_portrait
+from .arithmetic import estimate, measured_rate
 from .cameras import VIEW_NAMES, intrinsics, six_views
 from .checkpoints import find_checkpoint
-from .device import nothing_left_behind, select_device
+from .device import NotEnoughMemory, free_memory, nothing_left_behind, select_device
 from .errors import FaceLiftError
 from .filters import filter_gaussians
 from .gaussians import Gaussians
 from .gslrm import GSLRM
 from .multiview import MultiViewDiffusion
 from .multiview.diffusion import check_settings
-from .presets import Sampling
+from .plans import choose, step_down
+from .presets import Sampling, sampling
 from .progress import Cancel, Monitor, Progress
+from .residence import Residence
 
+T = TypeVar("T")
 SPANS = {"align": (0.0, 0.05), "views": (0.05, 0.85), "gaussians": (0.85, 0.98), "filter": (0.98, 1.0)}
 """The part of a run's progress that each stage is; about the time it takes on a GPU."""
 
@@ -68,22 +73,58 @@ class FaceLift:
         return self.multiview.device
 
     @classmethod
-    def from_pretrained(cls, weights: str | Path = "mini", device: str | torch.device = "auto") -> FaceLift:
-        """Load "mini", which comes with this package, or a folder of the released layout (spec §1).
+    def from_pretrained(
+        cls, weights: str | Path = "mini", device: str | torch.device = "auto", dtype: torch.dtype | None = None
+    ) -> FaceLift:
+        """Load "mini", which comes with this package, "released", or a folder of the released layout (spec §1).
+
+        Weights are placed by a plan that fits the memory that is free (:mod:`.plans`).
 
         Args:
-            device: "auto", "cuda", "mps" or "cpu"; float16 on the former two, float32 on a CPU.
+            device: "auto", "cuda", "mps" or "cpu".
+            dtype: number format of the large weights; by default see :func:`~facelift_core.device.select_dtype`.
 
         Raises:
             FaceLiftError: weights missing, incomplete, damaged or not of this model; device not available.
+            NotEnoughMemory: not even a part of the weights fits.
         """
         device = select_device(device)
         checkpoint = find_checkpoint(weights)
         with nothing_left_behind():
-            return cls(
-                MultiViewDiffusion.from_pretrained(checkpoint.pipeline, device),
-                GSLRM.from_checkpoint(checkpoint.gslrm, checkpoint.head_dim, checkpoint.sh_degree, device),
+            multiview = MultiViewDiffusion.from_pretrained(checkpoint.pipeline, device, dtype, settle=False)
+            gslrm = GSLRM.from_checkpoint(
+                checkpoint.gslrm, checkpoint.head_dim, checkpoint.sh_degree, "cpu", multiview.dtype
             )
+            model = cls(multiview, gslrm)
+            residence = model.residence
+            residence.add("gslrm", gslrm, gslrm.work_bytes(len(VIEW_NAMES), multiview.image_size))
+            plan = choose(free_memory(device), residence.needs)
+        while True:
+            try:
+                with nothing_left_behind():
+                    residence.settle(plan)
+                return model
+            except NotEnoughMemory:
+                plan = step_down(plan, residence.needs)
+                if plan is None:
+                    raise
+
+    @property
+    def residence(self) -> Residence:
+        """Where the weights lie, and the plan in force."""
+        return self.multiview.residence
+
+    def estimate(
+        self, preset: str | Sampling = "quality", steps: int | None = None, guidance_scale: float = 3
+    ) -> float:
+        """Seconds that a photo will take here, measured on a small piece of the work; graphics cards beat it.
+
+        Raises:
+            FaceLiftError: unknown preset, or steps out of range.
+        """
+        how = sampling(preset, steps)
+        with nothing_left_behind():
+            return estimate(self.multiview, self.gslrm, how, guidance_scale, measured_rate(self.multiview))
 
     def reconstruct(
         self,
@@ -124,7 +165,10 @@ class FaceLift:
                 aligned = align_portrait(_as_image(photo), crop=crop, matting=matting)
             with run.stage("views", "Six views") as monitor:
                 portrait = self._to_size_of_views(aligned.image)
-                views = self.multiview(portrait, steps, guidance_scale, seed, monitor.forward, cancelled, preset)
+                views = self._sparingly(
+                    lambda: self.multiview(portrait, steps, guidance_scale, seed, monitor.forward, cancelled, preset),
+                    monitor,
+                )
             if views_done is not None:
                 views_done(views)
             raw, gaussians = self._lift(views, run)
@@ -153,12 +197,26 @@ class FaceLift:
 
     def _lift(self, views: Tensor, run: _Run) -> tuple[Gaussians, Gaussians]:
         with run.stage("gaussians", "Lifting the views to 3D") as monitor:
-            raw = lift(self.gslrm, views, monitor)
+            raw = self._sparingly(lambda: self._lift_at_once(views, monitor), monitor)
         with run.stage("filter", "Removing stray Gaussians"):
             gaussians = filter_gaussians(raw)
         if not len(gaussians):
             raise FaceLiftError("Nothing is left of this head after filtering; try another photo, seed or weights.")
         return raw, gaussians
+
+    def _lift_at_once(self, views: Tensor, monitor: Monitor) -> Gaussians:
+        with nothing_left_behind(), self.residence.using("gslrm"):
+            return lift(self.gslrm, views, monitor)
+
+    def _sparingly(self, work: Callable[[], T], monitor: Monitor) -> T:
+        """The result of `work`, with plans that take less and less while memory does not suffice."""
+        while True:
+            try:
+                return work()
+            except NotEnoughMemory:
+                if not self.residence.step_down():
+                    raise
+                monitor(0.0, f"Not enough memory; going on with {self.residence.plan.name}")
 
     def _to_size_of_views(self, portrait: Image.Image) -> Image.Image:
         size = (self.multiview.image_size,) * 2

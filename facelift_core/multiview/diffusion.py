@@ -21,6 +21,7 @@ from ..device import nothing_left_behind, select_device, select_dtype
 from ..errors import FaceLiftError
 from ..presets import Sampling, sampling
 from ..progress import Cancel, Monitor, Progress
+from ..residence import Residence
 from ..weights import load_json, load_state_dict
 from . import solvers
 from .clip import load_clip, load_image_processor
@@ -30,6 +31,8 @@ from .unet import load_unet
 from .vae import load_vae
 
 VIEWS = len(VIEW_NAMES)
+TENSORS_AT_ONCE = {"unet": 28, "vae": 7, "image_encoder": 100}
+"""How many tensors of its first level's size a network holds at the peak, counted over its operations."""
 IMAGE_SIZE_MAX = 512
 """The reference works at 512² although the UNet's config inherits a larger sample size from its ancestor."""
 
@@ -46,7 +49,8 @@ class MultiViewDiffusion:
         noising_scheduler: for noise on the CLIP embedding.
         scheduler: DDIM; a template, each run makes its own.
         prompt_embeds: (6, L, C) embedded prompts.
-        device, dtype: of the weights.
+        device, dtype: of the work; the autoencoder's number format is finer than bfloat16.
+        residence: of the networks' weights.
     """
 
     unet: UNet2DConditionModel
@@ -60,33 +64,43 @@ class MultiViewDiffusion:
     prompt_embeds: Tensor
     device: torch.device
     dtype: torch.dtype
+    residence: Residence
 
     @classmethod
     def from_pretrained(
-        cls, folder: str | Path, device: str | torch.device = "auto", dtype: torch.dtype | None = None
+        cls,
+        folder: str | Path,
+        device: str | torch.device = "auto",
+        dtype: torch.dtype | None = None,
+        settle: bool = True,
     ) -> MultiViewDiffusion:
         """Load from a checkpoint of the released layout, its ``pipeckpts`` folder, or "mini".
 
         Args:
             folder: the checkpoint.
             device: "auto", "cuda", "mps" or "cpu".
-            dtype: number format of the weights; by default float16 on CUDA and MPS, float32 on a CPU.
+            dtype: number format of the work; by default see :func:`~facelift_core.device.select_dtype`.
+            settle: put the weights on the device; else the caller does, by :meth:`Residence.settle`.
 
         Raises:
             FaceLiftError: weights missing, damaged or not of this model; device not available.
         """
         device = select_device(device)
-        dtype = dtype or select_dtype(device)
         folder = find_pipeline(folder)
         # First the prompts: the text encoder is gone before the large weights come.
         prompt_embeds = load_prompt_embeds(folder)
         with nothing_left_behind():
             mean, std = _load_normalizer(folder / "image_normalizer")
+            unet = load_unet(folder / "unet")
+            dtype = dtype or select_dtype(device, sum(weight.numel() for weight in unet.parameters()))
+            # CUDA's convolutions are faster with the channels last; on a CPU that was measured to make no difference.
+            layout = torch.channels_last if device.type == "cuda" else torch.preserve_format
+            first = device if settle else "cpu"
             model = cls(
                 # nn.Module's own `to`, for diffusers' warns about modules that these models do not have.
-                unet=nn.Module.to(load_unet(folder / "unet"), device, dtype),
-                vae=nn.Module.to(load_vae(folder / "vae"), device, dtype),
-                image_encoder=load_clip(CLIPVisionModelWithProjection, folder / "image_encoder").to(device, dtype),
+                unet=nn.Module.to(unet, first, dtype, memory_format=layout),
+                vae=nn.Module.to(load_vae(folder / "vae"), first, _finer(dtype), memory_format=layout),
+                image_encoder=load_clip(CLIPVisionModelWithProjection, folder / "image_encoder").to(first, dtype),
                 image_processor=load_image_processor(folder / "feature_extractor"),
                 embedding_mean=mean.to(device),
                 embedding_std=std.to(device),
@@ -95,8 +109,11 @@ class MultiViewDiffusion:
                 prompt_embeds=prompt_embeds.to(device, dtype),
                 device=device,
                 dtype=dtype,
+                residence=Residence(device),
             )
         model._check_parts_fit(folder)
+        for name, work in model._work_bytes().items():
+            model.residence.add(name, getattr(model, name), work)
         return model
 
     @property
@@ -111,6 +128,17 @@ class MultiViewDiffusion:
         """Pixels per latent along a side."""
         return 2 ** (len(self.vae.config.block_out_channels) - 1)
 
+    def _work_bytes(self) -> dict[str, int]:
+        """Bytes that each network takes beside its weights for six views, one of them at a time where it can."""
+        pixels = self.image_size**2
+        latents = pixels // self.vae_factor**2
+        tensor = {
+            "unet": VIEWS * latents * self.unet.config.block_out_channels[0] * self.dtype.itemsize,
+            "vae": pixels * self.vae.config.block_out_channels[0] * self.vae.dtype.itemsize,
+            "image_encoder": self.image_encoder.config.image_size**2 * self.dtype.itemsize,
+        }
+        return {name: TENSORS_AT_ONCE[name] * size for name, size in tensor.items()}
+
     @torch.no_grad()
     def __call__(
         self,
@@ -121,7 +149,6 @@ class MultiViewDiffusion:
         progress: Progress | None = None,
         cancelled: Cancel | None = None,
         preset: str | Sampling = "quality",
-        together: bool = True,
     ) -> Tensor:
         """Sample the six views of the head in `portrait`.
 
@@ -136,7 +163,6 @@ class MultiViewDiffusion:
             progress: called before the first step and after each, with the stage "views".
             cancelled: looked at as often, and between decoded views.
             preset: one of :data:`~facelift_core.presets.PRESETS`, or how to sample.
-            together: both branches of guidance in one batch of 12; else one after the other, in less memory.
 
         Returns:
             (6, 3, H, W) float32 in [0, 1] on the CPU, in the order of :data:`~facelift_core.cameras.VIEW_NAMES`.
@@ -149,24 +175,30 @@ class MultiViewDiffusion:
         self._check_size(portrait)
         with nothing_left_behind():
             return self._sample(
-                portrait.convert("RGB"), how, guidance_scale, seed, Monitor("views", progress, cancelled), together
+                portrait.convert("RGB"), how, guidance_scale, seed, Monitor("views", progress, cancelled)
             )
 
     def _sample(
-        self, portrait: Image.Image, how: Sampling, guidance_scale: float, seed: int, monitor: Monitor, together: bool
+        self, portrait: Image.Image, how: Sampling, guidance_scale: float, seed: int, monitor: Monitor
     ) -> Tensor:
         run = solvers.start(self.scheduler, how)
         generator = torch.Generator(self.device).manual_seed(seed)
         monitor(0.0, "Reading the portrait")
 
         # The reference draws in this order: noise for CLIP, first latents, one draw per step.
-        class_labels = self._class_labels(portrait, generator)
-        image_latents = self._encode(portrait).expand(VIEWS, -1, -1, -1)
+        with self.residence.using("image_encoder"):
+            class_labels = self._class_labels(portrait, generator)
+        with self.residence.using("vae"):
+            image_latents = self._encode(portrait).expand(VIEWS, -1, -1, -1)
         latents = self._randn(image_latents.shape, generator) * run.scheduler.init_noise_sigma
         condition = Condition(class_labels, image_latents.to(self.dtype), self.prompt_embeds)
 
         scales = [guidance_scale if how.guides(step) else 1.0 for step in range(how.steps)]
-        with denoiser(self.unet, condition, any(scale != 1 for scale in scales), together, how.reuse) as denoise:
+        guided, together = any(scale != 1 for scale in scales), self.residence.plan.together
+        with (
+            self.residence.using("unet"),
+            denoiser(self.unet, condition, guided, together, how.reuse) as denoise,
+        ):
             # `timesteps` come as numbers for the scheduler, whose tables are on the CPU, and as tensors for the UNet:
             # no step has to wait for the GPU.
             numbers, tensors = run.timesteps.tolist(), run.timesteps.to(self.device)
@@ -176,7 +208,8 @@ class MultiViewDiffusion:
                 noise = self._randn(latents.shape, generator) if run.draws_noise else None
                 latents = run.step(out, t, latents, noise)
                 monitor((step + 1) / (how.steps + 1), f"Step {step + 1} of {how.steps}")
-        views = self._decode(latents, monitor)
+        with self.residence.using("vae"):
+            views = self._decode(latents, monitor)
         monitor(1.0, "Six views")
         return views
 
@@ -194,12 +227,12 @@ class MultiViewDiffusion:
     def _encode(self, portrait: Image.Image) -> Tensor:
         """(1, 4, h, w) float32 scaled latents of the portrait; one encoding serves all views."""
         pixels = torch.from_numpy(np.array(portrait)).permute(2, 0, 1).unsqueeze(0) / 127.5 - 1
-        latents = self.vae.encode(pixels.to(self.device, self.dtype)).latent_dist.mode()
+        latents = self.vae.encode(pixels.to(self.device, self.vae.dtype)).latent_dist.mode()
         return latents.float() * self.vae.config.scaling_factor
 
     def _decode(self, latents: Tensor, monitor: Monitor) -> Tensor:
         """(6, 3, H, W) float32 images in [0, 1] on the CPU; one view at a time, to bound memory."""
-        latents = (latents / self.vae.config.scaling_factor).to(self.dtype)
+        latents = (latents / self.vae.config.scaling_factor).to(self.vae.dtype)
         images = []
         for view in latents.split(1):
             monitor.check()
@@ -253,6 +286,11 @@ def check_settings(preset: str | Sampling, steps: int | None, guidance_scale: fl
     if not 0 <= seed < 2**63 or int(seed) != seed:
         raise FaceLiftError(f"The seed should be a whole number from 0 to 2^63 − 1, not {seed}.")
     return how
+
+
+def _finer(dtype: torch.dtype) -> torch.dtype:
+    """For the autoencoder: bfloat16 is too coarse for pictures, and little of the time is spent there."""
+    return torch.float32 if dtype == torch.bfloat16 else dtype
 
 
 def _load_normalizer(folder: Path) -> tuple[Tensor, Tensor]:

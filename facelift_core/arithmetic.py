@@ -1,0 +1,88 @@
+"""How much arithmetic a reconstruction is, and how long that will take on this machine."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+import torch
+from diffusers import UNet2DConditionModel
+from torch import nn
+
+from .presets import VIEWS, Sampling
+
+if TYPE_CHECKING:
+    from .gslrm import GSLRM
+    from .multiview import MultiViewDiffusion
+
+CALIBRATION_SIDE = 16
+"""Of the latents on which the speed is measured: seconds with the released UNet on a CPU."""
+
+
+def unet_products(unet: UNet2DConditionModel, side: int) -> int:
+    """Multiplications with the weights, and within attention, for one view whose latents are side × side."""
+    total, area = 0, side * side
+    for block in unet.down_blocks:
+        total += _block_products(block, area)
+        area //= 4 if block.downsamplers is not None else 1
+    if unet.mid_block is not None:
+        total += _block_products(unet.mid_block, area)
+    for block in unet.up_blocks:
+        # The upsampler's convolution works at the larger size.
+        larger = 4 if block.upsamplers is not None else 1
+        inner = [module for name, module in block.named_children() if name != "upsamplers"]
+        total += sum(_block_products(module, area) for module in inner)
+        total += _block_products(block.upsamplers, larger * area) if larger > 1 else 0
+        area *= larger
+    return total + _weights([unet.conv_in, unet.conv_out]) * side * side
+
+
+def gslrm_products(gslrm: GSLRM, size: int) -> int:
+    """Likewise for six views of size² pixels."""
+    tokens = len(gslrm.gaussian_position_embeddings) + VIEWS * (size // gslrm.patch_size) ** 2
+    width = gslrm.gaussian_position_embeddings.shape[1]
+    attention = len(gslrm.transformer_layers) * 2 * tokens**2 * width
+    return tokens * _weights([gslrm]) + attention
+
+
+def estimate(
+    multiview: MultiViewDiffusion, gslrm: GSLRM, sampling: Sampling, guidance_scale: float, rate: float
+) -> float:
+    """Seconds for views and Gaussians at `rate`, see :func:`measured_rate`. Reused features are not counted off."""
+    views = sampling.evaluations(guidance_scale) * unet_products(
+        multiview.unet, multiview.image_size // multiview.vae_factor
+    )
+    return (views + gslrm_products(gslrm, multiview.image_size)) / rate
+
+
+@torch.no_grad()
+def measured_rate(multiview: MultiViewDiffusion) -> float:
+    """Multiplications per second of the UNet here and now, from one evaluation on small latents."""
+    unet, device, dtype = multiview.unet, multiview.device, multiview.dtype
+    side = min(CALIBRATION_SIDE, multiview.image_size // multiview.vae_factor)
+    sample = torch.zeros(VIEWS, unet.config.in_channels, side, side, device=device, dtype=dtype)
+    labels = torch.zeros(VIEWS, unet.config.projection_class_embeddings_input_dim, device=device, dtype=dtype)
+    arguments = sample, torch.tensor(0, device=device), multiview.prompt_embeds
+    with multiview.residence.using("unet"):
+        unet(sample[..., :8, :8], *arguments[1:], class_labels=labels)  # prepares
+        start = time.perf_counter()
+        unet(*arguments, class_labels=labels).sample.flatten()[0].item()  # waits for the result
+        return VIEWS * unet_products(unet, side) / (time.perf_counter() - start)
+
+
+def _block_products(block: nn.Module, area: int) -> int:
+    tokens = area * _weights([block])
+    # Each view attends to the front's tokens and its own: scores and sums over 2 · area keys.
+    widths = (module.to_q.out_features for name, module in block.named_modules() if name.rpartition(".")[2] == "attn1")
+    return tokens + sum(2 * area * 2 * area * width for width in widths)
+
+
+def _weights(modules: Iterable[nn.Module]) -> int:
+    """Of convolutions and linear layers, which are nearly all the work; not those that work on the prompts or once."""
+    return sum(
+        parameter.numel()
+        for module in modules
+        for name, parameter in module.named_parameters()
+        if parameter.ndim > 1 and not any(part in name for part in ("attn2.to_k", "attn2.to_v", "time_emb"))
+    )
