@@ -43,6 +43,7 @@ class LocalHub:
         served: content that is sent in place of what the listing tells of.
         stalling: answers that are stuck right now.
         ignores_range: answers ranges with the whole file.
+        sizes: whether the listing tells sizes and checksums, as some mirrors' do not.
         requests: (method, path, Range header or "") as they came.
         tokens: the Authorization headers that came, with the kind of address ("hub" or "large").
     """
@@ -58,6 +59,7 @@ class LocalHub:
     ignores_range: bool = False
     served: dict[str, bytes] = field(default_factory=dict)
     stalling: int = 0
+    sizes: bool = True
     requests: list[tuple[str, str, str]] = field(default_factory=list)
     tokens: list[tuple[str, str]] = field(default_factory=list)
 
@@ -228,8 +230,10 @@ class _Handler(BaseHTTPRequestHandler):
     def _listing(self) -> dict:
         siblings = []
         for path, content in self.hub.files.items():
-            entry = {"rfilename": path, "size": len(content), "blobId": hashlib.sha1(content).hexdigest()}
-            if len(content) > LARGE:
+            entry = {"rfilename": path}
+            if self.hub.sizes:
+                entry |= {"size": len(content), "blobId": hashlib.sha1(content).hexdigest()}
+            if self.hub.sizes and len(content) > LARGE:
                 checksum = hashlib.sha256(content).hexdigest()
                 entry["lfs"] = {"sha256": checksum, "size": len(content), "pointerSize": 134}
             siblings.append(entry)

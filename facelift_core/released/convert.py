@@ -33,7 +33,7 @@ from ..weights import load_state_dict
 from . import licence
 from .catalogue import PIPELINE, PROMPT_EMBEDS, converted_name
 from .inventory import remove_made
-from .store import MANIFEST, PART, STAGES, Store, check_space, make_folder, missing_of, read_manifest, size_of
+from .store import MANIFEST, PART, STAGES, Store, check_space, make_folder, missing_of, read_manifest, size_of, writing
 from .transfer import Transfer
 
 FORMAT = 1
@@ -133,14 +133,13 @@ class _Work:
         part = path.with_name(path.name + PART)
         make_folder(path.parent)
         try:
-            with part.open("wb") as raw:
-                file = _HashingFile(raw)
-                write(file)
-                raw.flush()
-                os.fsync(raw.fileno())
-            os.replace(part, path)
-        except OSError as error:
-            raise FaceLiftError(f"Cannot write {path}: {error.strerror or error}.") from None
+            with writing(path):
+                with part.open("wb") as raw:
+                    file = _HashingFile(raw)
+                    write(file)
+                    raw.flush()
+                    os.fsync(raw.fileno())
+                os.replace(part, path)
         finally:
             part.unlink(missing_ok=True)
         self.files[name] = {"sha256": file.digest.hexdigest(), "bytes": file.size}
@@ -160,13 +159,11 @@ class _Work:
                 "files": self.files,
             },
         )
-        try:
+        with writing(store.converted):
             if store.converted.exists():
                 remove_made(store, store.set_aside)
                 os.rename(store.converted, store.set_aside)
             os.rename(store.converting, store.converted)
-        except OSError as error:
-            raise FaceLiftError(f"Cannot rename {store.converting}: {error.strerror}.") from None
         (store.converted / STAGES).unlink(missing_ok=True)
         remove_made(store, store.set_aside)
         return store.converted

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 from ..errors import FaceLiftError
 from ..progress import Monitor
 from . import hub, licence
 from .catalogue import LICENCE_FILE, Catalogue
 from .hub import WAITS, Remote
-from .store import PART, Store, check_space, make_folder, size_of
+from .store import PART, Store, check_space, make_folder, size_of, writing
 from .transfer import Transfer
 from .verify import sha256_of, small_file_problem
 
@@ -28,8 +29,9 @@ def fetch_licence(store: Store, monitor: Monitor, waits: tuple[float, ...] = WAI
     remote = hub.list_files(store.catalogue, monitor, waits)[LICENCE_FILE]
     part = store.folder / (LICENCE_FILE + PART)
     hub.fetch(store.catalogue, remote, part, Transfer(monitor, "Licence", remote.size), waits)
-    content = part.read_bytes()
-    part.unlink()
+    with writing(part):
+        content = part.read_bytes()
+        part.unlink()
     if problem := small_file_problem(LICENCE_FILE, content):
         raise FaceLiftError(f"The {store.catalogue.licence} that was fetched {problem}; check HF_ENDPOINT.")
     licence.keep_text(store, content)
@@ -67,20 +69,28 @@ def _bring(store: Store, remote: Remote, transfer: Transfer, waits: tuple[float,
         transfer.restart(transfer.done + remote.size)
         return
     part = path.with_name(path.name + PART)
-    make_folder(part.parent)
     hub.fetch(store.catalogue, remote, part, transfer, waits)
-    checking = Transfer(transfer.monitor_here(), "Verifying", remote.size)
-    expected = store.catalogue.files[remote.path]
-    if expected is not None and sha256_of(part, checking) != expected:
-        part.unlink()
-        raise FaceLiftError(
-            f"{remote.path} came with another checksum than its authors published, and was deleted; start the download "
-            "again, and if that does not help use another network or mirror (HF_ENDPOINT)."
-        )
-    if expected is None and (problem := small_file_problem(remote.path, part.read_bytes())):
-        part.unlink()
-        raise FaceLiftError(f"{remote.path} {problem}; check HF_ENDPOINT and start the download again.")
-    os.replace(part, path)
+    with writing(path):
+        if problem := _problem(
+            store.catalogue, remote, part, Transfer(transfer.monitor_here(), "Verifying", remote.size)
+        ):
+            part.unlink()
+            raise FaceLiftError(problem)
+        os.replace(part, path)
+
+
+def _problem(catalogue: Catalogue, remote: Remote, part: Path, checking: Transfer) -> str | None:
+    """Why what came is not the file it should be, with what to do; None: it is."""
+    expected = catalogue.files[remote.path]
+    if expected is None:
+        problem = small_file_problem(remote.path, part.read_bytes())
+        return problem and f"{remote.path} {problem}; check HF_ENDPOINT and start the download again."
+    if sha256_of(part, checking) == expected:
+        return None
+    return (
+        f"{remote.path} came with another checksum than its authors published, and was deleted; start the download "
+        "again, and if that does not help use another network or mirror (HF_ENDPOINT)."
+    )
 
 
 def _check_announced(catalogue: Catalogue, remote: Remote) -> None:

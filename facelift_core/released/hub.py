@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import HfApi, constants, get_session, hf_hub_url
+from huggingface_hub import HfApi, constants, get_hf_file_metadata, get_session, hf_hub_url
 from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 from huggingface_hub.utils import build_hf_headers, hf_raise_for_status
 
@@ -69,16 +69,23 @@ def list_files(catalogue: Catalogue, monitor: Monitor, waits: tuple[float, ...] 
         )
 
     info = _persistently(lambda: _in_thread(ask, monitor), catalogue, None, monitor, waits)
-    there = {
-        entry.rfilename: Remote(entry.rfilename, entry.size or 0, entry.lfs.sha256 if entry.lfs else None)
-        for entry in info.siblings or []
-    }
+    there = {entry.rfilename: entry for entry in info.siblings or []}
     if missing := [path for path in catalogue.files if path not in there]:
         raise FaceLiftError(
             f"{endpoint} has no {missing[0]} in {catalogue.repository} at {catalogue.revision[:12]}; "
             "its authors or this mirror have changed it: import a copy that somebody else has downloaded."
         )
-    return {path: there[path] for path in catalogue.files}
+
+    def describe(path: str) -> Remote:
+        entry, size = there[path], there[path].size
+        if size is None:  # some mirrors list names alone
+            size = get_hf_file_metadata(_address(catalogue, path), headers=_headers()).size or 0
+        return Remote(path, size, entry.lfs.sha256 if entry.lfs else None)
+
+    def describe_all() -> dict[str, Remote]:
+        return {path: describe(path) for path in catalogue.files}
+
+    return _persistently(lambda: _in_thread(describe_all, monitor), catalogue, None, monitor, waits)
 
 
 def fetch(
@@ -97,6 +104,8 @@ def fetch(
     before = transfer.done
 
     def attempt() -> None:
+        part.parent.mkdir(parents=True, exist_ok=True)
+        part.touch()
         offset = max(0, size_of(part))
         if offset > remote.size:
             part.unlink()
@@ -105,7 +114,6 @@ def fetch(
         if offset < remote.size:
             _receive(catalogue, remote, part, offset, transfer)
 
-    part.parent.mkdir(parents=True, exist_ok=True)
     _persistently(attempt, catalogue, remote, transfer.monitor, waits, lambda: size_of(part))
     transfer.restart(before + remote.size)
 
@@ -122,11 +130,18 @@ def _endpoint() -> str:
     return address
 
 
+def _address(catalogue: Catalogue, path: str) -> str:
+    return hf_hub_url(catalogue.repository, path, revision=catalogue.revision, endpoint=_endpoint())
+
+
+def _headers() -> dict[str, str]:
+    """With the person's token, if there is one."""
+    return build_hf_headers(library_name="facelift-blender", library_version=__version__)
+
+
 def _receive(catalogue: Catalogue, remote: Remote, part: Path, offset: int, transfer: Transfer) -> None:
     """One connection: append what comes after `offset`; the thread alone waits for the network."""
-    url = hf_hub_url(catalogue.repository, remote.path, revision=catalogue.revision, endpoint=_endpoint())
-    headers = build_hf_headers(library_name="facelift-blender", library_version=__version__)
-    headers["Accept-Encoding"] = "identity"
+    url, headers = _address(catalogue, remote.path), {**_headers(), "Accept-Encoding": "identity"}
     if offset:
         headers["Range"] = f"bytes={offset}-"
     start, left, size = transfer.done - offset, threading.Event(), [offset]

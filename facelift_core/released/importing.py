@@ -17,7 +17,7 @@ from ..errors import FaceLiftError
 from ..progress import Monitor
 from . import licence
 from .catalogue import LICENCE_FILE, Catalogue
-from .store import MANIFEST, PART, Store, check_space, make_folder, read_manifest, size_of
+from .store import MANIFEST, PART, Store, check_space, make_folder, read_manifest, size_of, writing
 from .transfer import Transfer
 from .verify import BLOCK, sha256_of, small_file_problem
 
@@ -168,7 +168,7 @@ def _extract(
     make_folder(part.parent)
     digest = hashlib.sha256()
     try:
-        with archive.open(member) as packed, part.open("wb") as file:
+        with writing(part), archive.open(member) as packed, part.open("wb") as file:
             while block := packed.read(BLOCK):
                 file.write(block)
                 digest.update(block)
@@ -177,9 +177,8 @@ def _extract(
             raise FaceLiftError(f"{path} in {source} is not the file that its authors published; download it again.")
         if expected is None and (problem := small_file_problem(path, part.read_bytes())):
             raise FaceLiftError(f"{path} in {source} {problem}; download it again.")
-        os.replace(part, target)
-    except OSError as error:
-        raise FaceLiftError(f"Cannot write {target}: {error.strerror or error}.") from None
+        with writing(target):
+            os.replace(part, target)
     finally:
         part.unlink(missing_ok=True)
 

@@ -108,6 +108,15 @@ def make_folder(folder: Path) -> None:
         raise FaceLiftError(f"Cannot make the folder {folder}: {error.strerror or error}.") from None
 
 
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Around changes of `path` on the disk: raises FaceLiftError where the system refuses them."""
+    try:
+        yield
+    except OSError as error:
+        raise FaceLiftError(f"Cannot write {path}: {error.strerror or error}.") from None
+
+
 def check_space(folder: Path, needed: int, what: str) -> None:
     """Raise FaceLiftError unless `needed` bytes and a margin are free where `folder` is or will be."""
     while not folder.exists() and folder != folder.parent:
