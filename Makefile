@@ -33,7 +33,7 @@ test: $(VENV)/installed-test
 # The real extension in five Blender generations.
 test-blender: $(VENV)/installed-test $(BPY:%=.venv-bpy-%/installed)
 	FACELIFT_BPY_PYTHONS="$(bpy_pythons)" FACELIFT_PYTHON="$(CURDIR)/$(VENV)/bin/python" \
-		$(VENV)/bin/python -m pytest tests/test_blender_jobs.py tests/test_blender_extension.py tests/test_blender_splats.py tests/test_blender_weights.py
+		$(VENV)/bin/python -m pytest tests/test_blender_*.py
 
 # The extension's zip and the index of a repository for it, in dist/.
 extension: $(HEADLESS)/installed
