@@ -1,8 +1,9 @@
-"""Files that appear whole or not at all."""
+"""Files and folders that appear whole or not at all."""
 
 from __future__ import annotations
 
 import os
+import shutil
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -15,7 +16,8 @@ from .errors import FaceLiftError
 def replacing(path: str | Path) -> Iterator[Path]:
     """A temporary name beside `path` to write to; it takes the place of `path` if the block ends well.
 
-    The temporary name keeps the suffix, because writers choose their format by it.
+    The temporary name keeps the suffix, because writers choose their format by it. It may also become a folder, which
+    replaces nothing but an empty one.
 
     Raises:
         FaceLiftError: the folder is missing or read-only, the disk is full; nothing is left behind.
@@ -29,4 +31,4 @@ def replacing(path: str | Path) -> Iterator[Path]:
         raise FaceLiftError(f"Cannot write {path}: {error.strerror or error}.") from error
     finally:
         with suppress(OSError):  # the folder itself may be what is wrong
-            temporary.unlink()
+            shutil.rmtree(temporary) if temporary.is_dir() else temporary.unlink()

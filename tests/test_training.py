@@ -98,7 +98,7 @@ def test_learning_rate_warms_up_stays_and_ends_at_zero():
 
 def test_depth_targets_lie_on_the_surface_that_other_views_see(heads):
     """Unprojecting the front view's depth and looking from front_right must meet that view's own depth."""
-    from facelift_core.training.gaussians import PixelTargets
+    from facelift_core.training.reconstruction import PixelTargets
 
     head = HeadTensors.of(heads[0])
     rgba, depth, c2w = head.rgba[None, :6], head.depth[None, :6], head.c2w[None, :6]

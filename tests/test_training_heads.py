@@ -14,12 +14,12 @@ from facelift_core import cameras
 from facelift_core.align.mtcnn import detect_faces
 from facelift_core.errors import FaceLiftError
 from facelift_core.training import native
-from facelift_core.training.heads import command, dataset, scene
+from facelift_core.training.heads import command, dataset, folders, scene
 from facelift_core.training.heads.anatomy import load_anatomy
 from facelift_core.training.heads.lighting import Lighting, irradiance
 from facelift_core.training.heads.people import _phenotype_coefficients, sample_person
 from facelift_core.training.heads.pieces import tube
-from facelift_core.training.heads.render import render, sample_cameras
+from facelift_core.training.heads.render import on_white, render, sample_cameras
 from facelift_core.training.native import pointer
 
 SIX = cameras.six_views().numpy().astype(np.float32)
@@ -239,8 +239,8 @@ def test_heads_are_finite_and_lit(heads):
         assert head.triangles.min() >= 0 and head.triangles.max() < len(head.vertices)
         assert head.colours.min() >= 0
         front = render(head, SIX[:1], 64).rgba[0]
-        middle = dataset.composite(front)[30:46, 24:40].mean()
-        assert 0.08 < middle < 0.92
+        middle = np.asarray(on_white(front))[30:46, 24:40].mean() / 255
+        assert 0.06 < middle < 0.94
         assert 0.2 < (front[..., 3] > 0).mean() < 0.75
 
 
@@ -248,7 +248,7 @@ def test_face_lies_where_the_alignment_puts_it(heads):
     """MTCNN finds the face, in the place and size of spec §2 (which are its own statistics)."""
     boxes = []
     for head in heads.values():
-        front = dataset.contact_sheet(render(head, SIX[:1], 512, 1).rgba, 1)
+        front = on_white(render(head, SIX[:1], 512, 1).rgba[0])
         faces = [face for face in detect_faces(front) if face.probability > 0.8]
         assert faces
         boxes.append(max(faces, key=lambda face: face.area).box)
@@ -339,7 +339,7 @@ def test_command_goes_on_where_it_stopped(tmp_path, small_shards):
     np.testing.assert_array_equal(again.seeds, [9, 10])
     assert len(lost.read_bytes()) == len(content)
     sheet = Image.open(tmp_path / "pictures" / "sheet.png")
-    assert sheet.size == (1024, 128) and np.asarray(sheet).std() > 20
+    assert sheet.size == (5 * 128, 128) and np.asarray(sheet).std() > 20
     with pytest.raises(FaceLiftError, match="choose another folder"):
         command.run(arguments(tmp_path, *SMALL[:-1], "2"))
 
@@ -400,7 +400,49 @@ def test_folders_have_pictures_and_cameras(tmp_path):
     assert command.run(arguments(tmp_path, *more)) == 0  # already there: kept
     assert (folder / "opencv_cameras.json").stat().st_mtime_ns == stamp
     with pytest.raises(FaceLiftError, match="exists already"):
-        dataset.write_folder(tmp_path, 42, 32, 0)
+        folders.write_folder(folder, views)
+
+
+def test_folders_and_shards_are_the_same_heads(tmp_path):
+    (tmp_path / "shards").mkdir()
+    dataset.write_shard(tmp_path / "shards", range(60, 62), size=32, random_views=2)
+    shards = dataset.HeadDataset(tmp_path / "shards")
+    for number in range(2):
+        folders.write_folder(tmp_path / "folders" / f"{number}", shards[number])
+    read = dataset.HeadDataset(tmp_path / "folders")
+    assert (len(read), read.views, read.size) == (2, 8, 32)
+    for number in range(2):
+        np.testing.assert_array_equal(read[number].rgba, shards[number].rgba)
+        np.testing.assert_array_equal(read[number].depth, shards[number].depth)
+        np.testing.assert_allclose(read[number].c2w, shards[number].c2w, atol=1e-5)
+
+
+def test_folders_made_elsewhere_are_read_whatever_their_order(tmp_path):
+    views = dataset.generate(43, 32, 3)
+    folders.write_folder(tmp_path / "a", views)
+    (tmp_path / "a" / "depth.npy").unlink()
+    cameras_file = tmp_path / "a" / "opencv_cameras.json"
+    frames = json.loads(cameras_file.read_text())["frames"]
+    order = [8, 2, 0, 7, 5, 1, 6, 4, 3]
+    cameras_file.write_text(json.dumps({"id": "their own", "frames": [frames[n] for n in order]}))
+    read = dataset.HeadDataset(tmp_path)[0]
+    assert read.depth is None
+    np.testing.assert_array_equal(read.rgba[:6], views.rgba[:6])
+    np.testing.assert_array_equal(read.rgba[6:], views.rgba[[8, 7, 6]])
+
+    cameras_file.write_text(json.dumps({"frames": [frames[n] for n in order if n != 3]}))
+    with pytest.raises(FaceLiftError, match="lacks the back view"):
+        dataset.HeadDataset(tmp_path)
+    cameras_file.write_text(json.dumps({"frames": [{**frame, "fx": 40.0} for frame in frames]}))
+    with pytest.raises(FaceLiftError, match="50° field of view"):
+        dataset.HeadDataset(tmp_path)
+    cameras_file.write_text(json.dumps({"frames": [{"file_path": "000.png"}]}))
+    with pytest.raises(FaceLiftError, match="does not list cameras"):
+        dataset.HeadDataset(tmp_path)
+    cameras_file.write_text(json.dumps({"frames": frames}))
+    (tmp_path / "a" / "004.png").write_bytes(b"no picture")
+    with pytest.raises(FaceLiftError, match=r"004\.png cannot be read"):
+        dataset.HeadDataset(tmp_path)[0]
 
 
 @pytest.mark.parametrize(

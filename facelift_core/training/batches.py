@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
+from ..pictures import contact_sheet, to_pictures
 from .heads.dataset import HeadDataset
 from .heads.render import Views
 
@@ -19,11 +20,17 @@ WHITE = torch.ones(3)
 
 @dataclass(frozen=True)
 class HeadTensors:
-    """One synthetic head as floats: rgba (V, 4, H, W) in [0, 1] with straight alpha, depth (V, H, W), c2w (V, 4, 4),
-    and perhaps the six input views as the diffusion draws them, sampled (6, 3, H, W) in [0, 1]."""
+    """One head as floats.
+
+    Attributes:
+        rgba: (V, 4, H, W) in [0, 1], straight alpha.
+        depth: (V, H, W), None where nobody measured it.
+        c2w: (V, 4, 4).
+        sampled: (6, 3, H, W) in [0, 1], the input views as the diffusion draws them, if it did.
+    """
 
     rgba: Tensor
-    depth: Tensor
+    depth: Tensor | None
     c2w: Tensor
     sampled: Tensor | None = None
 
@@ -31,7 +38,7 @@ class HeadTensors:
     def of(cls, head: Views) -> HeadTensors:
         return cls(
             torch.from_numpy(head.rgba.astype(np.float32)).movedim(-1, 1) / 255,
-            torch.from_numpy(head.depth.astype(np.float32)),
+            None if head.depth is None else torch.from_numpy(head.depth.astype(np.float32)),
             torch.from_numpy(np.array(head.c2w)),
             None if head.sampled is None else torch.from_numpy(np.array(head.sampled)).movedim(-1, 1).float() / 255,
         )
@@ -129,13 +136,11 @@ def as_photographed(rgba: Tensor, random: np.random.Generator, background: Tenso
 
 def _jpeg(image: Tensor, quality: int) -> Tensor:
     buffer = io.BytesIO()
-    pixels = (image.permute(1, 2, 0).numpy() * 255 + 0.5).astype(np.uint8)
-    Image.fromarray(pixels).save(buffer, "JPEG", quality=quality)
+    to_pictures(image[None])[0].save(buffer, "JPEG", quality=quality)
     return torch.from_numpy(np.array(Image.open(buffer))).permute(2, 0, 1).float() / 255
 
 
 def picture_grid(rows: list[Tensor], scale: int = 2) -> Image.Image:
     """Rows of (V, 3, H, W) pictures in [0, 1] below one another, enlarged by `scale`."""
-    grid = torch.cat([torch.cat(list(row.clamp(0, 1).cpu()), dim=-1) for row in rows], dim=-2)
-    image = Image.fromarray((grid.permute(1, 2, 0).float().numpy() * 255 + 0.5).astype(np.uint8))
-    return image.resize((image.width * scale, image.height * scale), Image.Resampling.NEAREST)
+    sheet = contact_sheet(torch.cat([row.cpu() for row in rows]), columns=len(rows[0]))
+    return sheet.resize((sheet.width * scale, sheet.height * scale), Image.Resampling.NEAREST)

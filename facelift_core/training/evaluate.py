@@ -9,13 +9,12 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
 from ..cameras import VIEW_NAMES, intrinsics, turntable
-from ..files import replacing
 from ..gaussians import Gaussians
+from ..pictures import to_pictures, write_picture
 from ..pipeline import FaceLift
 from ..rasterizer import render
 from .batches import WHITE, HeadTensors, composite, picture_grid
@@ -95,8 +94,7 @@ def evaluate(
         lifted = model.reconstruct_from_views(truth[:VIEWS]).raw_gaussians
         lift_psnr = psnr(_views(lifted, head.c2w[unseen], size), truth[unseen]).mean()
 
-        portrait = Image.fromarray((truth[0].permute(1, 2, 0).numpy() * 255 + 0.5).astype(np.uint8))
-        views = model.multiview(portrait, steps, guidance_scale).float().cpu()
+        views = model.multiview(to_pictures(truth[:1])[0], steps, guidance_scale)
         views_psnr = psnr(views, truth[:VIEWS])
         result = model.reconstruct_from_views(views)
         whole, delivered = (_views(g, head.c2w[around], size) for g in (result.raw_gaussians, result.gaussians))
@@ -112,8 +110,7 @@ def evaluate(
         if len(rows) < 8 * 3:
             rows += [truth[around], views[[0, 1, 2, 3, 4, 5, 0, 0]], delivered]
     if picture:
-        with replacing(picture) as temporary:
-            picture_grid(rows).save(temporary)
+        write_picture(picture_grid(rows), picture)
     return Score(*torch.tensor(figures).mean(0).tolist())
 
 

@@ -8,7 +8,6 @@ directly from the z-buffer (place, colour, opacity, size), and renders take over
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -17,30 +16,24 @@ from einops import rearrange
 from PIL import Image
 from torch import Tensor, nn
 
-from ..cameras import VIEW_NAMES, intrinsics
+from ..cameras import intrinsics
 from ..checkpoints import find_checkpoint
 from ..errors import FaceLiftError
 from ..gaussians import SH_C0
 from ..gslrm import GSLRM, camera_rays
-from .batches import WHITE, ColorShift, HeadTensors, composite, picture_grid, random_backgrounds
+from .batches import WHITE, composite, picture_grid, random_backgrounds
 from .heads.dataset import HeadDataset
 from .loop import LoopOptions, Task, checkpoint_activations, train
 from .quality import edge_distance, psnr, ssim
+from .reconstruction import VIEWS, PixelTargets, ReconstructionBatch
 from .splatter import GaussianBatch, splat
 
-VIEWS = len(VIEW_NAMES)
 INITIAL_STD = 0.02
 DIRECT_ONLY = 0.25
 """Fraction of the steps before the first render."""
 TARGETS = 2
 """Input views and unseen views rendered per head and step, each."""
-SAMPLED_INPUTS = 0.75
-"""Share of batches that are given the views that the diffusion drew, where the heads have them."""
-RANDOM_INPUTS, LEAST_INPUTS = 0.15, 4
-"""Share of batches that are given any four to six views in place of the six of inference."""
 SSIM_WEIGHT = 0.2
-PIXEL_SIGMA = 0.6
-"""Standard deviation of a pixel's Gaussian that closes gaps without much blur, in pixels of its own view."""
 
 
 def build_gslrm(width: int = 256, layers: int = 6) -> GSLRM:
@@ -80,101 +73,6 @@ def head_dim(model: GSLRM) -> int:
     return model.input_layer_norm.weight.shape[0] // model.transformer_layers[0].attn.heads
 
 
-@dataclass(frozen=True)
-class PixelTargets:
-    """What the z-buffer says about every pixel of the input views, in GS-LRM's order of Gaussians.
-
-    positions, colors (B, N, 3), log_scales (B, N, 1), inside (B, N) one where there is head.
-    """
-
-    positions: Tensor
-    colors: Tensor
-    log_scales: Tensor
-    inside: Tensor
-
-    @classmethod
-    def of(
-        cls,
-        rgba: Tensor,
-        depth: Tensor,
-        origins: Tensor,
-        directions: Tensor,
-        forward: Tensor,
-        focal: float,
-        patch: int = 8,
-    ) -> PixelTargets:
-        """From (B, V, 4, H, W) RGBA, (B, V, H, W) z depth (0: empty), rays and (B, V, 3) viewing directions."""
-        order = "b v (h p) (w q) c -> b (v h w p q) c"
-        cosine = torch.einsum("bvhwc,bvc->bvhw", directions, forward)
-        points = origins + (depth / cosine)[..., None] * directions
-        inside = ((rgba[:, :, 3] > 0.5) & (depth > 0)).float()
-        scale = (depth.clamp(min=1) * PIXEL_SIGMA / focal).log()
-        return cls(
-            *(rearrange(x, order, p=patch, q=patch) for x in (points, rgba[:, :, :3].movedim(2, -1), scale[..., None])),
-            inside=rearrange(inside, "b v (h p) (w q) -> b (v h w p q)", p=patch, q=patch),
-        )
-
-
-@dataclass(frozen=True)
-class ReconstructionBatch:
-    """B heads with the same number of views each.
-
-    Attributes:
-        rgba: (B, W, 4, H, H), the views that are put in first; depth (B, W, H, H) and c2w (B, W, 4, 4) likewise.
-        inputs: (B, V, 3, H, H) what is put in, over white: the true views, or such as the diffusion draws.
-        true_inputs: whether they all are true.
-    """
-
-    rgba: Tensor
-    depth: Tensor
-    c2w: Tensor
-    inputs: Tensor
-    true_inputs: bool
-
-    @classmethod
-    def draw(cls, heads: HeadDataset, random: np.random.Generator, count: int) -> ReconstructionBatch:
-        chosen = [HeadTensors.draw(heads, random) for _ in range(count)]
-        if random.random() < SAMPLED_INPUTS and all(head.sampled is not None for head in chosen):
-            # No other colours here: they would also change the white that drawn views stand before.
-            rgba, depth, c2w = _stack(chosen)
-            return cls(rgba, depth, c2w, torch.stack([head.sampled for head in chosen]), False)
-        rgba, depth, c2w = _stack(chosen)
-        rgba = torch.stack([ColorShift.draw(random)(views) for views in rgba])
-        views = VIEWS
-        if rgba.shape[1] > VIEWS and random.random() < RANDOM_INPUTS:
-            order = torch.from_numpy(random.permutation(rgba.shape[1]))
-            rgba, depth, c2w = rgba[:, order], depth[:, order], c2w[:, order]
-            views = int(random.integers(LEAST_INPUTS, VIEWS + 1))
-        return cls(rgba, depth, c2w, composite(rgba[:, :views], WHITE), True)
-
-    @classmethod
-    def first(cls, heads: HeadDataset, count: int) -> ReconstructionBatch:
-        """The first `count` heads, or as many as there are, with inputs as they are in the files."""
-        chosen = [HeadTensors.of(heads[i]) for i in range(min(count, len(heads)))]
-        rgba, depth, c2w = _stack(chosen)
-        if chosen[0].sampled is not None:
-            return cls(rgba, depth, c2w, torch.stack([head.sampled for head in chosen]), False)
-        return cls(rgba, depth, c2w, composite(rgba[:, :VIEWS], WHITE), True)
-
-    def to(self, device: torch.device) -> ReconstructionBatch:
-        moved = (x.to(device) for x in (self.rgba, self.depth, self.c2w, self.inputs))
-        return ReconstructionBatch(*moved, self.true_inputs)
-
-    def part(self, count: int) -> ReconstructionBatch:
-        """The first `count` heads."""
-        fields = (x[:count] for x in (self.rgba, self.depth, self.c2w, self.inputs))
-        return ReconstructionBatch(*fields, self.true_inputs)
-
-    @property
-    def views(self) -> int:
-        """How many are put in."""
-        return self.inputs.shape[1]
-
-
-def _stack(heads: list[HeadTensors]) -> tuple[Tensor, Tensor, Tensor]:
-    return tuple(torch.stack([getattr(head, name) for head in heads]) for name in ("rgba", "depth", "c2w"))
-
-
 Degrade = Callable[[Tensor, np.random.Generator], Tensor]
 """(B, 6, 3, H, H) true views to views as a diffusion model makes them."""
 
@@ -196,7 +94,7 @@ def train_gaussians(
     """
     size, device = heads.size, options.device
     focal = intrinsics(size)[0].item()
-    direct_until = 0.0 if model else DIRECT_ONLY
+    direct_until = 0.0 if model or heads[0].depth is None else DIRECT_ONLY
     model = model or _with_color_shortcut(build_gslrm(), ReconstructionBatch.first(heads, 16))
     model = model.to(device)
     if gradient_checkpointing:
@@ -210,14 +108,16 @@ def train_gaussians(
             inputs = degrade(inputs, random)
         count = drawn.views
         predicted, origins, directions, free = _predict(model, inputs, drawn.c2w[:, :count])
-        forward = drawn.c2w[:, :count, :3, 2]
-        targets = PixelTargets.of(
-            drawn.rgba[:, :count], drawn.depth[:, :count], origins, directions, forward, focal, model.patch_size
-        )
-        direct = _direct_loss(predicted, targets, free)
-        logged["direct"] = direct.item()
-        if step < direct_until * options.steps:
-            return direct
+        direct = predicted.positions.new_zeros(())
+        if drawn.depth is not None:
+            forward = drawn.c2w[:, :count, :3, 2]
+            targets = PixelTargets.of(
+                drawn.rgba[:, :count], drawn.depth[:, :count], origins, directions, forward, focal, model.patch_size
+            )
+            direct = _direct_loss(predicted, targets, free)
+            logged["direct"] = direct.item()
+            if step < direct_until * options.steps:
+                return direct
         rendered, truth = (x.flatten(0, 1) for x in _render_targets(predicted, drawn, random, focal))
         error = rendered - truth
         unlike = 1 - ssim(rendered, truth).mean()

@@ -13,6 +13,7 @@ import torch
 from tqdm import tqdm
 
 from ..errors import FaceLiftError
+from ..pictures import to_bytes
 from .batches import WHITE, HeadTensors, as_photographed, composite
 from .heads.dataset import Shard, read_shard, save_shard, shard_paths
 from .view_model import VIEWS, ViewStage
@@ -59,4 +60,4 @@ def _sample(stage: ViewStage, shard: Shard, rows: range, steps: int, guidance_sc
     views = stage.sample(
         portraits.to(device), steps, guidance_scale, generator, towards=truth.to(device), strength=strength
     )
-    return (views.movedim(2, -1).cpu().numpy() * 255 + 0.5).astype(np.uint8)
+    return to_bytes(views.movedim(2, -1))

@@ -12,10 +12,7 @@ from __future__ import annotations
 import functools
 import importlib.metadata
 import json
-import os
 import re
-import shutil
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +20,7 @@ import numpy as np
 
 from ...cache import cache_folder
 from ...errors import FaceLiftError
+from ...files import replacing
 
 LAYOUT = 1
 """Raised whenever what :func:`_extract` writes changes, so that an old cache is not read."""
@@ -129,18 +127,15 @@ def _write(folder: Path) -> None:
     """Extracts into a temporary folder and renames it, so that a second process never reads half a cache."""
     labels, basis, arrays = _extract()
     folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(dir=folder.parent, suffix=".tmp"))
     try:
-        np.save(temporary / "basis.npy", basis)
-        np.savez(temporary / "anatomy.npz", **arrays)
-        (temporary / "labels.json").write_text(json.dumps(labels), encoding="utf-8")
-        try:
-            os.replace(temporary, folder)
-        except OSError:
-            if not (folder / "labels.json").is_file():  # else another process was first, with the same content
-                raise
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        with replacing(folder) as temporary:
+            temporary.mkdir()
+            np.save(temporary / "basis.npy", basis)
+            np.savez(temporary / "anatomy.npz", **arrays)
+            (temporary / "labels.json").write_text(json.dumps(labels), encoding="utf-8")
+    except FaceLiftError:
+        if not (folder / "labels.json").is_file():  # else another process was first, with the same content
+            raise
 
 
 def _extract() -> tuple[dict[str, list[str]], np.ndarray, dict[str, np.ndarray]]:

@@ -14,11 +14,14 @@ import numpy as np
 from tqdm import tqdm
 
 from ...errors import FaceLiftError
+from ...pictures import write_contact_sheet
 from ..native import load
 from .anatomy import load_anatomy
-from .dataset import SHARD_SIZE, contact_sheet, generate, read_shard, shard_path, write_folder, write_shard
+from .dataset import SHARD_SIZE, generate, read_shard, shard_path, write_shard
+from .folders import write_folder
+from .render import on_white
 
-SHEET_HEADS = 64
+SHEET_HEADS, SHEET_SIZE = 64, 128
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -66,15 +69,15 @@ def run(args: argparse.Namespace) -> int:
     else:
         jobs = [range(seed, seed + 1) for seed in seeds]
         write = partial(_folder_job, args.output, args.size, args.random_views)
-        missing = [job for job in jobs if not (args.output / f"{job[0]:08d}").exists()]
+        missing = [job for job in jobs if not folder_path(args.output, job[0]).exists()]
     done = args.count - sum(map(len, missing))
     with tqdm(total=args.count, initial=done, unit="head", mininterval=1 if sys.stderr.isatty() else 30) as bar:
         for finished in _work(write, missing, args.processes):
             bar.update(finished)
     if args.sheet:
-        fronts = np.stack([generate(seed, 128, 0).rgba[0] for seed in seeds[:SHEET_HEADS]])
+        fronts = [on_white(generate(seed, SHEET_SIZE, 0).rgba[0]) for seed in seeds[:SHEET_HEADS]]
         args.sheet.parent.mkdir(parents=True, exist_ok=True)
-        contact_sheet(fronts, columns=8).save(args.sheet)
+        write_contact_sheet(fronts, args.sheet, columns=8)
     return 0
 
 
@@ -100,13 +103,17 @@ def _is_finished(args: argparse.Namespace, seeds: range) -> bool:
     return np.array_equal(found.seeds, seeds)
 
 
+def folder_path(folder: Path, seed: int) -> Path:
+    return folder / f"{seed:08d}"
+
+
 def _shard_job(folder: Path, size: int, random_views: int, seeds: range) -> int:
     write_shard(folder, seeds, size, random_views)
     return len(seeds)
 
 
 def _folder_job(folder: Path, size: int, random_views: int, seeds: range) -> int:
-    write_folder(folder, seeds[0], size, random_views)
+    write_folder(folder_path(folder, seeds[0]), generate(seeds[0], size, random_views))
     return len(seeds)
 
 

@@ -1,4 +1,4 @@
-"""Many heads on disk: deterministic shards for training, or folders in the layout that the released system was fed.
+"""Many heads on disk: deterministic shards, or folders (see :mod:`.folders`).
 
 A shard ``heads-<first seed, 8 digits>.npz`` holds consecutive seeds, uncompressed:
 
@@ -13,21 +13,16 @@ Views 0-5 are the six canonical ones, the others random. Head and cameras depend
 
 from __future__ import annotations
 
-import json
-import os
-import shutil
-import tempfile
 import zipfile
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
-from ... import cameras
 from ...errors import FaceLiftError
 from ...files import replacing
+from .folders import folder_paths, read_cameras, read_folder
 from .render import Views, render, sample_cameras
 from .scene import make_head
 
@@ -145,77 +140,41 @@ def _map_npz(path: Path) -> dict[str, np.ndarray]:
 
 
 class HeadDataset:
-    """All heads of a folder of shards, by index in order of their seeds.
+    """All heads of a folder of shards, by index in order of their seeds, or of folders as in :mod:`.folders`.
 
-    ``dataset[i]`` is a :class:`Views` (memory-mapped: only what is touched is read); ``len``, ``seeds`` as expected.
+    ``dataset[i]`` is a :class:`Views`, of shards memory-mapped; every head has ``views`` pictures of ``size`` pixels.
 
     Raises:
-        FaceLiftError: the folder holds no shards, or shards of different sizes.
+        FaceLiftError: there are no heads, or heads of different sizes.
     """
 
     def __init__(self, folder: Path | str):
-        paths = shard_paths(folder)
-        self._shards = [read_shard(path) for path in paths]
-        if len({shard.rgba.shape[1:] for shard in self._shards}) != 1:
+        self._folders = folder_paths(Path(folder))
+        self._shards = [] if self._folders else [read_shard(path) for path in shard_paths(Path(folder))]
+        if self._folders:
+            kinds = {(len(pictures), size) for pictures, _, _, size in map(read_cameras, self._folders)}
+        else:
+            kinds = {shard.rgba.shape[1:3] for shard in self._shards}
+        if len(kinds) != 1:
             raise FaceLiftError(
-                f"The shards in {folder} differ in image size or number of views; keep one kind per folder."
+                f"The heads in {folder} differ in image size or number of views; keep one kind per folder."
             )
+        self.views, self.size = kinds.pop()
         self._starts = np.concatenate([[0], np.cumsum([len(shard.seeds) for shard in self._shards])])
-        self.seeds = np.concatenate([np.asarray(shard.seeds) for shard in self._shards])
-        self.views, self.size = self._shards[0].rgba.shape[1:3]
 
     def __len__(self) -> int:
-        return int(self._starts[-1])
+        return len(self._folders) or int(self._starts[-1])
 
     def __getitem__(self, index: int) -> Views:
         if not -len(self) <= index < len(self):
             raise IndexError(index)
         index %= len(self)
+        if self._folders:
+            return read_folder(self._folders[index])
         place = int(np.searchsorted(self._starts, index, side="right")) - 1
         return self._shards[place].views(int(index - self._starts[place]))
 
-
-def write_folder(folder: Path, seed: int, size: int = 512, random_views: int = 26) -> Path:
-    """Writes one head as ``<folder>/<seed, 8 digits>/``: RGBA ``000.png`` … and ``opencv_cameras.json``.
-
-    The JSON has ``frames``, one per picture: ``w, h, fx, fy, cx, cy``, ``w2c`` (4 × 4, OpenCV) and ``file_path``.
-    The folder appears only when it is whole.
-    """
-    target = Path(folder) / f"{seed:08d}"
-    if target.exists():
-        raise FaceLiftError(f"{target} exists already; remove it or choose another folder.")
-    views = generate(seed, size, random_views)
-    fx, fy, cx, cy = cameras.intrinsics(size).tolist()
-    frames = []
-    temporary = Path(tempfile.mkdtemp(dir=folder, prefix="."))
-    try:
-        for number, (rgba, c2w) in enumerate(zip(views.rgba, views.c2w, strict=True)):
-            name = f"{number:03d}.png"
-            Image.fromarray(rgba, "RGBA").save(temporary / name)
-            w2c = np.linalg.inv(c2w.astype(np.float64)).tolist()
-            frames.append({"w": size, "h": size, "fx": fx, "fy": fy, "cx": cx, "cy": cy, "w2c": w2c, "file_path": name})
-        (temporary / "opencv_cameras.json").write_text(json.dumps({"frames": frames}), encoding="utf-8")
-        temporary.chmod(0o755)
-        os.replace(temporary, target)
-    except OSError as error:
-        raise FaceLiftError(f"Cannot write {target}: {error.strerror or error}.") from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-    return target
-
-
-def composite(rgba: np.ndarray, background: float = 1.0) -> np.ndarray:
-    """(…, 3) float32 in [0, 1] of straight-alpha uint8 pictures over one grey."""
-    pixels = rgba.astype(np.float32) / 255
-    return pixels[..., :3] * pixels[..., 3:] + background * (1 - pixels[..., 3:])
-
-
-def contact_sheet(pictures: np.ndarray, columns: int) -> Image.Image:
-    """(N, S, S, 4) RGBA pictures on white, in rows of `columns`."""
-    size = pictures.shape[1]
-    rows = -(-len(pictures) // columns)
-    sheet = np.full((rows * size, columns * size, 3), 255, np.uint8)
-    for number, picture in enumerate(composite(pictures)):
-        top, left = number // columns * size, number % columns * size
-        sheet[top : top + size, left : left + size] = (picture * 255 + 0.5).astype(np.uint8)
-    return Image.fromarray(sheet)
+    @property
+    def seeds(self) -> np.ndarray:
+        """(N,) of the heads of shards."""
+        return np.concatenate([np.asarray(shard.seeds) for shard in self._shards])

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from PIL import Image
 
 from ... import cameras
 from ..native import load, pointer
@@ -18,13 +19,13 @@ class Views:
 
     Attributes:
         rgba: (V, S, S, 4) uint8 sRGB, straight alpha.
-        depth: (V, S, S) float16 world units along each camera's axis, 0 where empty.
+        depth: (V, S, S) float16 world units along each camera's axis, 0 where empty; None where nobody measured it.
         c2w: (V, 4, 4) float32, OpenCV convention.
         sampled: (6, S, S, 3) uint8, the input views as the diffusion draws them, if they were sampled.
     """
 
     rgba: np.ndarray
-    depth: np.ndarray
+    depth: np.ndarray | None
     c2w: np.ndarray
     sampled: np.ndarray | None = None
 
@@ -48,6 +49,12 @@ def render(head: Head, c2w: np.ndarray, size: int, supersampling: int | None = N
         pointer(rgba, np.uint8), pointer(depth, np.float32),
     )  # fmt: skip
     return Views(rgba, depth.astype(np.float16), c2w)
+
+
+def on_white(rgba: np.ndarray) -> Image.Image:
+    """One (S, S, 4) uint8 picture over white."""
+    picture = Image.fromarray(rgba, "RGBA")
+    return Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture).convert("RGB")
 
 
 def sample_cameras(rng: np.random.Generator, random_views: int) -> np.ndarray:

@@ -14,13 +14,13 @@ import os
 import platform
 import shutil
 import subprocess
-import tempfile
 from pathlib import Path
 
 import numpy as np
 
 from ...cache import cache_folder
 from ...errors import FaceLiftError
+from ...files import replacing
 
 FLAGS = ("-O3", "-march=native", "-ffast-math", "-fno-finite-math-only", "-fopenmp", "-fPIC", "-shared", "-std=c++17")
 
@@ -69,15 +69,14 @@ def pointer(array: np.ndarray, dtype: type) -> ctypes.c_void_p:
 
 
 def _compile(command: str, source: Path, target: Path) -> None:
-    handle, name = tempfile.mkstemp(dir=target.parent, suffix=".tmp")
-    os.close(handle)
-    try:
+    with replacing(target) as temporary:  # two processes that compile at once both end with a whole file
         done = subprocess.run(
-            [command, *FLAGS, "-o", name, str(source)], capture_output=True, text=True, check=False, timeout=600
+            [command, *FLAGS, "-o", str(temporary), str(source)],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=600,
         )
         if done.returncode != 0:
             last = (done.stderr.strip().splitlines() or ["no message"])[-1]
             raise FaceLiftError(f"{command} could not compile {source.name}: {last}")
-        os.replace(name, target)  # two processes that compile at once both end with a whole file
-    finally:
-        Path(name).unlink(missing_ok=True)

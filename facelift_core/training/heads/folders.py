@@ -1,0 +1,124 @@
+"""One head as a folder, in the layout that the released system was trained on: RGBA pictures and their cameras.
+
+    000.png …              RGBA, straight alpha, square, all of one size
+    opencv_cameras.json    {"frames": [{"w", "h", "fx", "fy", "cx", "cy", "w2c": 4 × 4, "file_path"}, …]}
+    depth.npy              ours, optional: (V, S, S) float16 as in the shards
+
+Cameras follow the OpenCV convention in the world of spec §5, and so does the field of view. Six frames must be the
+canonical views; any place in the list will do.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from ... import cameras
+from ...errors import FaceLiftError
+from ...files import replacing
+from ...weights import load_json
+from .render import Views
+
+CAMERAS_FILE = "opencv_cameras.json"
+DEPTH_FILE = "depth.npy"
+SAME_PLACE = 0.05
+"""Canonical cameras are recognised within this distance, in world units, and as many radians."""
+SAME_FOCAL = 0.01
+
+
+def write_folder(target: Path, views: Views) -> None:
+    """The folder appears only when it is whole.
+
+    Raises:
+        FaceLiftError: it exists already, or cannot be written.
+    """
+    if target.exists():
+        raise FaceLiftError(f"{target} exists already; remove it or choose another folder.")
+    size = views.rgba.shape[1]
+    fx, fy, cx, cy = cameras.intrinsics(size).tolist()
+    frames = []
+    with replacing(target) as temporary:
+        temporary.mkdir(parents=True)
+        for number, (rgba, c2w) in enumerate(zip(views.rgba, views.c2w, strict=True)):
+            name = f"{number:03d}.png"
+            Image.fromarray(rgba, "RGBA").save(temporary / name)
+            w2c = np.linalg.inv(c2w.astype(np.float64)).tolist()
+            frames.append({"w": size, "h": size, "fx": fx, "fy": fy, "cx": cx, "cy": cy, "w2c": w2c, "file_path": name})
+        (temporary / CAMERAS_FILE).write_text(json.dumps({"frames": frames}), encoding="utf-8")
+        if views.depth is not None:
+            np.save(temporary / DEPTH_FILE, views.depth)
+
+
+def folder_paths(folder: Path) -> list[Path]:
+    """The heads in `folder`, by name."""
+    return sorted(path.parent for path in Path(folder).glob(f"*/{CAMERAS_FILE}"))
+
+
+def read_cameras(folder: Path) -> tuple[list[Path], np.ndarray, list[int], int]:
+    """Pictures, (V, 4, 4) float32 c2w, the order that puts the six canonical views first, and the pictures' side.
+
+    Raises:
+        FaceLiftError: the file is missing or damaged, or a canonical view is not there.
+    """
+    path = folder / CAMERAS_FILE
+    frames = load_json(path).get("frames")
+    try:
+        pictures = [folder / frame["file_path"] for frame in frames]
+        w2c = np.array([frame["w2c"] for frame in frames], np.float64)
+        lens = np.array([[frame[key] for key in ("w", "h", "fx", "fy", "cx", "cy")] for frame in frames], np.float64)
+        c2w = np.linalg.inv(w2c).astype(np.float32)
+        if c2w.shape[1:] != (4, 4) or not np.isfinite(lens).all():
+            raise ValueError("numbers")
+    except (KeyError, TypeError, ValueError, IndexError, np.linalg.LinAlgError):
+        raise FaceLiftError(f"{path} does not list cameras with w, h, fx, fy, cx, cy, w2c and file_path.") from None
+    size = int(lens[0, 0])
+    wanted = [size, size, *cameras.intrinsics(size).tolist()]
+    if (np.abs(lens - wanted) > SAME_FOCAL * size).any():
+        raise FaceLiftError(
+            f"The pictures of {folder} should be square, of one size, and of {np.degrees(cameras.FIELD_OF_VIEW):.0f}° "
+            "field of view."
+        )
+    first = []
+    for name, canonical in zip(cameras.VIEW_NAMES, cameras.six_views().numpy(), strict=True):
+        away = np.linalg.norm(c2w[:, :3, 3] - canonical[:3, 3], axis=1)
+        turned = np.linalg.norm(c2w[:, :3, :3] - canonical[:3, :3], axis=(1, 2)) / np.sqrt(2)
+        worst = np.maximum(away, turned)
+        if worst.min() > SAME_PLACE:
+            raise FaceLiftError(f"{folder} lacks the {name} view; the six canonical views are needed.")
+        first.append(int(worst.argmin()))
+    return pictures, c2w, first + [n for n in range(len(pictures)) if n not in first], size
+
+
+def read_folder(folder: Path) -> Views:
+    """The views of the head in `folder`, the six canonical ones first.
+
+    Raises:
+        FaceLiftError: as :func:`read_cameras`, or a picture is missing, damaged or of another size.
+    """
+    paths, c2w, order, size = read_cameras(folder)
+    pictures = []
+    for path in (paths[n] for n in order):
+        try:
+            with Image.open(path) as picture:
+                pictures.append(np.asarray(picture.convert("RGBA")))
+        except (OSError, SyntaxError, ValueError) as error:
+            raise FaceLiftError(f"{path} cannot be read as a picture: {error}.") from None
+        if pictures[-1].shape[:2] != (size, size):
+            raise FaceLiftError(f"{path} is not {size} × {size} pixels large, as {CAMERAS_FILE} says.")
+    return Views(np.stack(pictures), _read_depth(folder, len(paths), size, order), c2w[order])
+
+
+def _read_depth(folder: Path, views: int, size: int, order: list[int]) -> np.ndarray | None:
+    path = folder / DEPTH_FILE
+    if not path.is_file():
+        return None
+    try:
+        depth = np.load(path, allow_pickle=False)
+    except (OSError, ValueError):
+        depth = None
+    if depth is None or depth.shape != (views, size, size):
+        raise FaceLiftError(f"{path} is damaged; delete it to do without depth.")
+    return depth[order].astype(np.float16)

@@ -1,0 +1,124 @@
+"""Heads as GS-LRM meets them in training: views that are put in, views that are rendered, and what depth teaches."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from einops import rearrange
+from torch import Tensor
+
+from ..cameras import VIEW_NAMES
+from .batches import WHITE, ColorShift, HeadTensors, composite
+from .heads.dataset import HeadDataset
+
+VIEWS = len(VIEW_NAMES)
+SAMPLED_INPUTS = 0.75
+"""Share of batches that are given the views that the diffusion drew, where the heads have them."""
+RANDOM_INPUTS, LEAST_INPUTS = 0.15, 4
+"""Share of batches that are given any four to six views in place of the six of inference."""
+PIXEL_SIGMA = 0.6
+"""Standard deviation of a pixel's Gaussian that closes gaps without much blur, in pixels of its own view."""
+
+
+@dataclass(frozen=True)
+class PixelTargets:
+    """What the z-buffer says about every pixel of the input views, in GS-LRM's order of Gaussians.
+
+    positions, colors (B, N, 3), log_scales (B, N, 1), inside (B, N) one where there is head.
+    """
+
+    positions: Tensor
+    colors: Tensor
+    log_scales: Tensor
+    inside: Tensor
+
+    @classmethod
+    def of(
+        cls,
+        rgba: Tensor,
+        depth: Tensor,
+        origins: Tensor,
+        directions: Tensor,
+        forward: Tensor,
+        focal: float,
+        patch: int = 8,
+    ) -> PixelTargets:
+        """From (B, V, 4, H, W) RGBA, (B, V, H, W) z depth (0: empty), rays and (B, V, 3) viewing directions."""
+        order = "b v (h p) (w q) c -> b (v h w p q) c"
+        cosine = torch.einsum("bvhwc,bvc->bvhw", directions, forward)
+        points = origins + (depth / cosine)[..., None] * directions
+        inside = ((rgba[:, :, 3] > 0.5) & (depth > 0)).float()
+        scale = (depth.clamp(min=1) * PIXEL_SIGMA / focal).log()
+        return cls(
+            *(rearrange(x, order, p=patch, q=patch) for x in (points, rgba[:, :, :3].movedim(2, -1), scale[..., None])),
+            inside=rearrange(inside, "b v (h p) (w q) -> b (v h w p q)", p=patch, q=patch),
+        )
+
+
+@dataclass(frozen=True)
+class ReconstructionBatch:
+    """B heads with the same number of views each.
+
+    Attributes:
+        rgba: (B, W, 4, H, H), the views that are put in first; depth (B, W, H, H), unless nobody measured it, and c2w
+            (B, W, 4, 4) likewise.
+        inputs: (B, V, 3, H, H) what is put in, over white: the true views, or such as the diffusion draws.
+        true_inputs: whether they all are true.
+    """
+
+    rgba: Tensor
+    depth: Tensor | None
+    c2w: Tensor
+    inputs: Tensor
+    true_inputs: bool
+
+    @classmethod
+    def draw(cls, heads: HeadDataset, random: np.random.Generator, count: int) -> ReconstructionBatch:
+        chosen = [HeadTensors.draw(heads, random) for _ in range(count)]
+        if random.random() < SAMPLED_INPUTS and all(head.sampled is not None for head in chosen):
+            # No other colours here: they would also change the white that drawn views stand before.
+            rgba, depth, c2w = _stack(chosen)
+            return cls(rgba, depth, c2w, torch.stack([head.sampled for head in chosen]), False)
+        rgba, depth, c2w = _stack(chosen)
+        rgba = torch.stack([ColorShift.draw(random)(views) for views in rgba])
+        views = VIEWS
+        if rgba.shape[1] > VIEWS and random.random() < RANDOM_INPUTS:
+            order = torch.from_numpy(random.permutation(rgba.shape[1]))
+            rgba, c2w = rgba[:, order], c2w[:, order]
+            depth = None if depth is None else depth[:, order]
+            views = int(random.integers(LEAST_INPUTS, VIEWS + 1))
+        return cls(rgba, depth, c2w, composite(rgba[:, :views], WHITE), True)
+
+    @classmethod
+    def first(cls, heads: HeadDataset, count: int) -> ReconstructionBatch:
+        """The first `count` heads, or as many as there are, with inputs as they are in the files."""
+        chosen = [HeadTensors.of(heads[i]) for i in range(min(count, len(heads)))]
+        rgba, depth, c2w = _stack(chosen)
+        if chosen[0].sampled is not None:
+            return cls(rgba, depth, c2w, torch.stack([head.sampled for head in chosen]), False)
+        return cls(rgba, depth, c2w, composite(rgba[:, :VIEWS], WHITE), True)
+
+    def to(self, device: torch.device) -> ReconstructionBatch:
+        return self._map(lambda x: x.to(device))
+
+    def part(self, count: int) -> ReconstructionBatch:
+        """The first `count` heads."""
+        return self._map(lambda x: x[:count])
+
+    def _map(self, change: Callable[[Tensor], Tensor]) -> ReconstructionBatch:
+        fields = (self.rgba, self.depth, self.c2w, self.inputs)
+        return ReconstructionBatch(*(None if x is None else change(x) for x in fields), self.true_inputs)
+
+    @property
+    def views(self) -> int:
+        """How many are put in."""
+        return self.inputs.shape[1]
+
+
+def _stack(heads: list[HeadTensors]) -> tuple[Tensor, Tensor | None, Tensor]:
+    """rgba, depth and c2w of the heads."""
+    depth = None if any(head.depth is None for head in heads) else torch.stack([head.depth for head in heads])
+    return torch.stack([head.rgba for head in heads]), depth, torch.stack([head.c2w for head in heads])

@@ -1,0 +1,189 @@
+"""Training from nothing improves; training goes on from a released-layout checkpoint; several processes are one."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from facelift_core import FaceLift
+from facelift_core.training.cli import main
+from facelift_core.training.heads.dataset import HeadDataset, read_shard, shard_paths, write_shard
+from facelift_core.training.heads.folders import write_folder
+
+
+@pytest.fixture(scope="module")
+def heads(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("heads")
+    write_shard(folder, range(8), size=32, random_views=2)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def autoencoder_run(heads, tmp_path_factory) -> Path:
+    return run("autoencoder", heads, tmp_path_factory.mktemp("runs") / "autoencoder", 24, "--batch", "2")
+
+
+def run(command: str, heads: Path, folder: Path, steps: int, *more: str) -> Path:
+    arguments = ["--heads", str(heads), "--held-out", str(heads), "-o", str(folder), "--steps", str(steps)]
+    arguments += ["--validate-every", str(steps // 2), "--device", "cpu", *more]
+    assert main([command, *arguments]) == 0
+    return folder
+
+
+def log(folder: Path) -> list[dict[str, float]]:
+    return [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+
+
+def test_autoencoder_from_nothing_improves(autoencoder_run):
+    first, last = log(autoencoder_run)
+    assert last["psnr"] > first["psnr"] + 0.5 and last["ssim"] > first["ssim"]
+
+
+def test_views_from_nothing_improve(heads, autoencoder_run, tmp_path):
+    views = run("views", heads, tmp_path / "views", 16, "--autoencoder", str(autoencoder_run), "--batch", "2")
+    first, last = log(views)
+    assert last["loss"] < first["loss"] and last["psnr_others"] > first["psnr_others"]
+    assert (views / "step_000016.png").exists()
+
+
+def test_gaussians_from_nothing_improve(heads, tmp_path):
+    first, last = log(run("gaussians", heads, tmp_path / "gaussians", 16, "--batch", "2"))
+    assert last["psnr_unseen"] > first["psnr_unseen"] + 0.5 and last["ssim_unseen"] > first["ssim_unseen"]
+
+
+def test_a_released_checkpoint_is_learned_on_and_exported(heads, weights_folder, tmp_path, capsys):
+    """Fine-tuning a user's data in the reference's layout, on the goldens' weights of other sizes than ours."""
+    data = tmp_path / "data"
+    for number in range(2):
+        write_folder(data / f"{number}", HeadDataset(heads)[number])
+    start = ("--start-from", str(weights_folder), "--learning-rate", "1e-3", "--checkpointing", "--batch", "1")
+    views = run("views", data, tmp_path / "views", 12, *start)
+    gaussians = run("gaussians", data, tmp_path / "gaussians", 12, *start)
+    assert log(views)[1]["loss"] < log(views)[0]["loss"]
+    assert log(gaussians)[1]["psnr_input"] > log(gaussians)[0]["psnr_input"]
+
+    runs = ["--views", str(views), "--gaussians", str(gaussians), "--held-out", str(data)]
+    assert main(["export", "-o", str(tmp_path / "weights"), *runs]) == 0
+    before, after = (FaceLift.from_pretrained(folder, "cpu") for folder in (weights_folder, tmp_path / "weights"))
+    changed = before.multiview.unet.state_dict()["conv_in.weight"] - after.multiview.unet.state_dict()["conv_in.weight"]
+    assert 1e-4 < changed.abs().max() < 0.1
+    # With a text encoder, vision tower and prompts are CLIP's and stay; what does not learn is as it was.
+    assert torch.allclose(before.multiview.prompt_embeds, after.multiview.prompt_embeds, atol=2e-3)
+    mean = before.multiview.embedding_mean
+    assert torch.allclose(mean, after.multiview.embedding_mean, rtol=1e-3, atol=1e-3)
+    averaged = torch.load(gaussians / "state.pt", weights_only=True)["averaged"]["patch_embedder.1.weight"]
+    assert torch.allclose(after.gslrm.state_dict()["patch_embedder.1.weight"], averaged, atol=1e-3)
+    assert after.gslrm.transformer_layers[0].attn.heads == before.gslrm.transformer_layers[0].attn.heads
+
+    # And from a run: on with what it averaged.
+    further = run("gaussians", data, tmp_path / "further", 2, "--start-from", str(gaussians), "--learning-rate", "1e-9")
+    weight = torch.load(further / "state.pt", weights_only=True)["averaged"]["patch_embedder.1.weight"]
+    assert torch.allclose(weight, averaged, atol=1e-6)
+    capsys.readouterr()
+    none = ["--heads", str(data), "--held-out", str(data), "-o", str(tmp_path / "none")]
+    assert main(["views", *none, "--start-from", str(tmp_path / "nowhere")]) == 1
+    assert main(["views", *none]) == 1
+    errors = capsys.readouterr().err.strip().splitlines()
+    assert "nowhere" in errors[0] and "--autoencoder" in errors[1] and len(errors) == 2
+
+
+def test_sampled_views_are_drawn_and_learned_from(heads, weights_folder, tmp_path):
+    sampled = tmp_path / "sampled"
+    arguments = ["--heads", str(heads), "-o", str(sampled), "--steps", "4", "--batch", "4", "--device", "cpu"]
+    assert main(["sample", "--weights", str(weights_folder), *arguments]) == 0
+    (path,) = shard_paths(sampled)
+    shard, true = read_shard(path), read_shard(heads / path.name)
+    assert shard.sampled.shape == (8, 6, 32, 32, 3)
+    np.testing.assert_array_equal(shard.rgba, true.rgba)
+    # Untrained weights, but the views began at the true ones: far from them, and not just noise.
+    white = true.rgba[:, :6, ..., :3] * (true.rgba[:, :6, ..., 3:] / 255) + 255.0 - true.rgba[:, :6, ..., 3:]
+    assert 2 < np.abs(shard.sampled - white).mean() < 120
+    stamp = path.stat().st_mtime_ns
+    assert main(["sample", "--weights", str(weights_folder), *arguments]) == 0  # there already: kept
+    assert path.stat().st_mtime_ns == stamp
+    assert main(["sample", "--weights", str(weights_folder), "--heads", str(heads), "-o", str(heads)]) == 1
+    assert main(["sample", *arguments]) == 1
+    start = ("--start-from", str(weights_folder), "--batch", "1")
+    assert len(log(run("gaussians", sampled, tmp_path / "run", 4, *start))) == 2
+
+
+PROCESSES = """
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import nn
+
+from facelift_core.training.loop import LoopOptions, Task, train
+from facelift_core.training.processes import Processes
+
+model = nn.Linear(3, 2)  # differs between processes until they agree
+if Processes().main:
+    torch.nn.init.constant_(model.weight, 0.3), torch.nn.init.constant_(model.bias, 0.1)
+
+
+def loss(step, random, logged):
+    x = torch.from_numpy(random.normal(size=(4, 3))).float()
+    return (model(x) - x[:, :2]).square().mean()
+
+
+task = Task(model, loss, lambda averaged: {}, lambda averaged: Image.new("RGB", (2, 2)))
+train(task, LoopOptions(Path(sys.argv[1]), 6, 0.1, validate_every=6, mixed_precision=False))
+np.save(f"{sys.argv[1]}/weight-{Processes().stream}.npy", model.weight.detach().numpy())
+"""
+
+
+def test_two_processes_take_the_steps_of_one_with_both_their_batches(tmp_path):
+    from PIL import Image
+
+    from facelift_core.training.loop import LoopOptions, Task, train
+
+    script = tmp_path / "script.py"
+    script.write_text(PROCESSES)
+    launch = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2"]
+    launch += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0"]
+    done = subprocess.run(
+        [*launch, str(script), str(tmp_path)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=550,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[1])},
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    first, second = (np.load(tmp_path / f"weight-{stream}.npy") for stream in ((), (1,)))
+    np.testing.assert_array_equal(first, second)
+
+    model = nn.Linear(3, 2)
+    torch.nn.init.constant_(model.weight, 0.3)
+    torch.nn.init.constant_(model.bias, 0.1)
+
+    def both(step, random, logged):
+        other = np.random.default_rng((0, step, 1))
+        other.integers(2**62)  # the seed of torch comes first
+        x = torch.from_numpy(np.concatenate([r.normal(size=(4, 3)) for r in (random, other)])).float()
+        return (model(x) - x[:, :2]).square().mean()
+
+    task = Task(model, both, lambda averaged: {}, lambda averaged: Image.new("RGB", (2, 2)))
+    train(task, LoopOptions(tmp_path / "one", 6, 0.1, validate_every=6, mixed_precision=False))
+    np.testing.assert_allclose(model.weight.detach().numpy(), first, atol=1e-5)
+
+
+def test_evaluation_tells_the_stages_apart(tmp_path):
+    from facelift_core.training.evaluate import evaluate
+
+    score = evaluate("mini", [1_000_003], steps=2, guidance_scale=1.0, picture=tmp_path / "heads.png", device="cpu")
+    assert score.lift_psnr > 20 and score.front_view_psnr > 15
+    assert score.psnr > score.delivered_psnr  # the filters cut off what the truth has
+    assert 0 < score.delivered_ssim <= score.ssim + 0.02 < 1.02
+    assert (tmp_path / "heads.png").is_file() and f"{score.front_psnr:.2f} dB" in str(score)
