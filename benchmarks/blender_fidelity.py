@@ -1,10 +1,15 @@
 """How near Blender's pictures of splats come to the renderer of facelift_core: one table.
 
-    python benchmarks/blender_fidelity.py --bpy PATH/TO/PYTHON [--bpy …] [--blender PATH/TO/BLENDER …]
+    python benchmarks/blender_fidelity.py [--full] [--bpy PATH/TO/PYTHON …] [--blender PATH/TO/BLENDER …]
 
-Each --bpy is a Python with the bpy module and renders with Cycles; each --blender is a full Blender that can open a
-window and renders with EEVEE, too. Both pictures are transparent, with one sample in the centre of each pixel, and
-compared with their colours multiplied by alpha.
+Each --bpy is a Python with the bpy module, each --blender a whole Blender; without any, the Pythons that
+`make test-blender` sets up are taken. Both engines are measured. EEVEE needs no window but OpenGL: a GPU's, or Mesa's
+software, with which compiling its shaders takes a minute or two.
+
+Both pictures are transparent, with one sample in the centre of each pixel, and compared with their colours multiplied
+by alpha. Without --full a few small pictures; with it the head that mini makes of the test portrait and synthetic ones
+of 50,000 and 160,000 Gaussians, three cameras, the object still and moved (rotated and unevenly scaled), and both
+blendings: sRGB as viewers do, and linear.
 """
 
 from __future__ import annotations
@@ -12,167 +17,223 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import os
 import subprocess
 import sys
 import tempfile
-import time
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from facelift_blender.splats.transforms import transform
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from fidelity_sheet import sheet
+from splat_references import CAMERAS, psnr, reference, synthetic_head, uneven
+
 from facelift_core.cameras import orbit
 from facelift_core.formats import SplatArrays, read, write
-from facelift_core.rasterizer import render_rgba
 
-HERE = Path(__file__).parent
-CAMERAS = {"front": (270.0, 0.0), "side": (340.0, 20.0), "back": (100.0, -10.0)}
+ROOT = Path(__file__).resolve().parents[1]
+ENGINES = ("CYCLES", "EEVEE")
+MODES = ("Camera Facing", "Any View")
+COLORS = ("sRGB", "linear")
+MOVES = {"still": np.eye(4), "moved": uneven()}
 TARGETS = {("CYCLES", "Camera Facing"): 60, ("CYCLES", "Any View"): 33, ("EEVEE", "Camera Facing"): 50,
            ("EEVEE", "Any View"): 48}  # fmt: skip
+PICTURED = ("side", "moved", "sRGB")
+"""The case of each head that --pictures shows."""
 
 
-def synthetic_head(count: int, sh_degree: int, seed: int = 0) -> SplatArrays:
-    """Flat splats over an ellipsoid with eyes, mouth and hair, and a haze of large faint ones."""
-    draw = np.random.default_rng(seed)
-    around = draw.normal(size=(count, 3))
-    around /= np.linalg.norm(around, axis=1, keepdims=True)
-    radii = np.array([0.42, 0.5, 0.62])
-    normal = around / radii
-    normal /= np.linalg.norm(normal, axis=1, keepdims=True)
-    color = np.tile([0.82, 0.62, 0.52], (count, 1))
-    color[(around[:, 2] > 0.5) | ((around[:, 1] > 0.3) & (around[:, 2] > -0.3))] = (0.2, 0.13, 0.08)
-    for side in (-1, 1):
-        distance = np.linalg.norm(around - [0.32 * side, -0.93, 0.15], axis=1)
-        color[distance < 0.13] = 0.95
-        color[distance < 0.06] = (0.1, 0.2, 0.35)
-    mouth = (np.abs(around[:, 0]) < 0.3) & (np.abs(around[:, 2] + 0.45) < 0.06) & (around[:, 1] < 0)
-    color[mouth] = (0.7, 0.2, 0.2)
-    color += draw.normal(size=(count, 3)) * 0.04
+@dataclass(frozen=True)
+class Case:
+    """One picture of one head, by each mode and engine."""
 
-    tangent = np.cross(normal, draw.normal(size=(count, 3)))
-    tangent /= np.linalg.norm(tangent, axis=1, keepdims=True)
-    half = np.stack([np.ones(count), np.zeros(count), np.zeros(count), np.zeros(count)], axis=1)
-    half[:, 1:] = np.cross([0.0, 0.0, 1.0], normal)  # turns Z into the normal
-    half[:, 0] = 1.0 + normal[:, 2]
-    spacing = math.sqrt(4.0 * math.pi * 0.5**2 / count)
-    scales = spacing * np.exp(draw.normal(size=(count, 1)) * 0.3) * np.array([1.2, 0.7, 0.15])
-    opacity = draw.uniform(0.3, 0.99, count)
-    haze = draw.random(count) < 0.01
-    scales[haze] *= 8.0
-    opacity[haze] = 0.05
-    sh = np.zeros((count, (sh_degree + 1) ** 2, 3))
-    sh[:, 0] = (color - 0.5) / 0.28209479177387814
-    sh[:, 1:] = draw.normal(size=sh[:, 1:].shape) * 0.08
-    fields = (around * radii, sh, np.log(scales), half, np.log(opacity / (1.0 - opacity)))
-    return SplatArrays(*(np.ascontiguousarray(values, np.float32) for values in fields))
+    head: str
+    view: str
+    move: str
+    colors: str
+    size: int
 
 
-def uneven() -> np.ndarray:
-    """An object matrix with a move, a rotation and an uneven scale."""
-    a, b = 0.5, 0.3
-    turn_z = np.array([[math.cos(a), -math.sin(a), 0], [math.sin(a), math.cos(a), 0], [0, 0, 1]])
-    turn_x = np.array([[1, 0, 0], [0, math.cos(b), -math.sin(b)], [0, math.sin(b), math.cos(b)]])
-    matrix = np.eye(4)
-    matrix[:3, :3] = turn_z @ turn_x @ np.diag([1.1, 0.7, 0.9])
-    matrix[:3, 3] = (0.12, -0.1, 0.05)
-    return matrix
-
-
-def reference(splats: SplatArrays, matrix: np.ndarray, camera: dict, linear: bool) -> np.ndarray:
-    """(H, W, 4) premultiplied."""
-    moved = transform(splats, matrix)
-    if linear:  # blend linear values instead of displayed ones
-        colors = np.maximum(moved.colors, 0.0)
-        colors = np.where(colors <= 0.04045, colors / 12.92, ((colors + 0.055) / 1.055) ** 2.4)
-        moved = SplatArrays(
-            moved.positions, ((colors - 0.5) / 0.28209479177387814)[:, None].astype(np.float32), moved.log_scales,
-            moved.rotations, moved.opacity_logits,
-        )  # fmt: skip
-    c2w, focal, (width, height) = torch.tensor(camera["c2w"]), camera["focal"], camera["size"]
-    intrinsics = torch.tensor([focal, focal, width / 2, height / 2])
-    with torch.no_grad():
-        return render_rgba(moved.to_gaussians(), c2w, intrinsics, width, height)[0].numpy()
-
-
-def psnr(a: np.ndarray, b: np.ndarray) -> float:
-    return float(-10.0 * np.log10(max(np.mean((a.astype(np.float64) - b) ** 2), 1e-12)))
-
-
-def run_blender(program: str, full: bool, jobs: list[dict], folder: Path, name: str) -> list[dict]:
-    """The results that blender_render.py prints, one per job."""
-    script = str(HERE / "blender_render.py")
-    (folder / f"{name}.json").write_text(json.dumps(jobs))
-    arguments = ["--factory-startup", "--python", script, "--"] if full else [script]
-    done = subprocess.run(
-        [program, *arguments, str(folder / f"{name}.json")], capture_output=True, text=True, check=False
-    )
-    results = [json.loads(line[7:]) for line in done.stdout.splitlines() if line.startswith("RESULT ")]
-    if len(results) != len(jobs):
-        sys.exit(f"{program} failed:\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}")
-    return results
+def cases(heads: list[str], full: bool, size: int) -> list[Case]:
+    """All combinations for the first head; the others, larger, take the blendings in turn, the third only moved."""
+    if not full:
+        turns = [("front", "still"), ("side", "moved")]
+        return [Case(head, *turn, colors, size) for head in heads for turn, colors in zip(turns, COLORS, strict=True)]
+    found = []
+    for number, head in enumerate(heads):
+        moves = list(MOVES) if number < 2 else ["moved"]
+        for turn, (view, move) in enumerate((view, move) for view in CAMERAS for move in moves):
+            chosen = COLORS if number == 0 else [COLORS[(turn + turn // 2) % 2]]
+            found += [Case(head, view, move, colors, size) for colors in chosen]
+    return found
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--bpy", action="append", default=[], metavar="PYTHON")
-    parser.add_argument("--blender", action="append", default=[], metavar="PROGRAM")
-    parser.add_argument("--count", type=int, default=50_000, help="Gaussians of the synthetic head")
-    parser.add_argument("--sh-degree", type=int, default=0)
-    parser.add_argument("--size", type=int, default=256)
-    parser.add_argument("--ply", type=Path, help="use this head instead")
-    parser.add_argument("--camera", action="append", choices=list(CAMERAS))
-    parser.add_argument("--mode", action="append", choices=["Camera Facing", "Any View"])
-    parser.add_argument("--keep", type=Path, help="folder for the pictures")
-    options = parser.parse_args()
-    splats = read(options.ply) if options.ply else synthetic_head(options.count, options.sh_degree)
-
+    options = parse_options()
     with tempfile.TemporaryDirectory() as temporary:
         folder = options.keep or Path(temporary)
         folder.mkdir(parents=True, exist_ok=True)
-        write(splats, folder / "head.ply")
-        focal = 0.5 * options.size / math.tan(math.radians(25.0))
-        jobs, references = [], {}
-        for view in options.camera or CAMERAS:
-            azimuth, elevation = CAMERAS[view]
-            c2w = orbit(torch.tensor([azimuth]), elevation)[0].tolist()
-            camera = {"c2w": c2w, "focal": focal, "size": [options.size, options.size]}
-            for moved, matrix in (("still", np.eye(4)), ("moved", uneven())):
-                for colors in ("sRGB", "linear"):
-                    key = f"{view}_{moved}_{colors}"
-                    if colors == "linear" and splats.sh_degree:
-                        continue  # the reference blends displayed colours only
-                    references[key] = reference(splats, matrix, camera, colors == "linear")
-                    for mode in options.mode or ["Camera Facing", "Any View"]:
-                        jobs.append(
-                            {"ply": str(folder / "head.ply"), "matrix": matrix.tolist(), "mode": mode, "key": key,
-                             "match_viewers": colors == "sRGB", "view": view, "moved": moved, "colors": colors,
-                             **camera}
-                        )  # fmt: skip
-        print(f"{len(splats)} Gaussians, SH degree {splats.sh_degree}, {options.size}²; PSNR in dB, seconds to render")
-        worst: dict[tuple, float] = {}
-        for program, full in [(p, False) for p in options.bpy] + [(p, True) for p in options.blender]:
-            engines = ("CYCLES", "EEVEE") if full else ("CYCLES",)
-            todo = []
-            for engine in engines:
-                for number, job in enumerate(jobs):
-                    out = folder / f"{engine}_{job['mode'].split()[0]}_{job['key']}_{number}.npy"
-                    todo.append({**job, "engine": engine, "out": str(out)})
-            start = time.time()
-            for job, result in zip(todo, run_blender(program, full, todo, folder, "jobs"), strict=True):
-                ratio = psnr(np.load(job["out"]), references[job["key"]])
-                group = (job["engine"], job["mode"])
-                worst[group] = min(worst.get(group, 999.0), ratio)
-                print(f"{result['version']:12} {job['engine']:7} {job['mode']:14} {job['view']:6} {job['moved']:6} "
-                      f"{job['colors']:7} {ratio:6.1f} dB {result['seconds']:6.1f} s", flush=True)  # fmt: skip
-            print(f"{program}: {time.time() - start:.0f} s in all")
-        if options.keep:
-            for key, picture in references.items():
-                np.save(folder / f"reference_{key}.npy", picture)
-    for group, ratio in worst.items():
-        verdict = "reached" if ratio >= TARGETS[group] else "MISSED"
-        print(f"worst {group[0]} {group[1]}: {ratio:.1f} dB, target {TARGETS[group]} dB {verdict}")
-    sys.exit(any(ratio < TARGETS[group] for group, ratio in worst.items()))
+        heads = load_heads(options, folder)
+        rows = []
+        todo = cases(list(heads), options.full, options.size)
+        references = {case: case_reference(case, heads[case.head]) for case in todo}
+        for name, splats in heads.items():
+            print(f"{name}: {len(splats):,} Gaussians, {options.size}² pixels", flush=True)
+        programs = [(program, False) for program in options.bpy] + [(program, True) for program in options.blender]
+        for number, (program, is_full) in enumerate(programs):
+            for engine in options.engine or ENGINES:
+                jobs = [
+                    make_job(case, mode, engine, folder, f"{number}_{engine}_{mode.split()[0]}_{index}")
+                    for index, case in enumerate(todo)
+                    for mode in options.mode or MODES
+                ]
+                rows += measure(program, is_full, jobs, references, folder)
+        if options.pictures:
+            pictures(rows, references, options.pictures)
+    summary = summarize(rows)
+    if options.json:
+        rows = [{key: value for key, value in row.items() if key != "out"} for row in rows]
+        options.json.write_text(json.dumps({"worst": summary, "pictures": rows}, indent=1) + "\n")
+    sys.exit(any(not line["reached"] for line in summary))
+
+
+def parse_options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--full", action="store_true", help="the table of the documentation; takes hours on two cores")
+    parser.add_argument("--bpy", action="append", default=[], metavar="PYTHON")
+    parser.add_argument("--blender", action="append", default=[], metavar="PROGRAM")
+    parser.add_argument("--engine", action="append", choices=ENGINES)
+    parser.add_argument("--mode", action="append", choices=MODES)
+    parser.add_argument("--ply", type=Path, help="this head instead of the one that mini makes")
+    parser.add_argument(
+        "--count", type=int, action="append", help="Gaussians of a synthetic head, in place of the usual"
+    )
+    parser.add_argument("--size", type=int, help="of the pictures in pixels")
+    parser.add_argument("--json", type=Path, help="also write the figures there")
+    parser.add_argument("--pictures", type=Path, help="folder for pictures side by side, one per head")
+    parser.add_argument("--keep", type=Path, help="folder for everything in between")
+    options = parser.parse_args()
+    options.size = options.size or (256 if options.full else 128)
+    if not options.bpy and not options.blender:
+        found = os.environ.get("FACELIFT_BPY_PYTHONS", "").split(os.pathsep)
+        options.bpy = [p for p in found if p] or [str(p) for p in sorted(ROOT.glob(".venv-bpy-*/bin/python"))]
+    if not options.bpy and not options.blender:
+        parser.error("no Blender: name one with --bpy or --blender")
+    return options
+
+
+def load_heads(options: argparse.Namespace, folder: Path) -> dict[str, SplatArrays]:
+    """Name → head, each also as NAME.ply in `folder`."""
+    heads = {}
+    if options.ply:
+        heads[options.ply.stem] = read(options.ply)
+    elif options.full:
+        photo, made = ROOT / "tests/data/portrait.jpg", folder / "mini.ply"
+        command = [sys.executable, "-m", "facelift_core", "reconstruct", photo, "-o", made, "--weights", "mini"]
+        subprocess.run(command, check=True, cwd=ROOT)
+        heads["mini"] = read(made)
+    counts = options.count or ([50_000, 160_000] if options.full else [] if options.ply else [10_000])
+    for count in counts:
+        heads[f"synthetic_{count}"] = synthetic_head(count, 0)
+    for name, splats in heads.items():
+        write(splats, folder / f"{name}.ply")
+    return heads
+
+
+def case_camera(case: Case) -> dict:
+    azimuth, elevation = CAMERAS[case.view]
+    focal = 0.5 * case.size / math.tan(math.radians(25.0))
+    return {"c2w": orbit(torch.tensor([azimuth]), elevation)[0].tolist(), "focal": focal, "size": [case.size] * 2}
+
+
+def case_reference(case: Case, splats: SplatArrays) -> np.ndarray:
+    return reference(splats, MOVES[case.move], case_camera(case), case.colors == "linear")
+
+
+def make_job(case: Case, mode: str, engine: str, folder: Path, name: str) -> dict:
+    """For blender_render.py."""
+    return {
+        "ply": str(folder / f"{case.head}.ply"), "matrix": MOVES[case.move].tolist(), "mode": mode, "engine": engine,
+        "match_viewers": case.colors == "sRGB", "out": str(folder / f"{name}.npy"), "case": case.__dict__,
+        **case_camera(case),
+    }  # fmt: skip
+
+
+def measure(
+    program: str, is_full: bool, jobs: list[dict], references: dict[Case, np.ndarray], folder: Path
+) -> list[dict]:
+    """One row of the table per job, printed as they come."""
+    rows = []
+    for job, result in zip(jobs, run_blender(program, is_full, jobs, folder), strict=True):
+        case = Case(**job["case"])
+        row = {
+            "version": result["version"], "engine": job["engine"], "mode": job["mode"], **job["case"],
+            "psnr": round(psnr(np.load(job["out"]), references[case]), 2), "seconds": round(result["seconds"], 2),
+            "cpu_seconds": round(result["cpu_seconds"], 2), "out": job["out"],
+        }  # fmt: skip
+        rows.append(row)
+        print(
+            f"{row['version']:10} {row['engine']:7} {row['mode']:14} {case.head:17} {case.view:6} {case.move:6} "
+            f"{case.colors:7} {row['psnr']:6.1f} dB {row['seconds']:7.1f} s ({row['cpu_seconds']:.1f} s of CPU)",
+            flush=True,
+        )
+    return rows
+
+
+def run_blender(program: str, is_full: bool, jobs: list[dict], folder: Path) -> Iterator[dict]:
+    """The results that blender_render.py prints, one per job, as they come.
+
+    Args:
+        is_full: `program` is a whole Blender, not a Python.
+    """
+    script, path = str(ROOT / "benchmarks/blender_render.py"), folder / "jobs.json"
+    path.write_text(json.dumps(jobs))
+    arguments = ["--background", "--factory-startup", "--python", script, "--"] if is_full else [script]
+    printed, results = [], 0
+    with subprocess.Popen(
+        [program, *arguments, str(path)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as process:
+        for line in process.stdout:
+            printed.append(line)
+            if line.startswith("RESULT "):
+                results += 1
+                yield json.loads(line[7:])
+    if results != len(jobs):
+        sys.exit(f"{program} failed:\n{''.join(printed[-60:])}")
+
+
+def summarize(rows: list[dict]) -> list[dict]:
+    """The worst picture of each version, engine, mode and head, printed and returned."""
+    worst: dict[tuple, float] = {}
+    for row in rows:
+        key = (row["version"], row["engine"], row["mode"], row["head"])
+        worst[key] = min(worst.get(key, math.inf), row["psnr"])
+    lines = []
+    for (version, engine, mode, head), ratio in worst.items():
+        target = TARGETS[engine, mode]
+        lines.append({"version": version, "engine": engine, "mode": mode, "head": head, "psnr": ratio,
+                      "target": target, "reached": ratio >= target})  # fmt: skip
+        verdict = "reached" if ratio >= target else "MISSED"
+        print(f"worst {version:10} {engine:7} {mode:14} {head:17} {ratio:6.1f} dB, target {target} dB {verdict}")
+    return lines
+
+
+def pictures(rows: list[dict], references: dict[Case, np.ndarray], folder: Path) -> None:
+    """fidelity_HEAD.png for each head: a line per engine and mode of the last Blender."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for case, expected in references.items():
+        if (case.view, case.move, case.colors) != PICTURED and not (case.view == "side" and case.colors == "linear"):
+            continue
+        shown = {
+            f"{row['engine']}, {row['mode']}, {row['psnr']:.1f} dB": np.load(row["out"])
+            for row in rows
+            if Case(**{name: row[name] for name in case.__dict__}) == case
+        }
+        sheet(expected, shown, case.colors == "linear").save(folder / f"fidelity_{case.head}.png", optimize=True)
 
 
 if __name__ == "__main__":

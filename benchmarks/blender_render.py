@@ -25,10 +25,13 @@ def set_up(job: dict) -> None:
     item = bpy.data.objects.new("Camera", camera)
     scene.collection.objects.link(item)
     scene.camera = item
-    item.matrix_world = Matrix(np.array(job["c2w"]) @ np.diag([1.0, -1.0, -1.0, 1.0]))  # OpenCV to Blender
+    to_world = Matrix(np.array(job["c2w"]) @ np.diag([1.0, -1.0, -1.0, 1.0]))  # OpenCV to Blender
+    item.matrix_world = to_world @ Matrix.Scale(job.get("camera_scale", 1.0), 4)
     width, height = job["size"]
     camera.lens = job["focal"] * camera.sensor_width / max(width, height)
-    camera.clip_start, camera.clip_end = 0.2, 100.0
+    camera.clip_start, camera.clip_end = 0.2, 1000.0
+    if "orthographic" in job:  # Blender units that the longer side of the picture shows
+        camera.type, camera.ortho_scale = "ORTHO", job["orthographic"]
     render = scene.render
     render.resolution_x, render.resolution_y = width, height
     render.film_transparent = True
@@ -46,16 +49,22 @@ def set_up(job: dict) -> None:
         scene.eevee.taa_render_samples = 1
         render.filter_size = 0.01
     splats = module("formats").read(job["ply"])
-    head = objects.create_splat_object(scene, splats, "Head")
+    collection = bpy.data.collections.new("Heads") if "instance" in job else scene.collection
+    head = objects.create_splat_object(scene, splats, "Head", collection=collection)
     head.matrix_world = Matrix(job["matrix"])
+    if "instance" in job:  # the matrix of an empty that shows the collection with the head
+        empty = bpy.data.objects.new("Instance", None)
+        empty.instance_type, empty.instance_collection = "COLLECTION", collection
+        empty.matrix_world = Matrix(job["instance"])
+        scene.collection.objects.link(empty)
     modifier = nodes.find_modifier(head)
     nodes.set_input(modifier, "Render As", job["mode"])
     nodes.set_input(modifier, "Match Viewers", job["match_viewers"])
     scene_settings.apply(scene)
 
 
-def render(out: str) -> float:
-    """Seconds that rendering took."""
+def render(out: str) -> dict[str, float]:
+    """Seconds that rendering took: on the clock, and of the processor."""
     scene = bpy.context.scene
     with tempfile.TemporaryDirectory() as folder:
         settings = scene.render.image_settings
@@ -63,25 +72,23 @@ def render(out: str) -> float:
         settings.color_mode = "RGBA"
         settings.color_depth = "32"
         scene.render.filepath = str(Path(folder) / "render.exr")
-        start = time.time()
+        start, cpu_start = time.time(), time.process_time()
         bpy.ops.render.render(write_still=True)
-        seconds = time.time() - start
+        spent = {"seconds": time.time() - start, "cpu_seconds": time.process_time() - cpu_start}
         image = bpy.data.images.load(scene.render.filepath)
         image.colorspace_settings.name = "Non-Color"
         width, height = image.size
         pixels = np.empty(width * height * 4, np.float32)
         image.pixels.foreach_get(pixels)
         np.save(out, pixels.reshape(height, width, 4)[::-1])
-    return seconds
+    return spent
 
 
 def main() -> None:
     for job in json.loads(Path(sys.argv[-1]).read_text()):
         set_up(job)
-        result = {"version": bpy.app.version_string, "seconds": render(job["out"])}
+        result = {"version": bpy.app.version_string, **render(job["out"])}
         print("RESULT " + json.dumps(result), flush=True)
-    if not bpy.app.module:
-        bpy.ops.wm.quit_blender()
 
 
 if __name__ == "__main__":

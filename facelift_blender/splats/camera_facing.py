@@ -7,8 +7,14 @@ from collections.abc import Mapping
 from bpy.types import NodeSocket
 
 from . import material
-from .builder import Builder
+from .builder import Builder, find_input
 from .gaussian_nodes import Gaussians
+
+SMALLEST_GAP = 5e-7
+"""Between the depths of two quads, relative to the depth. Of several surfaces at what is the same distance in single
+precision, Cycles sees one."""
+RUN = 64
+"""Quads that are kept apart together. Each run begins at its true depth, so that shifts do not add up."""
 
 
 def quads(b: Builder, inputs: Mapping[str, NodeSocket], gaussians: Gaussians, spent: list[str]) -> NodeSocket:
@@ -51,8 +57,7 @@ def quads(b: Builder, inputs: Mapping[str, NodeSocket], gaussians: Gaussians, sp
         angle = b.math("MULTIPLY", b.math("ARCTAN2", xy, half), 0.5)
         turn = b.node("FunctionNodeEulerToRotation", {0: b.join(0.0, 0.0, angle)}).outputs[0]
         ellipse = {"Translation": center, "Rotation": turn, "Scale": b.join(long, short, long)}
-        to_ellipse = b.node("FunctionNodeCombineTransform", ellipse).outputs[0]
-        matrix = b.node("FunctionNodeMatrixMultiply", {0: camera["From Camera"], 1: to_ellipse}).outputs[0]
+        matrix = b.node("FunctionNodeCombineTransform", ellipse).outputs[0]
     with b.frame("Camera Facing: quads, far to near"):
         points, matrix, z, color, behind = b.captured(
             gaussians.geometry,
@@ -66,6 +71,9 @@ def quads(b: Builder, inputs: Mapping[str, NodeSocket], gaussians: Gaussians, sp
         points = b.without(points, spent)
         points = b.stored(points, material.COLOR, "FLOAT_COLOR", color)
         points = b.node("GeometryNodeSortElements", {"Geometry": points, "Sort Weight": z}, domain="POINT").outputs[0]
+        matrix = b.node("FunctionNodeMatrixMultiply", {0: _without_ties(b, camera, z), 1: matrix}).outputs[0]
+        matrix = b.node("FunctionNodeMatrixMultiply", {0: camera["From Camera"], 1: matrix}).outputs[0]
+        points, matrix = b.captured(points, {"Placed": ("MATRIX", matrix)})
         grid = {"Size X": 2.0, "Size Y": 2.0, "Vertices X": 2, "Vertices Y": 2}
         quad = b.node("GeometryNodeMeshGrid", grid).outputs[0]
         u, v, _ = b.split(b.node("GeometryNodeInputPosition").outputs[0])
@@ -75,3 +83,25 @@ def quads(b: Builder, inputs: Mapping[str, NodeSocket], gaussians: Gaussians, sp
         instances = b.node("GeometryNodeInstanceOnPoints", each).outputs[0]
         placed = b.node("GeometryNodeSetInstanceTransform", {"Instances": instances, "Transform": matrix}).outputs[0]
         return b.node("GeometryNodeRealizeInstances", {"Geometry": placed}).outputs[0]
+
+
+def _without_ties(b: Builder, camera: Mapping[str, NodeSocket], z: NodeSocket) -> NodeSocket:
+    """Matrices in camera space for points sorted by `z`: the camera sees the same, with all depths apart."""
+    with b.frame("Camera Facing: no two quads at the same depth"):
+        index = b.node("GeometryNodeInputIndex").outputs[0]
+        first = b.compare("LESS_THAN", b.math("MODULO", index, float(RUN)), 0.5)
+        before = b.node("GeometryNodeFieldAtIndex", data_type="FLOAT", domain="POINT")
+        b.set(find_input(before, "Value"), z)
+        b.set(before.inputs["Index"], b.math("SUBTRACT", index, 1.0))
+        previous = next(socket for socket in before.outputs if socket.enabled)
+        gap = b.math("MAXIMUM", b.math("SUBTRACT", z, previous), b.math("MULTIPLY", z, -SMALLEST_GAP))
+        run = b.node("GeometryNodeAccumulateField", data_type="FLOAT", domain="POINT")
+        b.set(find_input(run, "Value"), b.switch("FLOAT", first, gap, z))
+        b.set(find_input(run, "Group ID"), b.math("FLOOR", b.math("DIVIDE", index, float(RUN))))
+        apart = next(socket for socket in run.outputs if socket.enabled)
+        # In perspective away from the camera along the line of sight, else along the camera's axis.
+        factor = b.math("SUBTRACT", b.math("DIVIDE", apart, z), 1.0)
+        factor = b.math("MULTIPLY_ADD", factor, camera["Perspective"], 1.0)
+        shift = b.math("MULTIPLY", b.math("SUBTRACT", apart, z), b.math("SUBTRACT", 1.0, camera["Perspective"]))
+        moved = {"Translation": b.join(0.0, 0.0, shift), "Scale": b.join(factor, factor, factor)}
+        return b.node("FunctionNodeCombineTransform", moved).outputs[0]
