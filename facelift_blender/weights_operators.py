@@ -17,13 +17,12 @@ from .reconstruct import runtime_state, session
 from .reconstruct.layout import paragraphs
 
 KIND = "weights"
-LICENCE_ROWS, LICENCE_LETTERS = 14, 95
+LICENCE_ROWS, LICENCE_LETTERS = 14, 120
 OFFLINE = (
     "Blender's online access is off: switch on Preferences > System > Network > Allow Online Access, or import a copy "
     "of the weights that was downloaded elsewhere."
 )
 
-_importing = core.module("released.importing")
 _inventory = core.module("released.inventory")
 _licence = core.module("released.licence")
 size_text = core.module("released.store").size_text
@@ -69,7 +68,7 @@ def fetch_licence(source: str = "", at_end=None) -> None:
     """Have the text of the licence here. Raises FaceLiftError: see :func:`start`, or `source` is no copy."""
     store = preferences.store()
     if source:
-        _importing.read_licence(store, Path(source))  # in a moment, and without the runtime
+        core.module("released.importing").read_licence(store, Path(source))  # in a moment, and without the runtime
     elif _licence.text(store) is None:
         start("licence", "Fetching the licence", at_end)
 

@@ -1,4 +1,7 @@
-"""The whole way to usable weights as one job, for the command line and for the worker of another program."""
+"""The whole way to usable weights as one job, for the command line and for the worker of another program.
+
+Each step imports what does it when it runs: Blender imports this module at its start, for :class:`Request` alone.
+"""
 
 from __future__ import annotations
 
@@ -9,10 +12,9 @@ from typing import Any
 
 from ..errors import FaceLiftError
 from ..progress import Cancel, Monitor, Progress
-from . import importing, licence
+from . import licence
 from .inventory import remove, remove_originals, status
 from .store import Store, alone, open_store, size_text
-from .verify import verify
 
 DOWNLOADED = 0.85
 """The part of the whole that the download is; the conversion is the rest."""
@@ -86,9 +88,11 @@ Span = Callable[..., Monitor]
 
 def _licence(store: Store, request: Request, span: Span) -> str:
     if request.source:
-        importing.read_licence(store, Path(request.source))
+        from .importing import read_licence
+
+        read_licence(store, Path(request.source))
     else:
-        from .download import fetch_licence  # and with it huggingface_hub, which takes its time
+        from .download import fetch_licence
 
         fetch_licence(store, span("licence"))
     return f"The {store.catalogue.licence} is in {store.licence_file}."
@@ -104,12 +108,14 @@ def _download(store: Store, request: Request, span: Span) -> str:
 
 
 def _import(store: Store, request: Request, span: Span) -> str:
+    from .importing import check_folder, unpack
+
     source = Path(request.source).expanduser()
     if source.is_dir():
-        folder = importing.check_folder(store, source, span("import", 0.0, IMPORTED))
+        folder = check_folder(store, source, span("import", 0.0, IMPORTED))
         return _convert(store, Request("convert"), lambda stage: span(stage, IMPORTED, 1.0), folder)
     also_needed = store.catalogue.converted_bytes
-    importing.unpack(store, source, span("import", 0.0, IMPORTED), also_needed)
+    unpack(store, source, span("import", 0.0, IMPORTED), also_needed)
     # What was unpacked is only there for the conversion: the zip itself is the person's copy.
     unpacked = Request("convert", remove_original=True)
     return _convert(store, unpacked, lambda stage: span(stage, IMPORTED, 1.0))
@@ -117,7 +123,7 @@ def _import(store: Store, request: Request, span: Span) -> str:
 
 def _convert(store: Store, request: Request, span: Span, source: Path | None = None) -> str:
     if not status(store).converted:
-        from .convert import convert  # and with it PyTorch
+        from .convert import convert
 
         convert(store, span("convert"), source)
     freed = remove_originals(store) if request.remove_original else 0
@@ -127,6 +133,8 @@ def _convert(store: Store, request: Request, span: Span, source: Path | None = N
 
 
 def _verify(store: Store, request: Request, span: Span) -> str:
+    from .verify import verify
+
     problems = verify(store, span("verify"))
     if problems:
         more = f" (and {len(problems) - PROBLEMS_TOLD} more)" if len(problems) > PROBLEMS_TOLD else ""
