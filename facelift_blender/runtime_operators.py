@@ -16,6 +16,7 @@ from .reconstruct import runtime_state, session
 from .reconstruct.layout import paragraphs
 
 KIND = "runtime"
+WIDTH = 520
 OFFLINE = (
     "Blender's online access is off: switch on Preferences > System > Network > Allow Online Access, or install from a "
     "folder of wheels."
@@ -104,13 +105,13 @@ class FACELIFT_OT_install_runtime(bpy.types.Operator):
             return {"CANCELLED"}
         self._planned = None
         self.consent = True  # what OK in the dialog means
-        return context.window_manager.invoke_props_dialog(self, width=520)
+        return context.window_manager.invoke_props_dialog(self, width=WIDTH)
 
     def draw(self, context):
         layout = self.layout
         layout.use_property_split = True
         text, will_do = self._text()
-        paragraphs(layout, text, context, icon="IMPORT" if will_do else "ERROR", indent=-320)
+        paragraphs(layout, text, context, icon="IMPORT" if will_do else "ERROR", width=WIDTH)
         column = layout.column()
         column.prop(self, "folder")
         column.prop(self, "build")

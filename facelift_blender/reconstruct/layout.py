@@ -7,10 +7,13 @@ import textwrap
 POINTS_PER_LETTER = 7.0
 
 
-def paragraphs(layout, text: str, context, icon: str = "NONE", indent: float = 60.0) -> None:
-    """Labels with `text` broken into lines that fit the region, the first with `icon`."""
+def paragraphs(layout, text: str, context, icon: str = "NONE", indent: float = 60.0, width: float = 0.0) -> None:
+    """Labels with `text` broken into lines that fit the region, or the `width` of a dialog, the first with `icon`."""
     scale = context.preferences.system.ui_scale
-    width = context.region.width if context.region is not None else 300
+    if width:
+        width *= scale
+    else:
+        width = context.region.width if context.region is not None else 300
     letters = max(16, int((width - indent * scale) / (POINTS_PER_LETTER * scale)))
     column = layout.column(align=True)
     column.scale_y = 0.8

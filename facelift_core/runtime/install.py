@@ -24,6 +24,11 @@ from .pins import PIP, PYTHONS
 from .plan import Plan, size_text
 from .remove import ENVIRONMENT, LOG, remove
 
+PROBE = """
+import json, sys, pip
+print(json.dumps([sys.version_info[:2], [int(part) for part in pip.__version__.split(".")[:2] if part.isdigit()]]))
+"""
+
 Emit = Callable[[dict[str, Any]], None]
 Cancel = Callable[[], bool]
 
@@ -49,11 +54,11 @@ def install(plan: Plan, emit: Emit, cancelled: Cancel, repair: bool = False) -> 
         made = Made(str(plan.folder), False, __version__, list(plan.requirements), plan.build.name, str(plan.python))
         location.write(plan.folder, made)
         with _disk_errors(plan.folder):
-            python = _environment(plan, tell)
+            python, version = _environment(plan, tell)
             _drop_damaged(plan.folder, repair, tell)
             if before is not None and before.build not in ("", plan.build.name):
                 _run([str(python), "-m", "pip", "uninstall", "--yes", "torch"], plan.folder, tell)
-            _packages(plan, python, tell)
+            _packages(plan, python, version, tell)
             notes = _try_out(plan, python, tell)
             shutil.rmtree(plan.folder / pip.DOWNLOADS, ignore_errors=True)
         made = replace(made, complete=True, notes=notes)
@@ -102,23 +107,22 @@ class _Teller:
         self.emit({"event": "log", "line": line})
 
 
-def _environment(plan: Plan, tell: _Teller) -> Path:
-    """The environment's Python, made if there is none that starts."""
+def _environment(plan: Plan, tell: _Teller) -> tuple[Path, tuple[int, ...]]:
+    """The environment's Python, made if there is none that starts, and the version of its pip."""
     tell("python", 0.0, "Making the environment")
     python = location.python_in(plan.folder)
-    probe = [str(python), "-c", "import json, sys, pip; print(json.dumps(sys.version_info[:2]))"]
-    answer = launch.ask(probe, 60.0) if python.exists() else "none"
-    if isinstance(answer, list) and PYTHONS[0] <= tuple(answer) <= PYTHONS[1]:
-        return python
+    answer = launch.ask([str(python), "-c", PROBE], 60.0) if python.exists() else "none"
+    if isinstance(answer, list) and PYTHONS[0] <= tuple(answer[0]) <= PYTHONS[1]:
+        return python, tuple(answer[1])
     # Nothing of another Python's environment fits: its packages are compiled for that version.
     for name in ENVIRONMENT:
         remove(plan.folder / name)
     _run([str(plan.python), "-I", "-m", "venv", str(plan.folder)], plan.folder, tell)
     python = location.python_in(plan.folder)
-    answer = launch.ask([str(python), *probe[1:]], 60.0)
+    answer = launch.ask([str(python), "-c", PROBE], 60.0)
     if not isinstance(answer, list):
         raise FaceLiftError(f"{plan.python} made an environment whose Python does not work: {answer}")
-    return python
+    return python, tuple(answer[1])
 
 
 def _drop_damaged(folder: Path, contents: bool, tell: _Teller) -> None:
@@ -138,14 +142,14 @@ def _drop_damaged(folder: Path, contents: bool, tell: _Teller) -> None:
     damage.forget(found)
 
 
-def _packages(plan: Plan, python: Path, tell: _Teller) -> None:
+def _packages(plan: Plan, python: Path, version: tuple[int, ...], tell: _Teller) -> None:
     own = bool(plan.sources.index_url or plan.sources.wheels) or pip.has_own_index(python, plan.folder)
     extra = "" if own else plan.build.index
     tag = f"+{plan.build.name}" if extra else ""
     requirements = [f"{line}{tag}" if line.startswith("torch==") else line for line in plan.requirements]
     tell("packages", 0.1, "Asking the package index")
-    if not _has_pip(python):
-        _bring_pip(plan, python, tell)
+    if version < tuple(map(int, PIP.partition(">=")[2].split("."))):
+        version = _bring_pip(plan, python, version, tell)
     if plan.sources.wheels is not None:
         _check_wheels(plan.sources.wheels, requirements, python)
     meter = pip.Meter(plan.build.download)
@@ -161,25 +165,20 @@ def _packages(plan: Plan, python: Path, tell: _Teller) -> None:
         part = min(1.0, done / len(meter.unpacking))
         tell("unpack", 0.65 + 0.2 * part, f"Unpacking: {done} of {len(meter.unpacking)} packages")
 
-    pip.install(python, plan.folder, requirements, plan.sources, extra, each, tell.cancelled)
+    pip.install(python, plan.folder, requirements, plan.sources, extra, version, each, tell.cancelled)
 
 
-def _bring_pip(plan: Plan, python: Path, tell: _Teller) -> None:
-    """A pip that goes on after broken connections; from a folder of wheels the old one will do."""
+def _bring_pip(plan: Plan, python: Path, version: tuple[int, ...], tell: _Teller) -> tuple[int, ...]:
+    """A pip that goes on after broken connections; from a folder of wheels the old one will do. Returns its version."""
     if plan.sources.wheels is not None and not any(plan.sources.wheels.glob("pip-*.whl")):
-        return
+        return version
 
     def each(line: str | None) -> None:
         if line and not line.startswith("Progress "):
             tell.log(line)
 
-    pip.install(python, plan.folder, ["--upgrade", PIP], plan.sources, "", each, tell.cancelled)
-
-
-def _has_pip(python: Path) -> bool:
-    answer = launch.ask([str(python), "-c", "import json, pip; print(json.dumps(pip.__version__.split('.')))"], 60.0)
-    wanted = tuple(map(int, PIP.partition(">=")[2].split(".")))
-    return isinstance(answer, list) and tuple(map(int, answer[:2])) >= wanted
+    pip.install(python, plan.folder, ["--upgrade", PIP], plan.sources, "", version, each, tell.cancelled)
+    return tuple(launch.ask([str(python), "-c", PROBE], 60.0)[1])
 
 
 def _check_wheels(wheels: Path, requirements: list[str], python: Path) -> None:

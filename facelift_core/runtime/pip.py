@@ -202,12 +202,14 @@ def install(
     requirements: Sequence[str],
     sources: Sources,
     extra_index: str,
+    version: tuple[int, ...],
     each: Callable[[str | None], None],
     cancelled: Callable[[], bool],
 ) -> None:
     """Have the environment's pip install `requirements`; what is there already and fits stays.
 
     Args:
+        version: of that pip; from 24.1 on it tells bytes in lines that programs read.
         each: called with every line, and with None a few times a second.
 
     Raises:
@@ -224,7 +226,7 @@ def install(
         each(line)
 
     arguments = ["install", "--only-binary", ":all:", "--no-compile", "--no-warn-script-location"]
-    arguments += ["--cache-dir", str(folder / DOWNLOADS), "--progress-bar", _bar(python)]
+    arguments += ["--cache-dir", str(folder / DOWNLOADS), "--progress-bar", "raw" if version >= (24, 1) else "off"]
     log = folder / DOWNLOADS / "pip.log"
     arguments += ["--log", str(log)]
     command = [str(python), "-c", GUARDED, *arguments, *sources.arguments(extra_index), *requirements]
@@ -267,13 +269,6 @@ def _unreachable(log: Path) -> list[str]:
     except OSError:
         return []
     return [line for line in lines if "Could not fetch URL" in line and "404 Client Error" not in line][-3:]
-
-
-def _bar(python: Path) -> str:
-    """ "raw" gives lines that programs read, from pip 24.1 on."""
-    answer = launch.ask([str(python), "-c", "import pip, json; print(json.dumps(pip.__version__))"], 60.0)
-    version = re.match(r"(\d+)\.(\d+)", answer)
-    return "raw" if version and (int(version[1]), int(version[2])) >= (24, 1) else "off"
 
 
 def _bytes(number: str | None, unit: str | None) -> int:
