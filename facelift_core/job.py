@@ -29,6 +29,7 @@ PORTRAIT, VIEWS, HEAD, RESULT = "portrait.png", "views.png", "head.ply", "result
 Event = dict[str, Any]
 """Plain data for JSON; ``event`` tells the kind:
 
+    estimate   seconds that the run will take after loading; only where it runs on a processor
     progress   stage ("load", then those of :mod:`.pipeline`), fraction of the run after loading, message
     views      views: path of a picture of the six, long before the head exists
     done       the contents of RESULT
@@ -45,13 +46,15 @@ class Request:
         folder: where the job's files go; made if missing.
         weights: "mini" or a folder.
         device: "auto", "cuda", "mps" or "cpu".
+        steps: of the diffusion; 0: as many as the preset has.
     """
 
     photo: str
     folder: str
     weights: str = "mini"
     device: str = "auto"
-    steps: int = 50
+    preset: str = "quality"
+    steps: int = 0
     guidance_scale: float = 3.0
     seed: int = 4
     crop: bool = True
@@ -120,9 +123,14 @@ def run(request: Request, emit: Emit, cancelled: Cancel, models: Models) -> None
         emit({"event": "views", "views": str(folder / VIEWS)})
 
     loaded = time.perf_counter() - start
+    steps = request.steps or None
+    if model.device.type == "cpu":
+        seconds = model.estimate(request.preset, steps, request.guidance_scale)
+        emit({"event": "estimate", "seconds": seconds})
     result = model.reconstruct(
         request.photo,
-        steps=request.steps,
+        preset=request.preset,
+        steps=steps,
         guidance_scale=request.guidance_scale,
         seed=request.seed,
         crop=request.crop,
@@ -139,7 +147,9 @@ def run(request: Request, emit: Emit, cancelled: Cancel, models: Models) -> None
         "photo": request.photo,
         "request": asdict(request),
         "version": __version__,
-        "device": str(model.multiview.device),
+        "device": str(model.device),
+        "precision": str(model.multiview.dtype).removeprefix("torch."),
+        "memory": model.residence.plan.name,
         "gaussians": len(result.gaussians),
         "timings": {"load": loaded, **result.timings},
         "seconds": time.perf_counter() - start,

@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from .align import align_portrait
+from .align import AlignedPortrait, align_portrait
 from .arithmetic import estimate, measured_rate
 from .cameras import VIEW_NAMES, intrinsics, six_views
 from .checkpoints import find_checkpoint
@@ -128,7 +128,7 @@ class FaceLift:
 
     def reconstruct(
         self,
-        photo: str | Path | Image.Image | np.ndarray,
+        photo: str | Path | Image.Image | np.ndarray | AlignedPortrait,
         steps: int | None = None,
         guidance_scale: float = 3.0,
         seed: int = 4,
@@ -142,7 +142,7 @@ class FaceLift:
         """Reconstruct the head of the largest face in a photo.
 
         Args:
-            photo: file, PIL image, or (H, W), (H, W, 3) or (H, W, 4) uint8.
+            photo: file, PIL image, (H, W), (H, W, 3) or (H, W, 4) uint8, or a portrait that has been aligned already.
             steps: of the diffusion; None: as many as the preset has.
             guidance_scale: how closely the views follow the portrait; 1 is without guidance.
             seed: of the diffusion's random numbers.
@@ -162,7 +162,10 @@ class FaceLift:
         with nothing_left_behind():
             run = _Run(progress, cancelled)
             with run.stage("align", "Aligning the portrait"):
-                aligned = align_portrait(_as_image(photo), crop=crop, matting=matting)
+                if isinstance(photo, AlignedPortrait):
+                    aligned = photo
+                else:
+                    aligned = align_portrait(_as_image(photo), crop=crop, matting=matting)
             with run.stage("views", "Six views") as monitor:
                 portrait = self._to_size_of_views(aligned.image)
                 views = self._sparingly(

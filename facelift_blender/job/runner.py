@@ -7,6 +7,7 @@ changes a :class:`Job`, in :meth:`Runner.poll`; what both may touch is the job's
 from __future__ import annotations
 
 import atexit
+import math
 import queue
 import threading
 import time
@@ -57,6 +58,7 @@ class Job:
         state: one of WAITING, RUNNING, DONE, FAILED, CANCELLED.
         stage, fraction, message: as the worker told last.
         started, ended: clock of ``time.monotonic``, None before.
+        estimate: seconds of the whole run, as the worker expected before it began; None: it does not say.
         views: picture of the six views, once there is one.
         head: what was made, in state DONE.
         error: one sentence, in state FAILED.
@@ -73,6 +75,7 @@ class Job:
     started: float | None = None
     ended: float | None = None
     computing: float | None = None
+    estimate: float | None = None
     views: Path | None = None
     head: folders.Finished | None = None
     error: str = ""
@@ -95,11 +98,11 @@ class Job:
         return self.cancel.is_set() and not self.over
 
     def seconds_left(self) -> float | None:
-        """An estimate once enough is done to make one; loading models does not count."""
-        if self.computing is None or self.fraction < 0.08:
-            return None
-        spent = time.monotonic() - self.computing
-        return spent * (1.0 - self.fraction) / self.fraction
+        """An estimate, the worker's own until enough is done to make a better one; loading models does not count."""
+        spent = 0.0 if self.computing is None else time.monotonic() - self.computing
+        if self.computing is not None and self.fraction >= 0.08:
+            return spent * (1.0 - self.fraction) / self.fraction
+        return None if self.estimate is None else max(0.0, self.estimate - spent)
 
 
 class Runner:
@@ -310,6 +313,9 @@ def _apply(job: Job, event: dict[str, Any]) -> None:
             job.fraction = min(1.0, max(0.0, float(fraction)))
         if job.computing is None and job.stage not in ("start", "load"):
             job.computing = time.monotonic()
+    elif kind == "estimate":
+        seconds = event.get("seconds")
+        job.estimate = float(seconds) if isinstance(seconds, (int, float)) and 0 <= seconds < math.inf else None
     elif kind == "views":
         picture = Path(str(event.get("views", "")))
         job.views = picture if picture.is_file() else None

@@ -18,7 +18,7 @@ from bpy.app.handlers import persistent
 from .. import core, preferences
 from ..job import folders
 from ..job.runner import CANCELLED, DONE, FAILED, TICK, Job, Request, Runner
-from . import arrival, runtime_state
+from . import arrival, presets, runtime_state
 from .pace import Pace
 
 
@@ -93,6 +93,7 @@ def submit(context, photos: Sequence[str], **settings) -> list[Job]:
         "matting": own.matting,
         **settings,
     }
+    values = {"preset": presets.name_of(values["steps"]), **values}
     target = Target(session.file, context.scene.session_uid)
     jobs = []
     for path in paths:

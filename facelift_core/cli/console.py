@@ -20,6 +20,13 @@ def say(message: str) -> None:
     print(message, file=sys.stderr, flush=True)
 
 
+def duration(seconds: float) -> str:
+    """Rounded as one would say it."""
+    if seconds < 90:
+        return f"{max(1, round(seconds))} s"
+    return f"{round(seconds / 60)} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
 def quiet_libraries(offline: bool = True) -> None:
     """Keep other packages from writing between our lines; what matters of it reaches people as our own errors.
 

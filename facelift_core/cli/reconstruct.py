@@ -12,10 +12,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import FaceLiftError
-from .console import progress_bar, quiet_libraries, say
+from ..presets import PRESETS
+from .console import duration, progress_bar, quiet_libraries, say
 from .options import UsageError, device, number, whole_number
 
 if TYPE_CHECKING:
+    from concurrent.futures import Future
+
+    from ..align import AlignedPortrait
     from ..pipeline import FaceLift
 
 HEAD_SUFFIX = ".ply"
@@ -27,7 +31,8 @@ VIDEO_SUFFIXES = (".mp4",)
 EPILOG = """\
 With several photos, OUT is a folder: each photo gives OUT/<photo>.ply and, when asked for, <photo>_views.png,
 <photo>.mp4 and <photo>_raw.ply beside it, with the suffixes of the FILEs given. A photo that fails does not stop
-the others; the exit code is then 1."""
+the others; the exit code is then 1. Photos whose files are in OUT already are skipped, so that a run that was stopped
+can be gone on with."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +69,10 @@ def add_parser(commands) -> None:
         default="mini",
         help="mini, which is built in (default), released (see “facelift weights”), or a folder",
     )
-    parser.add_argument("--steps", type=whole_number(1, 1000), default=50, help="diffusion steps (default 50)")
+    parser.add_argument(
+        "--preset", choices=tuple(PRESETS), default="quality", help="quality (default), or faster: balanced, fast"
+    )
+    parser.add_argument("--steps", type=whole_number(1, 1000), help="diffusion steps (default: the preset's)")
     parser.add_argument(
         "--guidance",
         type=number(0),
@@ -85,11 +93,18 @@ def add_parser(commands) -> None:
     parser.add_argument(
         "--raw", action="store_true", help="also write the Gaussians before filtering, as <OUT>_raw.ply"
     )
+    parser.add_argument(
+        "--overwrite",
+        action="store_true",
+        help="in a folder OUT, also make again what is there already",
+    )
     parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:
     jobs = plan(options.photos, options.output, options.views, options.turntable, options.raw)
+    if _names_folder(options.output) and not options.overwrite:
+        jobs = list(_not_done(jobs))
     present = [job for job in jobs if _is_there(job.photo)]
     failed = len(jobs) - len(present)
     if present:
@@ -129,6 +144,15 @@ def plan(
     return jobs
 
 
+def _not_done(jobs: Sequence[Job]) -> Iterator[Job]:
+    """Without those whose files a run before has made; files are never half-written."""
+    for job in jobs:
+        if all(path.is_file() for path in job.outputs):
+            say(f"{job.photo}: {job.head} is there already (--overwrite makes it again).")
+        else:
+            yield job
+
+
 def _jobs_in_folder(
     photos: Sequence[Path], folder: Path, views: Path | None, turntable: Path | None, raw: bool
 ) -> Iterator[Job]:
@@ -155,34 +179,43 @@ def _jobs_in_folder(
 def _reconstruct_all(jobs: Sequence[Job], options: argparse.Namespace) -> int:
     """Run `jobs` and return how many failed."""
     quiet_libraries()
+    from ..ahead import prepared_ahead
+    from ..align import align_portrait
     from ..pipeline import FaceLift
 
     say(f"Loading the weights “{options.weights}”")
     model = FaceLift.from_pretrained(options.weights, device=options.device)
     say(f"Running on {model.device}")
+    if model.device.type == "cpu":
+        seconds = model.estimate(options.preset, options.steps, options.guidance)
+        say(f"This will take about {duration(seconds)} per photo.")
     failed = 0
-    for job in jobs:
+
+    def align(job: Job) -> AlignedPortrait:
+        return align_portrait(job.photo, crop=not options.no_crop, matting=options.matting)
+
+    for job, aligned in prepared_ahead(jobs, align):
         try:
-            _reconstruct(model, job, options)
+            _reconstruct(model, job, aligned, options)
         except FaceLiftError as error:
             say(f"{job.photo}: {error}")
             failed += 1
     return failed
 
 
-def _reconstruct(model: FaceLift, job: Job, options: argparse.Namespace) -> None:
+def _reconstruct(model: FaceLift, job: Job, aligned: Future[AlignedPortrait], options: argparse.Namespace) -> None:
     from ..pictures import write_contact_sheet
     from ..turntable import write_turntable
 
     start = time.perf_counter()
     with progress_bar(job.photo.name) as progress:
+        progress("align", 0.0, "Aligning the portrait")
         result = model.reconstruct(
-            job.photo,
+            aligned.result(),
+            preset=options.preset,
             steps=options.steps,
             guidance_scale=options.guidance,
             seed=options.seed,
-            crop=not options.no_crop,
-            matting=options.matting,
             progress=progress,
         )
     result.gaussians.save(job.head)
