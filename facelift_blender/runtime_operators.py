@@ -105,7 +105,7 @@ class FACELIFT_OT_install_runtime(bpy.types.Operator):
             return {"CANCELLED"}
         self._planned = None
         self.consent = True  # what OK in the dialog means
-        return context.window_manager.invoke_props_dialog(self, width=WIDTH)
+        return context.window_manager.invoke_props_dialog(self, width=WIDTH, confirm_text="Download and Install")
 
     def draw(self, context):
         layout = self.layout
@@ -118,7 +118,8 @@ class FACELIFT_OT_install_runtime(bpy.types.Operator):
         column.prop(self, "python")
         column.prop(self, "index_url")
         column.prop(self, "proxy")
-        layout.label(text="OK downloads and installs this." if will_do else "Change that first.", icon="INFO")
+        if not will_do:
+            layout.label(text="Change that first.", icon="INFO")
 
     def execute(self, context):
         def work() -> None:

@@ -57,7 +57,7 @@ FAILURES: tuple[tuple[str, str], ...] = (
     ),
     (
         r"CERTIFICATE_VERIFY_FAILED|SSLError|SSLCertVerificationError",
-        "The certificate of {host} is not trusted; if a proxy is in between, name its certificate in PIP_CERT.",
+        "The certificate of {host} is not trusted; if a proxy is in between, name its certificate in SSL_CERT_FILE.",
     ),
     (
         r"NameResolutionError|NewConnectionError|Failed to establish a new connection|getaddrinfo failed"
