@@ -78,7 +78,7 @@ def _runtime(context) -> Iterator[Missing]:
         text = "Installing needs Blender's online access, which is off."
         yield Missing(text, "extensions.userpref_allow_online", "Allow Online Access", stops=False)
     if not own.in_process:
-        text = "An own Python with PyTorch will do as well."
+        text = "A Python of your own that has PyTorch will do as well."
         yield Missing(text, "facelift.choose_runtime", "Choose Python…", stops=False)
 
 
