@@ -59,6 +59,26 @@ LOSS_WEIGHTS = 14_714_688
 """Of the VGG that the released training checkpoint carries along for its loss."""
 
 
+def unet_config(sizes: Sizes) -> dict:
+    """Arguments of the stock UNet."""
+    levels = len(sizes.unet)
+    return {
+        "sample_size": sizes.latent,
+        "in_channels": 8,
+        "out_channels": 4,
+        "block_out_channels": sizes.unet,
+        "layers_per_block": sizes.unet_layers,
+        "down_block_types": ("CrossAttnDownBlock2D",) * (levels - 1) + ("DownBlock2D",),
+        "up_block_types": ("UpBlock2D",) + ("CrossAttnUpBlock2D",) * (levels - 1),
+        "attention_head_dim": sizes.unet_heads,
+        "cross_attention_dim": sizes.text[0],
+        "use_linear_projection": True,
+        "class_embed_type": "projection",
+        "projection_class_embeddings_input_dim": 2 * sizes.embedding,
+        "upcast_attention": True,
+    }
+
+
 def write_checkpoint(folder: Path, sizes: Sizes, as_released: bool = False) -> None:
     """Fill `folder` with a checkpoint whose parts fit together.
 
@@ -70,22 +90,7 @@ def write_checkpoint(folder: Path, sizes: Sizes, as_released: bool = False) -> N
     half = torch.float16 if as_released else torch.float32
     pipeline = folder / "mvdiffusion" / "pipeckpts"
     text_width, text_layers, text_heads = sizes.text
-    levels = len(sizes.unet)
-    unet = {
-        "sample_size": sizes.latent,
-        "in_channels": 8,
-        "out_channels": 4,
-        "block_out_channels": sizes.unet,
-        "layers_per_block": sizes.unet_layers,
-        "down_block_types": ("CrossAttnDownBlock2D",) * (levels - 1) + ("DownBlock2D",),
-        "up_block_types": ("UpBlock2D",) + ("CrossAttnUpBlock2D",) * (levels - 1),
-        "attention_head_dim": sizes.unet_heads,
-        "cross_attention_dim": text_width,
-        "use_linear_projection": True,
-        "class_embed_type": "projection",
-        "projection_class_embeddings_input_dim": 2 * sizes.embedding,
-        "upcast_attention": True,
-    }
+    unet = unet_config(sizes)
     multi_view = {"num_views": 6, "multiview_attention": True, "sparse_mv_attention": True}
     _write(pipeline / "unet", "diffusion_pytorch_model", UNet2DConditionModel(**unet), unet | multi_view)
     vae = {

@@ -1,132 +1,193 @@
 """Time and peak memory of both stages and of the whole, ours against a transcription of the published algorithm.
 
-    python benchmarks/stages.py [--weights FOLDER] [--steps 10] [--repeats 3] [--json FILE]
+    python benchmarks/stages.py [--weights FOLDER] [--stage views|gaussians|whole] [--steps 10] [--repeats 3]
+                                [--device cpu|cuda] [--json FILE]
 
-Both sides run on the same weights in one call, each in a process of its own, so that peak memory is its own; the sides
-take turns and the median counts. Outputs are compared. Without --weights, random ones of a small size are made; these
-give larger Gaussians than faces do, so the published forward pass's renders of its inputs ("renders") count more than
-usual.
+All sides run on the same weights in one call, each in a process of its own, so that peak memory is its own; the sides
+take turns and the median counts, after a warm-up in each process. Without --weights, random ones of a small size are
+made; these give larger Gaussians than faces do, so the published forward pass's renders of its inputs ("renders")
+count more than usual.
+
+On a CPU the transcription and "ours" are in float32, and "ours, bfloat16" is what ours does with large weights where
+the processor multiplies bfloat16 faster; time is the processor's over all threads. On CUDA everything is in float16, as
+published, and time is the clock's. Outputs are compared with the transcription's.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
-import platform
-import resource
 import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
 
-SIDES = ("ours", "transcription")
 STAGES = ("load", "views", "gaussians", "renders", "whole")
 GUIDANCE, SEED = 3.0, 4
+YARDSTICK = "transcription"
+SIDES = {"cpu": (YARDSTICK, "ours", "ours, bfloat16"), "cuda": (YARDSTICK, "ours", "ours, compiled")}
+COSTLY_PIXELS = 512
+"""Renders on a CPU are left out from this size on: they would take hours and nobody uses them."""
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--weights", type=Path, help="a checkpoint with its text encoder")
+    parser.add_argument("--stage", choices=("views", "gaussians", "whole"), default="whole", help="measure only this")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--steps", type=int, default=10, help="of the diffusion (default %(default)s)")
     parser.add_argument("--repeats", type=int, default=3, help="processes per side (default %(default)s)")
+    parser.add_argument("--no-renders", action="store_true", help="leave the transcription's renders out")
     parser.add_argument("--json", type=Path, help="also write the figures there")
-    parser.add_argument("--side", choices=SIDES, help=argparse.SUPPRESS)
+    parser.add_argument("--side", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.side:
-        print(json.dumps(_measure(args.side, args.weights, args.steps)))
+        print(json.dumps(_measure(args)))
         return
+    sides = SIDES[args.device]
     with tempfile.TemporaryDirectory() as temporary:
         if args.weights is None:
             from random_checkpoint import SIZES, write_checkpoint
 
             args.weights = Path(temporary) / "weights"
             write_checkpoint(args.weights, SIZES["small"])
-        runs = {side: [] for side in SIDES}
+        runs = {side: [] for side in sides}
         for _ in range(args.repeats):
-            for side in SIDES:
-                runs[side].append(_in_own_process(side, args.weights, args.steps))
+            for side in sides:
+                runs[side].append(_in_own_process(side, args))
     _report(runs, args)
 
 
-def _in_own_process(side: str, weights: Path, steps: int) -> dict:
-    command = [sys.executable, __file__, "--side", side, "--weights", str(weights), "--steps", str(steps)]
+def _in_own_process(side: str, args: argparse.Namespace) -> dict:
+    command = [sys.executable, __file__, "--side", side, "--weights", args.weights, "--steps", args.steps]
+    command += ["--stage", args.stage, "--device", args.device, *(["--no-renders"] if args.no_renders else [])]
     done = subprocess.run(
-        command, stdout=subprocess.PIPE, text=True, check=True, env=os.environ | {"PYTHONWARNINGS": "ignore"}
+        list(map(str, command)),
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+        env=os.environ | {"PYTHONWARNINGS": "ignore"},
     )
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def _measure(side: str, weights: Path, steps: int) -> dict:
-    """Seconds per stage, peak resident memory in MiB, and a few numbers of the output to compare."""
+def _measure(args: argparse.Namespace) -> dict:
+    """Seconds per stage, peak memory in MiB, and a few numbers of the output to compare."""
     import numpy as np
     import torch
     from PIL import Image
+    from timing import device_name, peak_mib, start_peak, timed
 
+    device = torch.device(args.device)
     seconds: dict[str, float] = {}
 
-    def timed(stage: str, run: Callable):
-        start = time.perf_counter()
-        result = run()
-        seconds[stage] = time.perf_counter() - start
+    def measure(stage: str, run: Callable):
+        seconds[stage], result = timed(run, device)
         return result
 
-    if side == "ours":
+    def ours():
+        dtype = torch.bfloat16 if args.side == "ours, bfloat16" else torch.float32 if device.type == "cpu" else None
+        model = FaceLift.from_pretrained(args.weights, device, dtype)
+        if args.side == "ours, compiled":
+            model.multiview.compile()
+        return model
+
+    if args.side == YARDSTICK:
+        from transcription import Transcription
+
+        dtype = torch.float32 if device.type == "cpu" else torch.float16
+        model = measure("load", lambda: Transcription.load(args.weights, device, dtype))
+        size = min(512, model.unet.config.sample_size * 2 ** (len(model.vae.config.block_out_channels) - 1))
+        draw, reconstruct = model.views, model.gaussians
+    else:
         from facelift_core import FaceLift
         from facelift_core.pipeline import lift
         from facelift_core.progress import Monitor
 
-        model = timed("load", lambda: FaceLift.from_pretrained(weights, device="cpu"))
+        model = measure("load", ours)
         size = model.multiview.image_size
         draw, reconstruct = model.multiview, lambda views: lift(model.gslrm, views, Monitor("gaussians", None, None))
-    else:
-        from transcription import Transcription
-
-        model = timed("load", lambda: Transcription.load(weights))
-        size = min(512, model.unet.config.sample_size * 2 ** (len(model.vae.config.block_out_channels) - 1))
-        draw, reconstruct = model.views, model.gaussians
-    pixels = np.random.default_rng(0).integers(0, 256, (size, size, 3), np.uint8)
-    portrait = Image.fromarray(pixels)
-    views = timed("views", lambda: draw(portrait, steps, GUIDANCE, SEED))
-    gaussians = timed("gaussians", lambda: reconstruct(views))
-    if side == "ours":
-        seconds["renders"] = 0.0
-    else:
-        timed("renders", lambda: model.render_inputs(gaussians, size))
-    seconds["whole"] = sum(seconds.values())
-    sample = torch.cat([views.flatten()[:: max(1, views.numel() // 2000)], gaussians.positions.flatten()[::997]])
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    return {"seconds": seconds, "peak_mib": peak, "sample": sample.tolist()}
+    portrait = Image.fromarray(np.random.default_rng(0).integers(0, 256, (size, size, 3), np.uint8))
+    views, gaussians, peaks = None, None, {}
+    if args.stage != "gaussians":
+        draw(portrait, 1, GUIDANCE, SEED)  # warm-up
+        start_peak(device)
+        views = measure("views", lambda: draw(portrait, args.steps, GUIDANCE, SEED))
+        peaks["views"] = peak_mib(device)
+    if args.stage != "views":
+        inputs = torch.rand(6, 3, size, size, generator=torch.Generator().manual_seed(0)) if views is None else views
+        start_peak(device)
+        if device.type != "cpu":
+            reconstruct(inputs)  # warm-up
+        gaussians = measure("gaussians", lambda: reconstruct(inputs))
+        peaks["gaussians"] = peak_mib(device)
+    seconds["renders"] = 0.0
+    if args.side == YARDSTICK and gaussians is not None and not args.no_renders:
+        if device.type != "cpu" or size < COSTLY_PIXELS:
+            measure("renders", lambda: model.render_inputs(gaussians, size))
+    seconds["whole"] = sum(value for stage, value in seconds.items() if stage != "load")
+    return {
+        "device": device_name(device),
+        "seconds": seconds,
+        "peak_mib": max(peaks.values()),
+        "views": [] if views is None else views.float().cpu().flatten().tolist()[:: max(1, views.numel() // 20000)],
+        "positions": [] if gaussians is None else gaussians.positions.flatten()[::997].tolist(),
+    }
 
 
 def _report(runs: dict[str, list[dict]], args: argparse.Namespace) -> None:
-    median = {s: {k: statistics.median(r["seconds"][k] for r in runs[s]) for k in STAGES} for s in SIDES}
-    peak = {s: statistics.median(r["peak_mib"] for r in runs[s]) for s in SIDES}
-    samples = zip(*(runs[s][0]["sample"] for s in SIDES), strict=True)
-    difference = max(abs(a - b) for a, b in samples)
-    print(f"{platform.machine()}, {os.cpu_count()} cores, {args.steps} steps, median of {args.repeats}")
-    print(f"{'':12}{'transcription':>16}{'ours':>10}{'ratio':>8}")
-    for stage in STAGES:
-        theirs, ours = median["transcription"][stage], median["ours"][stage]
-        print(f"{stage:12}{theirs:14.2f} s{ours:8.2f} s{f'{theirs / ours:8.2f}' if ours else ''}")
-    theirs, ours = peak["transcription"], peak["ours"]
-    print(f"{'peak memory':12}{theirs:12.0f} MiB{ours:6.0f} MiB{theirs / ours:8.2f}")
-    print(f"largest difference between the outputs: {difference:.1e}")
+    stages = [stage for stage in STAGES if stage in runs[YARDSTICK][0]["seconds"]]
+    seconds = {
+        side: {stage: statistics.median(run["seconds"][stage] for run in own) for stage in stages}
+        for side, own in runs.items()
+    }
+    peak = {side: statistics.median(run["peak_mib"] for run in own) for side, own in runs.items()}
+    others = [side for side in runs if side != YARDSTICK]
+    print(f"{runs[YARDSTICK][0]['device']}; {args.steps} steps, median of {args.repeats}")
+    print(f"{'':14}{YARDSTICK:>16}" + "".join(f"{side:>18}{'ratio':>8}" for side in others))
+    for stage in stages:
+        theirs = seconds[YARDSTICK][stage]
+        cells = "".join(f"{seconds[s][stage]:16.2f} s{_ratio(theirs, seconds[s][stage]):>8}" for s in others)
+        print(f"{stage:14}{theirs:14.2f} s{cells}")
+    if {"views", "gaussians"} <= set(stages):
+        both = {side: seconds[side]["views"] + seconds[side]["gaussians"] for side in runs}
+        cells = "".join(f"{both[s]:16.2f} s{_ratio(both[YARDSTICK], both[s]):>8}" for s in others)
+        print(f"{'both stages':14}{both[YARDSTICK]:14.2f} s{cells}")
+    cells = "".join(f"{peak[s]:14.0f} MiB{_ratio(peak[YARDSTICK], peak[s]):>8}" for s in others)
+    print(f"{'peak memory':14}{peak[YARDSTICK]:12.0f} MiB{cells}")
+    differences = {side: _differences(runs[YARDSTICK][0], runs[side][0]) for side in others}
+    for side, found in differences.items():
+        print(f"{side}: {found}")
     if args.json:
         record = {
-            "steps": args.steps,
-            "seconds": median,
-            "peak_mib": peak,
-            "difference": difference,
-            "machine": platform.platform(),
-        }
+            "device": runs[YARDSTICK][0]["device"], "weights": str(args.weights.name), "steps": args.steps,
+            "seconds": seconds, "peak_mib": peak, "differences": differences,
+        }  # fmt: skip
         args.json.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+
+
+def _ratio(theirs: float, ours: float) -> str:
+    return f"{theirs / ours:.2f}" if ours else ""
+
+
+def _differences(theirs: dict, ours: dict) -> dict[str, float]:
+    """Largest difference, and that of the views as PSNR."""
+    found = {}
+    if theirs["views"]:
+        errors = [abs(a - b) for a, b in zip(theirs["views"], ours["views"], strict=True)]
+        mean_square = sum(e * e for e in errors) / len(errors)
+        found |= {"views": max(errors), "views_psnr": 10 * math.log10(1 / max(mean_square, 1e-20))}
+    if theirs["positions"]:
+        errors = [abs(a - b) for a, b in zip(theirs["positions"], ours["positions"], strict=True)]
+        found |= {"positions": max(errors), "positions_mean": sum(errors) / len(errors)}
+    return {name: float(f"{value:.3g}") for name, value in found.items()}
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from diffusers import AutoencoderKL, DDIMScheduler, DDPMScheduler, UNet2DConditionModel
 from diffusers.models.embeddings import get_timestep_embedding
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import CLIPImageProcessorPil, CLIPTextModel, CLIPTokenizer, CLIPVisionModelWithProjection
 
 from facelift_core import cameras
@@ -51,7 +51,7 @@ class RepeatedKeys:
 
 @dataclass(frozen=True)
 class Transcription:
-    """Every model of the published system, in memory together, in float32 on the CPU."""
+    """Every model of the published system, in memory together: on a CPU in float32, on CUDA in float16 as published."""
 
     tokenizer: CLIPTokenizer
     text_encoder: CLIPTextModel
@@ -64,47 +64,57 @@ class Transcription:
     vae: AutoencoderKL
     gslrm: dict[str, Tensor]
     head_dim: int
+    device: torch.device
+    dtype: torch.dtype
 
     @classmethod
-    def load(cls, folder: Path) -> Transcription:
+    def load(cls, folder: Path, device: torch.device, dtype: torch.dtype) -> Transcription:
         checkpoint = find_checkpoint(folder)
         pipeline = checkpoint.pipeline
-        unet = load_unet(pipeline / "unet").float()
+        place = {"device": device, "dtype": dtype}
+        unet = nn.Module.to(load_unet(pipeline / "unet"), **place)
         stock = unet.attn_processors
         unet.set_attn_processor({k: RepeatedKeys() if "attn1" in k else processor for k, processor in stock.items()})
         return cls(
             CLIPTokenizer.from_pretrained(pipeline / "tokenizer", local_files_only=True),
-            load_clip(CLIPTextModel, pipeline / "text_encoder"),
-            load_clip(CLIPVisionModelWithProjection, pipeline / "image_encoder"),
+            load_clip(CLIPTextModel, pipeline / "text_encoder").to(**place),
+            load_clip(CLIPVisionModelWithProjection, pipeline / "image_encoder").to(**place),
             load_image_processor(pipeline / "feature_extractor"),
-            load_state_dict(pipeline / "image_normalizer" / "diffusion_pytorch_model.safetensors"),
+            _moved(load_state_dict(pipeline / "image_normalizer" / "diffusion_pytorch_model.safetensors"), **place),
             DDPMScheduler.from_config(load_json(pipeline / "image_noising_scheduler" / "scheduler_config.json")),
             DDIMScheduler.from_config(load_json(pipeline / "scheduler" / "scheduler_config.json")),
             unet,
-            load_vae(pipeline / "vae").float(),
-            load_state_dict(checkpoint.gslrm),
+            nn.Module.to(load_vae(pipeline / "vae"), **place),
+            _moved(load_state_dict(checkpoint.gslrm), device, torch.float32),
             checkpoint.head_dim,
+            device,
+            dtype,
         )
 
     @torch.no_grad()
     def views(self, portrait: Image.Image, steps: int, guidance_scale: float, seed: int) -> Tensor:
         """(6, 3, H, W) in [0, 1]."""
-        generator = torch.Generator().manual_seed(seed)
+        place = {"device": self.device, "dtype": self.dtype}
+        generator = torch.Generator(self.device).manual_seed(seed)
         portraits = [portrait] * VIEWS
-        tokens = self.tokenizer(list(PROMPTS), padding="max_length", max_length=77, return_tensors="pt").input_ids
+        tokens = self.tokenizer(list(PROMPTS), padding="max_length", max_length=77, return_tensors="pt").input_ids.to(
+            self.device
+        )
         prompts = self.text_encoder(tokens).last_hidden_state
 
-        embeds = self.image_encoder(self.image_processor(portraits, return_tensors="pt").pixel_values).image_embeds
-        noise = torch.randn(embeds.shape, generator=generator)
-        level = torch.zeros(VIEWS, dtype=torch.long)
+        pictures = self.image_processor(portraits, return_tensors="pt").pixel_values.to(**place)
+        embeds = self.image_encoder(pictures).image_embeds
+        noise = torch.randn(embeds.shape, generator=generator, **place)
+        level = torch.zeros(VIEWS, dtype=torch.long, device=self.device)
         mean, std = self.normalizer["mean"], self.normalizer["std"]
         embeds = self.noising.add_noise((embeds - mean) / std, noise, level) * std + mean
-        labels = torch.cat([embeds, get_timestep_embedding(level, embeds.shape[1], True, 0)], dim=1)
+        labels = torch.cat([embeds, get_timestep_embedding(level, embeds.shape[1], True, 0)], dim=1).to(self.dtype)
 
         pixels = torch.stack([torch.from_numpy(np.array(p)).permute(2, 0, 1) for p in portraits]) / 127.5 - 1
+        pixels = pixels.to(**place)
         image_latents = self.vae.encode(pixels).latent_dist.mode() * self.vae.config.scaling_factor
         self.scheduler.set_timesteps(steps)
-        latents = torch.randn(image_latents.shape, generator=generator) * self.scheduler.init_noise_sigma
+        latents = torch.randn(image_latents.shape, generator=generator, **place) * self.scheduler.init_noise_sigma
 
         labels = torch.cat([torch.zeros_like(labels), labels])
         image_latents = torch.cat([torch.zeros_like(image_latents), image_latents])
@@ -118,9 +128,14 @@ class Transcription:
 
     @torch.no_grad()
     def gaussians(self, views: Tensor) -> Gaussians:
-        """Unfiltered; the published forward pass then goes on with :meth:`render_inputs`."""
+        """Unfiltered, on the CPU; the published forward pass then goes on with :meth:`render_inputs`."""
+        with torch.device(self.device), torch.autocast("cuda", self.dtype, enabled=self.device.type == "cuda"):
+            return self._gaussians(views.to(self.device).float()).to("cpu")
+
+    def _gaussians(self, views: Tensor) -> Gaussians:
         w, size = self.gslrm, views.shape[-1]
-        c2w, fxfycxcy = cameras.six_views().float(), cameras.intrinsics(size).float().expand(VIEWS, 4)
+        c2w, fxfycxcy = (x.float().to(self.device) for x in (cameras.six_views(), cameras.intrinsics(size)))
+        fxfycxcy = fxfycxcy.expand(VIEWS, 4)
         patch = round((w["patch_embedder.1.weight"].shape[1] / 9) ** 0.5)
         v, u = torch.meshgrid(torch.arange(size) + 0.5, torch.arange(size) + 0.5, indexing="ij")
         fx, fy, cx, cy = fxfycxcy[0]
@@ -160,9 +175,9 @@ class Transcription:
         distance = (2 * decoded[:, :3].mean(-1, keepdim=True).sigmoid() - 1) * 1.8 - (starts * rays).sum(
             -1, keepdim=True
         )
-        raw = torch.cat([free, decoded])
+        raw = torch.cat([free, decoded]).float()
         return Gaussians(
-            torch.cat([free[:, :3], starts + distance * rays]),
+            torch.cat([free[:, :3].float(), starts + distance * rays]),
             raw[:, 3:6].unsqueeze(1),
             (raw[:, 6:9] - 2.3).clamp(max=-1.2),
             raw[:, 9:13],
@@ -172,5 +187,11 @@ class Transcription:
     @torch.no_grad()
     def render_inputs(self, gaussians: Gaussians, size: int) -> Tensor:
         """The six input views again, which nothing uses at inference."""
+        gaussians = gaussians.to(self.device)
         intrinsics = cameras.intrinsics(size).float().expand(VIEWS, 4)
-        return render(gaussians, cameras.six_views().float(), intrinsics, size, size)
+        c2w = cameras.six_views().float().to(self.device)
+        return render(gaussians, c2w, intrinsics.to(self.device), size, size)
+
+
+def _moved(weights: dict[str, Tensor], device: torch.device, dtype: torch.dtype) -> dict[str, Tensor]:
+    return {name: weight.to(device, dtype) for name, weight in weights.items()}

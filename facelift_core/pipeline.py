@@ -105,7 +105,7 @@ class FaceLift:
                     residence.settle(plan)
                 return model
             except NotEnoughMemory:
-                plan = step_down(plan, residence.needs)
+                plan = step_down(plan)
                 if plan is None:
                     raise
 

@@ -85,7 +85,7 @@ class Residence:
 
     def step_down(self) -> bool:
         """Go over to the next plan that takes less; false if there is none."""
-        less = step_down(self.plan, self.needs)
+        less = step_down(self.plan)
         if less is not None:
             self.settle(less)
         return less is not None

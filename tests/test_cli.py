@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -113,6 +114,58 @@ def test_a_bad_photo_does_not_stop_the_rest(photo, quick, tmp_path, capsys, monk
     for bad in ("broken.png", "missing.jpg", "text.jpg"):
         assert sum(line.startswith(str(folder / bad)) for line in said.err.splitlines()) == 1
     assert "Traceback" not in said.err
+
+
+def test_photos_that_are_done_are_skipped_unless_told(photo, quick, tmp_path, capsys, monkeypatch):
+    out, other = tmp_path / "out", photo.parent / "bert.png"
+    other.write_bytes(photo.read_bytes())
+    assert facelift("reconstruct", photo, "-o", f"{out}/", *quick) == 0
+    (out / "anna.ply").write_bytes(b"mine")
+    assert facelift("reconstruct", photo, other, "-o", out, *quick) == 0
+    said = capsys.readouterr()
+    assert (out / "anna.ply").read_bytes() == b"mine" and len(fl.load(out / "bert.ply")) > 0
+    assert "anna.ply is there already" in said.err and "--overwrite" in said.err
+    # An output that is missing is a reason to do it again.
+    assert facelift("reconstruct", photo, "-o", out, *quick, "--raw") == 0
+    assert (out / "anna.ply").read_bytes() != b"mine" and (out / "anna_raw.ply").is_file()
+    (out / "anna.ply").write_bytes(b"mine")
+    assert facelift("reconstruct", photo, "-o", out, *quick, "--overwrite") == 0
+    assert (out / "anna.ply").read_bytes() != b"mine"
+    # All done: the weights are not even loaded.
+    monkeypatch.setattr(fl.FaceLift, "from_pretrained", lambda *a, **k: pytest.fail("loaded"))
+    assert facelift("reconstruct", photo, other, "-o", out, *quick) == 0
+
+
+def test_the_next_photo_is_aligned_while_one_is_worked_on(photo, quick, tmp_path, monkeypatch):
+    from facelift_core import align
+
+    names = ["anna.png", "bert.png", "carl.png"]
+    for name in names[1:]:
+        (photo.parent / name).write_bytes(photo.read_bytes())
+    aligned = {name: threading.Event() for name in names}
+    portraits = []
+    align_portrait, reconstruct = align.align_portrait, fl.FaceLift.reconstruct
+
+    def align_and_tell(path, **how):
+        portraits.append(align_portrait(path, **how))
+        aligned[path.name].set()
+        return portraits[-1]
+
+    def reconstruct_after_the_next(self, portrait, **how):
+        index = next(i for i, known in enumerate(portraits) if known is portrait)
+        assert index == 2 or aligned[names[index + 1]].wait(60), "nothing is aligned meanwhile"
+        return reconstruct(self, portrait, **how)
+
+    monkeypatch.setattr(align, "align_portrait", align_and_tell)
+    monkeypatch.setattr(fl.FaceLift, "reconstruct", reconstruct_after_the_next)
+    photos = [photo.parent / name for name in names]
+    assert facelift("reconstruct", *photos, "-o", tmp_path / "out", *quick) == 0
+
+
+def test_presets(photo, quick, tmp_path, capsys):
+    assert facelift("reconstruct", photo, "-o", tmp_path / "x.ply", *quick, "--steps", "2", "--preset", "fast") == 0
+    said = capsys.readouterr().err
+    assert "Step 2 of 2" in said and "This will take about" in said
 
 
 def test_photos_that_are_all_missing_do_not_load_the_weights(tmp_path, capsys, monkeypatch):

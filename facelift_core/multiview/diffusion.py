@@ -128,6 +128,14 @@ class MultiViewDiffusion:
         """Pixels per latent along a side."""
         return 2 ** (len(self.vae.config.block_out_channels) - 1)
 
+    def compile(self) -> None:
+        """Have PyTorch compile the UNet's repeated blocks at their first use, which takes about a minute.
+
+        Where the compiler fails, or there is none, they run as before.
+        """
+        torch._dynamo.config.suppress_errors = True
+        self.unet.compile_repeated_blocks(dynamic=False)
+
     def _work_bytes(self) -> dict[str, int]:
         """Bytes that each network takes beside its weights for six views, one of them at a time where it can."""
         pixels = self.image_size**2

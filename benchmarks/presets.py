@@ -1,0 +1,233 @@
+"""What fewer steps, other solvers, less guidance and reused features cost in quality, and what they save.
+
+    python benchmarks/presets.py --heads FOLDER [--count 12] [--seeds 2] [--json FILE] [--curve PNG] [--picture PNG]
+    python benchmarks/presets.py --portraits FOLDER --weights FOLDER --device cuda
+
+With --heads, shards of held-out synthetic heads (`facelift-train heads`), everything is compared with the truth: the
+views themselves, and renders of the Gaussians made of them at the views that the shards have beyond the six. With
+--portraits, aligned portraits as .png, there is no truth, and views are compared with those of the quality preset and
+the same seed only. The row "quality, other seed" says how far apart two equally good answers are; "to_limit" is the
+PSNR to the same solver with 50 steps, which is the error of the solver without the chance of the noise.
+
+“Samples” are evaluations of the UNet in single views, with reused deep blocks counted by the arithmetic that the
+released UNet has outside them. Time is of the six views: median over portraits and seeds after a warm-up; on a CPU the
+processor's, not the clock's.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from diffusers import UNet2DConditionModel
+from PIL import Image
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+from tqdm import tqdm
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
+
+from curve import Point, draw_curve  # noqa: E402
+from random_checkpoint import SIZES, unet_config  # noqa: E402
+from timing import device_name, timed  # noqa: E402
+
+from facelift_core import FaceLift, cameras  # noqa: E402
+from facelift_core.multiview.unet import set_attention  # noqa: E402
+from facelift_core.presets import PRESETS, Sampling  # noqa: E402
+from facelift_core.rasterizer import render  # noqa: E402
+from facelift_core.training.batches import WHITE, HeadTensors, composite, picture_grid  # noqa: E402
+from facelift_core.training.evaluate import RENDER_SCALE  # noqa: E402
+from facelift_core.training.heads.dataset import HeadDataset  # noqa: E402
+from facelift_core.training.quality import psnr, ssim  # noqa: E402
+
+VIEWS, GUIDANCE, OTHER_SEED, PICTURED = 6, 3.0, 1000, 3
+QUALITY, OTHER, LIMIT = "quality", "quality, other seed", "dpm 50"
+
+
+def candidates() -> dict[str, Sampling]:
+    """The presets, and around them what they were chosen from."""
+    found = {QUALITY: PRESETS[QUALITY], OTHER: PRESETS[QUALITY]}
+    found |= {LIMIT: Sampling(50, "dpm"), "ddim 25": Sampling(25)}
+    found |= {f"dpm {n}": Sampling(n, "dpm") for n in (20, 15, 10, 7, 5)}
+    found |= {"dpm-sde 10": Sampling(10, "dpm-sde")}
+    found |= {f"unipc {n}": Sampling(n, "unipc") for n in (10, 5)}
+    found |= {
+        "dpm 20, guided to .5": Sampling(20, "dpm", guided_until=0.5),
+        "quality, reuse 2": Sampling(reuse=2),
+        "quality, reuse 4": Sampling(reuse=4),
+        "dpm 20, reuse 2": Sampling(20, "dpm", reuse=2),
+        "dpm 10, reuse 2": Sampling(10, "dpm", reuse=2),
+    }
+    return found | {name: how for name, how in PRESETS.items() if how not in found.values()}
+
+
+def released_deep_share() -> float:
+    """The part of the released UNet's arithmetic in the blocks that can be reused, counted, not run."""
+    sizes = SIZES["full"]
+    with torch.device("meta"), torch.no_grad():
+        unet = UNet2DConditionModel(**unet_config(sizes))
+        set_attention(unet, VIEWS, "sparse")
+        inputs = torch.zeros(VIEWS, 8, sizes.latent, sizes.latent), torch.tensor(0)
+        prompts, labels = torch.zeros(VIEWS, 77, sizes.text[0]), torch.zeros(VIEWS, 2 * sizes.embedding)
+        with FlopCounterMode(display=False) as counter:
+            unet(*inputs, prompts, class_labels=labels)
+    counts = {name.split(".", 1)[-1]: sum(by_kind.values()) for name, by_kind in counter.get_flop_counts().items()}
+    outer = counts["down_blocks.0"] + counts[f"up_blocks.{len(sizes.unet) - 1}"]
+    return 1 - outer / counts["Global"]
+
+
+def work(how: Sampling, deep_share: float) -> float:
+    """Evaluations of the UNet in single views, those with reused features counted by their arithmetic."""
+    return sum(
+        VIEWS * (2 if how.guides(step) else 1) * (1 if step % how.reuse == 0 else 1 - deep_share)
+        for step in range(how.steps)
+    )
+
+
+@dataclass(frozen=True)
+class Head:
+    """A portrait; with the truth, its six (6, 3, H, W) views and others (V, 3, H, W) with their cameras (V, 4, 4)."""
+
+    portrait: Image.Image
+    views: Tensor | None = None
+    others: Tensor | None = None
+    c2w: Tensor | None = None
+
+
+def read_heads(folder: Path, count: int) -> Iterator[Head]:
+    heads = HeadDataset(folder)
+    for index in np.linspace(0, len(heads) - 1, count).astype(int):
+        head = HeadTensors.of(heads[int(index)])
+        truth = composite(head.rgba, WHITE)
+        front = Image.fromarray((truth[0].permute(1, 2, 0).numpy() * 255 + 0.5).astype(np.uint8))
+        yield Head(front, truth[:VIEWS], truth[VIEWS:], head.c2w[VIEWS:])
+
+
+def detail(image: Tensor) -> Tensor:
+    """How much there is at the scale of a pixel: the RMS of the image less its 3 × 3 mean."""
+    return (image - F.avg_pool2d(image, 3, 1, 1)).square().mean().sqrt()
+
+
+@torch.no_grad()
+def measure(model: FaceLift, head: Head, views: Tensor, drawn: dict[str, Tensor]) -> dict[str, float]:
+    """Figures of `views` of `head`, against those `drawn` by QUALITY and LIMIT and, where there is one, the truth."""
+    quality = drawn[QUALITY]
+    figures = {name: psnr(views, drawn[of]).mean() for name, of in (("to_quality", QUALITY), ("to_limit", LIMIT))}
+    figures["detail"] = detail(views) / detail(quality)
+    if head.views is not None:
+        size = views.shape[-1]
+        gaussians = model.reconstruct_from_views(views).raw_gaussians
+        large = RENDER_SCALE * size
+        intrinsics = cameras.intrinsics(large).float().expand(len(head.c2w), 4)
+        renders = render(gaussians, head.c2w, intrinsics, large, large)
+        renders = F.avg_pool2d(renders.permute(0, 3, 1, 2), RENDER_SCALE).clamp(0, 1)
+        figures |= {
+            "front": psnr(views[0], head.views[0]),
+            "views": psnr(views[1:], head.views[1:]).mean(),
+            "ssim": ssim(views[1:], head.views[1:]).mean(),
+            "renders": psnr(renders, head.others).mean(),
+            "renders_ssim": ssim(renders, head.others).mean(),
+            "detail": detail(views) / detail(head.views),
+        }
+    return {name: float(value) for name, value in figures.items()}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--heads", type=Path, help="folder of shards with at least one view beyond the six")
+    source.add_argument("--portraits", type=Path, help="folder of aligned portraits, .png")
+    parser.add_argument("--weights", default="mini")
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--count", type=int, default=12, help="heads (default %(default)s)")
+    parser.add_argument("--seeds", type=int, default=2, help="per head (default %(default)s)")
+    parser.add_argument("--only", nargs="+", help="names of candidates beside the references")
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--curve", type=Path, help="draw quality over cost to this .png")
+    parser.add_argument("--picture", type=Path, help="draw the views of the presets to this .png")
+    args = parser.parse_args()
+
+    model = FaceLift.from_pretrained(args.weights, args.device)
+    if args.heads:
+        heads = list(read_heads(args.heads, args.count))
+    else:
+        files = sorted(args.portraits.glob("*.png"))[: args.count]
+        heads = [Head(Image.open(file).convert("RGB").resize((model.multiview.image_size,) * 2)) for file in files]
+    chosen = {n: how for n, how in candidates().items() if not args.only or n in (QUALITY, OTHER, LIMIT, *args.only)}
+    figures = {name: [] for name in chosen}
+    seconds = {name: [] for name in chosen}
+    rows = []
+    deep_share = released_deep_share()
+    model.multiview(heads[0].portrait, 2)  # warm-up
+    for number, head in enumerate(tqdm(heads, unit="head", disable=None)):
+        for seed in range(args.seeds):
+            drawn = {}
+            for name, how in chosen.items():
+                own_seed = seed + OTHER_SEED * (name == OTHER)
+                spent, views = timed(
+                    lambda h=head, s=own_seed, how=how: model.multiview(h.portrait, None, GUIDANCE, s, preset=how),
+                    model.device,
+                )
+                drawn[name] = views
+                seconds[name].append(spent)
+            for name in chosen:
+                figures[name].append(measure(model, head, drawn[name], drawn))
+                if seed == 0 and number < PICTURED and chosen[name] in PRESETS.values() and name != OTHER:
+                    rows.append((number, name, drawn[name]))
+            if args.json:  # after every round, for it can take hours
+                record = {"device": device_name(model.device), "weights": str(args.weights), "portraits": number + 1}
+                record |= {"candidates": summary(chosen, figures, seconds, deep_share)}
+                args.json.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    table = summary(chosen, figures, seconds, deep_share)
+    report(table, args, device_name(model.device))
+    if args.curve:
+        key = "renders" if args.heads else "to_quality"
+        points = [Point(row["samples"], row[key], row["sampling"]["solver"], n) for n, row in table.items()]
+        draw_curve(points, "single-view evaluations of the UNet", f"{key}, PSNR in dB", args.curve)
+    if args.picture:
+        shown = [heads[number].views for number in range(min(PICTURED, len(heads))) if heads[number].views is not None]
+        grid = []
+        for number in range(min(PICTURED, len(heads))):
+            if shown:
+                grid.append(shown[number])
+            grid += [views for n, _, views in rows if n == number]
+        picture_grid(grid).save(args.picture)
+
+
+def summary(
+    chosen: dict[str, Sampling], figures: dict[str, list], seconds: dict[str, list], deep_share: float
+) -> dict[str, dict]:
+    """What was measured of each candidate: means of the figures, median of the times."""
+    return {
+        name: {
+            "sampling": asdict(how),
+            "samples": work(how, deep_share),
+            "seconds": statistics.median(seconds[name]),
+            **{key: statistics.fmean(f[key] for f in figures[name]) for key in figures[name][0]},
+        }
+        for name, how in chosen.items()
+    }
+
+
+def report(table: dict[str, dict], args: argparse.Namespace, device: str) -> None:
+    keys = [key for key in next(iter(table.values())) if key not in ("sampling", "samples", "seconds")]
+    print(f"{device}; {args.weights}; {args.count} portraits, {args.seeds} seeds, guidance {GUIDANCE}")
+    print(f"{'':34}{'samples':>8}{'ratio':>7}{'seconds':>9}{'ratio':>7}" + "".join(f"{key:>14}" for key in keys))
+    quality = table[QUALITY]
+    for name, row in table.items():
+        counted, measured = quality["samples"] / row["samples"], quality["seconds"] / row["seconds"]
+        cells = "".join(f"{row[key]:14.3f}" for key in keys)
+        print(f"{name:34}{row['samples']:8.0f}{counted:7.2f}{row['seconds']:9.2f}{measured:7.2f}{cells}")
+
+
+if __name__ == "__main__":
+    main()
