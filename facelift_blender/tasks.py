@@ -85,7 +85,7 @@ def draw(layout, kind: str, context) -> None:
         row = box.row()
         row.active = False
         row.scale_y = 0.7
-        row.label(text=line)
+        row.label(text=line.strip())
 
 
 class FACELIFT_OT_cancel_task(bpy.types.Operator):

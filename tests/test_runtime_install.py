@@ -123,8 +123,8 @@ def test_killed_in_the_middle_of_a_download_it_goes_on(folder, index, monkeypatc
     children = []
 
     class Child(launch.Child):
-        def __init__(self, *arguments):
-            super().__init__(*arguments)
+        def __init__(self, *arguments, **named):
+            super().__init__(*arguments, **named)
             children.append(self.pid)
 
     monkeypatch.setattr(launch, "Child", Child)

@@ -54,7 +54,7 @@ class FACELIFT_PT_reconstruct(_Sidebar, bpy.types.Panel):
         count = len(photos_of(own))
         row = layout.row()
         row.scale_y = 1.8
-        row.enabled = count > 0 and not any(line.stops for line in missing)
+        row.enabled = count > 0 and not any(line.stops for line in missing) and not tasks.running("runtime")
         verb = "Add to Queue" if session.runner.active else "Reconstruct"
         text = f"{verb}: {count} Faces" if count > 1 else (verb if session.runner.active else "Reconstruct Face")
         row.operator("facelift.reconstruct", text=text, icon="USER")

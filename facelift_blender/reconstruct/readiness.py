@@ -60,8 +60,7 @@ def _runtime(context) -> Iterator[Missing]:
     from .. import tasks
 
     if tasks.running("runtime"):
-        yield Missing("The runtime is being installed.")
-        return
+        return  # the panel shows its bar
     own = preferences.get(context)
     state = runtime_state.current(own)
     install = ("facelift.install_runtime", "Update Runtime…" if state.outdated else "Install Runtime…")
