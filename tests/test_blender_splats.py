@@ -17,9 +17,10 @@ blenders = pytest.mark.parametrize("python", PYTHONS, ids=lambda p: p.parents[1]
 
 
 @blenders
-def test_objects_edits_and_files(python, tmp_path):
+@pytest.mark.parametrize("script", ["splats.py", "scene.py"])
+def test_splats_in_blender(python, script, tmp_path):
     done = subprocess.run(
-        [python, HERE / "blender" / "splats.py", tmp_path], capture_output=True, text=True, timeout=600,
+        [python, HERE / "blender" / script, tmp_path], capture_output=True, text=True, timeout=900,
         env={**os.environ, "BLENDER_USER_RESOURCES": str(tmp_path / "user")},
     )  # fmt: skip
     assert "ALL GOOD" in done.stdout, (done.stdout + done.stderr)[-6000:]

@@ -5,6 +5,7 @@ objects         new objects
 nodes           the Geometry Nodes group that draws them, in camera_facing or any_view; gaussian_nodes, color_nodes and
                 camera_nodes what these share, builder how trees are written
 material        the material
+native          Blender's own splats, where it has them
 scene_settings  what a scene needs
 importing       from files
 exporting       to files, with everything applied; transforms the arithmetic

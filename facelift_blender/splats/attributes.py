@@ -127,19 +127,16 @@ def get_values(cloud: bpy.types.PointCloud, name: str, width: int) -> np.ndarray
     return values if flag else values.reshape(-1, width)
 
 
-def adopt_native_types() -> int:
-    """Give ``radiance:base`` the type of Blender's own splats in files from before Blender 5.2; how many clouds."""
+def adopt_native_base(cloud: bpy.types.PointCloud) -> bool:
+    """Give ``radiance:base`` of a file from before Blender 5.2 the type of Blender's own splats; whether it changed."""
     kind = base_type()
-    changed = 0
-    for cloud in bpy.data.pointclouds:
-        if cloud.library or not is_splats(cloud) or cloud.attributes[BASE].data_type == kind:
-            continue
-        values = get_values(cloud, BASE, 4)
-        cloud.attributes.remove(cloud.attributes[BASE])
-        cloud.attributes.new(BASE, kind, "POINT")
-        set_values(cloud, BASE, values)
-        changed += 1
-    return changed
+    if cloud.attributes[BASE].data_type == kind:
+        return False
+    values = get_values(cloud, BASE, 4)
+    cloud.attributes.remove(cloud.attributes[BASE])
+    cloud.attributes.new(BASE, kind, "POINT")
+    set_values(cloud, BASE, values)
+    return True
 
 
 def to_linear(colors: np.ndarray) -> np.ndarray:

@@ -103,6 +103,35 @@ def duplicate_as_instance(item: bpy.types.Object) -> bpy.types.Object:
     return copy
 
 
+def instancers(scene: bpy.types.Scene, item: bpy.types.Object) -> list[bpy.types.Object]:
+    """The objects of `scene` that instance a collection with `item` in it.
+
+    Geometry nodes are evaluated once for all instances, at the place of the original: quads that face the camera there
+    face elsewhere in an instance.
+    """
+    return [other for other in scene.objects if other != item and item in objects.instanced(other)]
+
+
+def make_instances_real(context: bpy.types.Context, item: bpy.types.Object) -> int:
+    """Turn collection instances with splats into objects that share their data; how many instances.
+
+    Args:
+        item: an instance itself, or splats, for all visible instances that have them.
+
+    Raises:
+        FaceLiftError: there is none.
+    """
+    found = [item] if objects.instanced_splats(item) else instancers(context.scene, item)
+    found = [other for other in found if other.visible_get()]
+    if not found:
+        raise FaceLiftError(f"No visible collection instance of this scene contains “{item.name}”.")
+    with context.temp_override(
+        selected_objects=found, selected_editable_objects=found, object=found[0], active_object=found[0]
+    ):
+        bpy.ops.object.duplicates_make_real(use_base_parent=False, use_hierarchy=False)
+    return len(found)
+
+
 def match_viewers(item: bpy.types.Object, on: bool) -> None:
     """Blend colours as splat viewers do; the scene's view transform has to be Raw then."""
     nodes.set_input(modifier_of(item), "Match Viewers", on)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import bpy
 from bpy.app.handlers import persistent
 
-from . import attributes
+from . import native
 
 _LABEL = "Gaussian Splats (.ply)"
 
@@ -20,7 +20,7 @@ def _draw_export(menu, context) -> None:
 
 @persistent
 def _file_loaded(*_) -> None:
-    attributes.adopt_native_types()
+    native.adopt()
 
 
 def attach() -> None:

@@ -267,6 +267,7 @@ def _drawn(b, points) -> NodeSocket:
     with b.frame("Drawn by the viewport: points too small to be seen"):
         base = b.named(attributes.BASE, "FLOAT_COLOR")
         opacity = b.node("FunctionNodeSeparateColor", {0: base}, mode="RGB").outputs[3]
-        speck = b.product(b.largest(b.named(attributes.SCALE, "FLOAT_VECTOR")), opacity, SPECK)
+        # Faint ones do not hide their own.
+        speck = b.product(b.largest(b.named(attributes.SCALE, "FLOAT_VECTOR")), opacity, opacity, SPECK)
         points = b.node("GeometryNodeSetPointRadius", {"Points": points, "Radius": speck}).outputs[0]
         return b.stored(points, attributes.DRAWN, "BOOLEAN", True)

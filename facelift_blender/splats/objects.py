@@ -8,7 +8,7 @@ import bpy
 import numpy as np
 
 from ..core import FaceLiftError
-from . import attributes, nodes
+from . import attributes, native, nodes
 from .attributes import SplatArrays
 
 HEAD_HEIGHT = 0.23
@@ -61,6 +61,7 @@ def create_splat_object(
         item[key] = value
     (collection or scene.collection).objects.link(item)
     nodes.add_modifier(item)
+    native.set_native(item, True)  # where there is such a type
     return item
 
 
@@ -105,6 +106,19 @@ def is_splat_object(item: bpy.types.Object | None) -> bool:
 def splat_objects(objects) -> list[bpy.types.Object]:
     """Those of `objects` that hold Gaussians."""
     return [item for item in objects if is_splat_object(item)]
+
+
+def instanced(item: bpy.types.Object, depth: int = 8) -> set[bpy.types.Object]:
+    """What the collection that `item` instances holds, with the instances in it."""
+    if item.instance_type != "COLLECTION" or item.instance_collection is None or depth == 0:
+        return set()
+    found = set(item.instance_collection.all_objects)
+    return found.union(*(instanced(other, depth - 1) for other in found))
+
+
+def instanced_splats(item: bpy.types.Object | None) -> list[bpy.types.Object]:
+    """Objects with Gaussians in the collection that `item` instances."""
+    return splat_objects(instanced(item)) if item is not None else []
 
 
 def bounds(splats: SplatArrays, share: float = 0.98) -> tuple[np.ndarray, np.ndarray]:

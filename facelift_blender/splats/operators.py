@@ -7,7 +7,7 @@ from bpy.props import BoolProperty, CollectionProperty, EnumProperty, FloatPrope
 from bpy_extras.io_utils import ExportHelper, ImportHelper
 
 from ..attempt import attempt
-from . import editing, exporting, importing, nodes, objects, scene_settings
+from . import editing, exporting, importing, native, nodes, objects, scene_settings
 
 _MODE_ITEMS = [
     (nodes.CAMERA_FACING, "Camera Facing", "Exact for the scene's camera"),
@@ -186,6 +186,33 @@ class FACELIFT_OT_splats_duplicate(_OnSplats, bpy.types.Operator):
         return attempt(self, work)
 
 
+class FACELIFT_OT_splats_instances_real(bpy.types.Operator):
+    """Turn collection instances with splats into linked duplicates, which face the camera each on its own"""
+
+    bl_idname = "facelift.splats_instances_real"
+    bl_label = "Make Instances Real"
+    bl_options = {"REGISTER", "UNDO"}
+
+    @classmethod
+    def poll(cls, context):
+        return objects.is_splat_object(context.object) or bool(objects.instanced_splats(context.object))
+
+    def execute(self, context):
+        return attempt(self, lambda: f"{editing.make_instances_real(context, context.object)} instances made real")
+
+
+class FACELIFT_OT_splats_native(_OnSplats, bpy.types.Operator):
+    """Let Blender itself draw these splats, without the edits of the modifier, or the modifier again"""
+
+    bl_idname = "facelift.splats_native"
+    bl_label = "Blender's Own Splats"
+
+    on: BoolProperty(name="On", default=True)
+
+    def execute(self, context):
+        return attempt(self, lambda: native.set_native(context.object, self.on))
+
+
 class FACELIFT_FH_splats(bpy.types.FileHandler):
     bl_idname = "FACELIFT_FH_splats"
     bl_label = "Gaussian Splats (FaceLift)"
@@ -209,5 +236,7 @@ CLASSES = (
     FACELIFT_OT_splats_delete_selected,
     FACELIFT_OT_splats_restore_deleted,
     FACELIFT_OT_splats_duplicate,
+    FACELIFT_OT_splats_instances_real,
+    FACELIFT_OT_splats_native,
     FACELIFT_FH_splats,
 )

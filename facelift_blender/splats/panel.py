@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import bpy
 
-from . import editing, nodes, objects
+from . import editing, native, nodes, objects
+from .viewport import state
 
 
 class FACELIFT_PT_splats(bpy.types.Panel):
@@ -16,16 +17,24 @@ class FACELIFT_PT_splats(bpy.types.Panel):
 
     @classmethod
     def poll(cls, context):
-        return objects.is_splat_object(context.object)
+        return objects.is_splat_object(context.object) or bool(objects.instanced_splats(context.object))
 
     def draw(self, context):
         layout = self.layout
         item = context.object
+        if not objects.is_splat_object(item):
+            _draw_instances(layout, [item], objects.instanced_splats(item))
+            return
         modifier = nodes.find_modifier(item)
         layout.label(text=f"{len(item.data.points):,} Gaussians", icon="POINTCLOUD_DATA")
         if modifier is None:
-            layout.operator("facelift.splats_show_as", text="Show as Splats", icon="ADD").viewport = True
+            layout.operator("facelift.splats_show_as", text="Show as Splats", icon="ADD")
             return
+        if native.available():
+            shown = native.is_native(item)
+            layout.operator("facelift.splats_native", depress=shown).on = not shown
+            if shown:
+                return
         layout.use_property_split = True
         layout.use_property_decorate = False
         for label, name, key in (("Render", "Render As", "render"), ("Viewport", "Viewport As", "viewport")):
@@ -36,6 +45,12 @@ class FACELIFT_PT_splats(bpy.types.Panel):
             for mode, text in zip(nodes.MODES, ("Facing", "Any View", "Points"), strict=True):
                 button = row.operator("facelift.splats_show_as", text=text, depress=shown == mode)
                 button.mode, button.render, button.viewport = mode, key == "render", key == "viewport"
+        if nodes.get_input(modifier, "Viewport As") == nodes.ANY_VIEW:
+            if reason := state.problem():
+                layout.label(text=f"Not drawn sorted: {reason}", icon="ERROR")
+            else:
+                layout.prop(context.scene, state.ENABLED)
+        _draw_instances(layout, editing.instancers(context.scene, item), [item])
         matches = bool(nodes.get_input(modifier, "Match Viewers"))
         layout.operator("facelift.splats_match_viewers", depress=matches, icon="COLOR").on = not matches
 
@@ -61,6 +76,16 @@ class FACELIFT_PT_splats(bpy.types.Panel):
             layout.operator("facelift.splats_restore_deleted", icon="LOOP_BACK")
         layout.operator("facelift.splats_duplicate", icon="DUPLICATE")
         layout.operator("facelift.export_splats", icon="EXPORT")
+
+
+def _draw_instances(layout: bpy.types.UILayout, instances: list, items: list) -> None:
+    """What to do about splats in collection instances, whose quads would face the camera from elsewhere."""
+    modifiers = filter(None, map(nodes.find_modifier, items))
+    if instances and any(nodes.get_input(modifier, "Render As") == nodes.CAMERA_FACING for modifier in modifiers):
+        box = layout.box()
+        box.label(text="Collection instances do not face the camera", icon="ERROR")
+        box.operator("facelift.apply_render_settings", text="Render as Any View")
+        box.operator("facelift.splats_instances_real")
 
 
 CLASSES = (FACELIFT_PT_splats,)

@@ -2,40 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import bpy
 
 from . import nodes, objects
 
-MAX_TRANSPARENT = {nodes.CAMERA_FACING: 256, nodes.ANY_VIEW: 512}
-"""A ray passes through this many surfaces at most; the default of 8 leaves a dark rim. Spheres have two each."""
+MAX_TRANSPARENT = {nodes.CAMERA_FACING: 256, nodes.ANY_VIEW: 1024}
+"""A ray passes through this many surfaces at most; the default of 8 leaves a dark rim. Most spheres it meets are empty
+where it does. 1024 is the most Cycles can do."""
 MIN_TRANSPARENT = 1024
 """Below this many, Cycles does not gamble on ending a ray early, which would be speckle."""
 
 
 @dataclass(frozen=True)
 class Setting:
-    """One property of `owner` (such as ``scene.cycles``) that should have another value."""
+    """Something that should have another value."""
 
-    owner: bpy.types.bpy_struct
-    name: str
-    value: object
     text: str
     """For people, without a full stop."""
+    apply: Callable[[], None]
 
     def __str__(self) -> str:
         return self.text
 
-    def apply(self) -> None:
-        setattr(self.owner, self.name, self.value)
-
 
 def missing_settings(scene: bpy.types.Scene) -> list[Setting]:
     """What `scene` lacks; empty if it is all there, or there are no splats in it."""
-    shown = objects.splat_objects(scene.objects)
-    return list(_missing(scene, shown)) if shown else []
+    in_instances = set().union(*map(objects.instanced, scene.objects))
+    shown = objects.splat_objects(in_instances.union(scene.objects))
+    return list(_missing(scene, shown, in_instances)) if shown else []
 
 
 def apply(scene: bpy.types.Scene) -> list[Setting]:
@@ -46,19 +44,30 @@ def apply(scene: bpy.types.Scene) -> list[Setting]:
     return missing
 
 
-def _missing(scene: bpy.types.Scene, shown: list[bpy.types.Object]) -> Iterator[Setting]:
+def _missing(
+    scene: bpy.types.Scene, shown: list[bpy.types.Object], in_instances: set[bpy.types.Object]
+) -> Iterator[Setting]:
+    modes = _values(shown, "Render As")
+    for item in sorted(in_instances.intersection(shown), key=lambda item: item.name):
+        modifier = nodes.find_modifier(item)
+        if modifier and nodes.get_input(modifier, "Render As") == nodes.CAMERA_FACING:
+            # Its quads would face the camera from the place of the original only.
+            change = partial(nodes.set_input, modifier, "Render As", nodes.ANY_VIEW)
+            yield Setting(f"“{item.name}”, which is in a collection instance, as any view", change)
+            modes.add(nodes.ANY_VIEW)
     cycles = getattr(scene, "cycles", None)
     if cycles is not None and scene.render.engine == "CYCLES":
-        most = max(MAX_TRANSPARENT.get(mode, 0) for mode in _values(shown, "Render As") | {nodes.CAMERA_FACING})
+        most = max(MAX_TRANSPARENT.get(mode, 0) for mode in modes | {nodes.CAMERA_FACING})
         if cycles.transparent_max_bounces < most:
-            yield Setting(cycles, "transparent_max_bounces", most, f"{most} transparent bounces at most")
+            change = partial(setattr, cycles, "transparent_max_bounces", most)
+            yield Setting(f"{most} transparent bounces at most", change)
         if cycles.min_transparent_bounces < MIN_TRANSPARENT:
-            yield Setting(
-                cycles, "min_transparent_bounces", MIN_TRANSPARENT, f"{MIN_TRANSPARENT} transparent bounces at least"
-            )
+            change = partial(setattr, cycles, "min_transparent_bounces", MIN_TRANSPARENT)
+            yield Setting(f"{MIN_TRANSPARENT} transparent bounces at least", change)
     wanted = view_transform(shown)
     if wanted and scene.view_settings.view_transform != wanted:
-        yield Setting(scene.view_settings, "view_transform", wanted, f"view transform {wanted}")
+        change = partial(setattr, scene.view_settings, "view_transform", wanted)
+        yield Setting(f"view transform {wanted}", change)
 
 
 def view_transform(shown: list[bpy.types.Object]) -> str | None:

@@ -15,6 +15,7 @@ import traceback
 from pathlib import Path
 
 import bpy
+import gpu
 import numpy as np
 from mathutils import Euler, Matrix, Vector
 
@@ -96,6 +97,15 @@ def red_ball(name: str = "Ball") -> bpy.types.Object:
     return objects.create_splat_object(bpy.context, splats, name)
 
 
+def settled():
+    """Let Blender see what is on the screen, and act on it."""
+    redraw()
+    end = time.monotonic() + 30
+    while state.outdated():
+        assert time.monotonic() < end, "the change of shading was not noticed"
+        yield 0.2
+
+
 def drawn_points(item: bpy.types.Object) -> int:
     """How many Gaussians of `item` are left to our drawing, 0 if the engine draws."""
     cloud = item.evaluated_get(bpy.context.evaluated_depsgraph_get()).data
@@ -111,8 +121,6 @@ def empty_scene() -> None:
 
 def pictures() -> None:
     """Draw the jobs into .npy files, and tell how long it takes, in milliseconds of this process' processor time."""
-    import gpu
-
     jobs = json.loads((FOLDER / "jobs.json").read_text())
     store = drawing.Store()
     for job in jobs:
@@ -167,15 +175,15 @@ def steps():
     empty_scene()
     yield 1
     red_ball()
-    redraw()
-    yield 1
-    print(":: Blender", bpy.app.version_string, flush=True)
+    yield from settled()
+    print(f":: Blender {bpy.app.version_string}, {gpu.platform.backend_type_get()}", flush=True)
     assert not state.problem(), state.problem()
     assert drawn_points(splat_items()[0]) == 600
     pictures()
     for item in splat_items():
         bpy.data.objects.remove(item)
     yield from on_the_screen()
+    undo_and_redo_of_each_operator()
     print("ALL GOOD", flush=True)
 
 
@@ -255,17 +263,14 @@ def on_the_screen():
 
     shading = area().spaces.active.shading
     bpy.context.scene.render.engine = "BLENDER_WORKBENCH"
-    for kind, ours in (("RENDERED", False), ("SOLID", True), ("WIREFRAME", False), ("MATERIAL", True)):
+    for kind, ours in (("RENDERED", False), ("SOLID", True), ("WIREFRAME", False), ("SOLID", True)):
         shading.type = kind
-        redraw()
-        yield 1
-        assert bool(drawn_points(ball)) == ours, kind
+        yield from settled()
+        assert bool(drawn_points(ball)) == ours, (kind, shading.type, state.outdated(), state.drawn(bpy.context.scene))
         if ours:
             expect(f"shading {kind}", RED)
     shading.type = "SOLID"
     bpy.context.scene.facelift_draw_splats = False
-    redraw()
-    yield 1
     assert drawn_points(ball) == 0
     expect("switched off", GREY)
     bpy.context.scene.facelift_draw_splats = True
@@ -275,20 +280,76 @@ def on_the_screen():
     empty_scene()
     expect("another file", GREY)
     bpy.ops.wm.open_mainfile(filepath=str(FOLDER / "ball.blend"))
-    yield 1
-    redraw()
-    yield 1
+    yield from settled()
     expect("the file opened again", RED)
     ball = bpy.data.objects["Ball"]
     package.unregister_menus()
-    yield 1
     assert drawn_points(ball) == 0, "the engine does not get its points back"
     expect("without the add-on", GREY)
     package.register_menus()
-    redraw()
-    yield 1
+    yield from settled()
     expect("with it again", RED)
     assert handlers._handle is not None
+
+
+def snapshot() -> tuple:
+    """What the operators change."""
+    scene = bpy.context.scene
+    found = []
+    for item in sorted(bpy.data.objects, key=lambda item: item.name):
+        values = []
+        if modifier := nodes.find_modifier(item) if objects.is_splat_object(item) else None:
+            names = ("Render As", "Viewport As", "Match Viewers", "Crop")
+            values = [nodes.get_input(modifier, name) for name in names]
+            box = nodes.get_input(modifier, "Crop Box")
+            values.append(box and box.name)
+            deleted = attributes.DELETED in item.data.attributes
+            values.append(int(attributes.get_values(item.data, attributes.DELETED, 1).sum()) if deleted else 0)
+        found.append((item.name, item.instance_type, item.select_get(), tuple(values)))
+    return tuple(found), scene.cycles.transparent_max_bounces, scene.view_settings.view_transform
+
+
+def undo_and_redo_of_each_operator() -> None:
+    empty_scene()
+    ball = red_ball()
+    scene = bpy.context.scene
+    scene.render.engine = "CYCLES"
+    library = bpy.data.collections.new("Library")
+    inner = red_ball("Inner")
+    for other in list(inner.users_collection):
+        other.objects.unlink(inner)
+    library.objects.link(inner)
+    empty = bpy.data.objects.new("Instance", None)
+    empty.instance_type, empty.instance_collection = "COLLECTION", library
+    scene.collection.objects.link(empty)
+    formats.write(attributes.read(ball.data), FOLDER / "ball.ply")
+    attribute = ball.data.attributes.new(editing.SELECTION, "BOOLEAN", "POINT")
+    attribute.data.foreach_set("value", np.arange(600) < 50)
+    ball.select_set(True)
+    with in_view():
+        bpy.ops.ed.undo_push(message="before")
+        for active, name, arguments in (
+            ("Ball", "splats_show_as", {"mode": nodes.ANY_VIEW}),
+            ("Ball", "splats_match_viewers", {"on": True}),
+            ("Ball", "splats_crop", {}),
+            ("Ball", "splats_uncrop", {}),
+            ("Ball", "splats_delete_selected", {}),
+            ("Ball", "splats_restore_deleted", {}),
+            ("Ball", "splats_duplicate", {}),
+            ("Ball", "apply_render_settings", {}),
+            ("Instance", "splats_instances_real", {}),
+            ("Ball", "import_splats", {"filepath": str(FOLDER / "ball.ply")}),
+        ):
+            print("-- undo", name, flush=True)
+            bpy.context.view_layer.objects.active = bpy.data.objects[active]
+            before = snapshot()
+            assert getattr(bpy.ops.facelift, name)("EXEC_DEFAULT", True, **arguments) == {"FINISHED"}
+            after = snapshot()
+            assert after != before, f"{name} changed nothing"
+            bpy.ops.ed.undo()
+            assert snapshot() == before, f"{name}: {snapshot()} after undo, {before} before"
+            bpy.ops.ed.redo()
+            assert snapshot() == after, f"{name}: {snapshot()} after redo, {after} before"
 
 
 script = steps()

@@ -62,8 +62,9 @@ class Painter:
         size: tuple[int, int],
         *,
         linear: bool = True,
+        depth: np.ndarray | None = None,
     ) -> None:
-        """Blend `places` over the bound framebuffer, testing against its depth.
+        """Blend `places` over the bound framebuffer.
 
         Args:
             clouds: by their keys.
@@ -71,6 +72,7 @@ class Painter:
             projection: (4, 4) from view to clip space.
             size: of the framebuffer in pixels.
             linear: whether colours become linear light; else they stay as displayed.
+            depth: (height, width) float32, where something else is, 1 if nowhere; by default what the framebuffer has.
         """
         if not places:
             return
@@ -81,13 +83,18 @@ class Painter:
         bottom, top = ((projection[1, 2] + side * JACOBIAN_MARGIN) / projection[1, 1] for side in (-1, 1))
         program = self._store.shader
         program.bind()
-        for name, content in (self._store.textures | self._order).items():
+        before = np.ones((1, 1), np.float32) if depth is None else depth
+        height, width = before.shape
+        data = gpu.types.Buffer("FLOAT", before.size, np.ascontiguousarray(before).ravel())
+        obstacles = {"obstacles": gpu.types.GPUTexture((width, height), format="R32F", data=data)}
+        for name, content in (self._store.textures | self._order | obstacles).items():
             program.uniform_sampler(name, content)
         program.uniform_float("projection", projection.T.ravel().tolist())
         program.uniform_float("margins", (left, bottom, right, top))
         program.uniform_float("picture", (*size, near, float(linear)))
+        program.uniform_float("by_obstacles", float(depth is not None))
         depth_test, depth_mask = gpu.state.depth_test_get(), gpu.state.depth_mask_get()
-        gpu.state.depth_test_set("LESS_EQUAL")
+        gpu.state.depth_test_set("LESS_EQUAL" if depth is None else "NONE")
         gpu.state.depth_mask_set(False)
         gpu.state.blend_set("ALPHA_PREMULT")
         try:
@@ -120,6 +127,23 @@ class Painter:
         self._count = len(order)
         self._order["order"] = texture([np.concatenate(choices)[order]], "RG32F")
         self._order["copies"] = texture([copies.reshape(-1, 4)], "RGBA32F")
+
+
+def depth_without_lines() -> np.ndarray:
+    """(height, width) depth of the bound framebuffer, with what is one or two pixels wide taken away.
+
+    From Blender 4.4 on, the lines of the floor and of other overlays are in it, faint ones too, and would cut splats.
+    """
+    _, _, width, height = gpu.state.viewport_get()
+    read = gpu.state.active_framebuffer_get().read_depth(0, 0, width, height)
+    read.dimensions = width * height
+    depth = np.array(read, np.float32).reshape(height, width)
+    for axis in (0, 1):  # the farthest of 3 × 3
+        ends = [(0, 0), (0, 0)]
+        ends[axis] = (1, 1)
+        wide = np.moveaxis(np.pad(depth, ends, mode="edge"), axis, 0)
+        depth = np.moveaxis(np.maximum(np.maximum(wide[:-2], wide[1:-1]), wide[2:]), 0, axis)
+    return depth
 
 
 def texture(parts: list[np.ndarray], kind: str) -> gpu.types.GPUTexture:

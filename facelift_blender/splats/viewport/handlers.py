@@ -7,7 +7,7 @@ import numpy as np
 from bpy.app.handlers import persistent
 
 from . import collect, state
-from .drawing import Painter, Store
+from .drawing import Painter, Store, depth_without_lines
 
 _collection = collect.Collection()
 _store: Store | None = None
@@ -58,7 +58,12 @@ def _draw() -> None:
         np.array(view.view_matrix, np.float64),
         np.array(view.window_matrix, np.float64),
         (region.width, region.height),
+        depth=depth_without_lines() if _lines_have_depth(context.space_data) else None,
     )
+
+
+def _lines_have_depth(space: bpy.types.SpaceView3D) -> bool:
+    return bpy.app.version >= (4, 4) and space.overlay.show_overlays
 
 
 def _painter(region: bpy.types.Region) -> Painter:

@@ -126,6 +126,9 @@ void main()
   if (squared > 1.0) {
     discard;
   }
+  if (by_obstacles > 0.5 && gl_FragCoord.z > texelFetch(obstacles, ivec2(gl_FragCoord.xy), 0).r) {
+    discard;
+  }
   /* At the edge of the reach alpha is 1/255. */
   float alpha = min(0.99, color_and_opacity.a * exp(-decay * squared));
   drawn = vec4(color_and_opacity.rgb * alpha, alpha);
@@ -142,7 +145,8 @@ def splat_shader() -> gpu.types.GPUShader:
     info.push_constant("MAT4", "projection")
     info.push_constant("VEC4", "margins")  # least and largest slopes of lines of sight at which it is linearised
     info.push_constant("VEC4", "picture")  # width, height, near, whether colours become linear
-    for slot, name in enumerate(("order", "splats", "copies", "features")):
+    info.push_constant("FLOAT", "by_obstacles")  # whether the texture tells what is in front, or the depth test
+    for slot, name in enumerate(("order", "splats", "copies", "features", "obstacles")):
         info.sampler(slot, "FLOAT_2D", name)
     info.vertex_in(0, "VEC2", "corner")
     passed = gpu.types.GPUStageInterfaceInfo("facelift_splat")

@@ -25,7 +25,7 @@ def register_properties() -> None:
         bpy.types.Scene,
         ENABLED,
         BoolProperty(
-            name="Draw Sorted in Viewport",
+            name="Draw Sorted",
             description="In Solid and Material Preview shading, draw splats sorted for each view in place of points",
             default=True,
             update=lambda scene, context: refresh(),
