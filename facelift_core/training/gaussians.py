@@ -91,7 +91,12 @@ def train_gaussians(
     Args:
         model: to go on from; None starts from nothing, with direct supervision first.
         degrade: applied to true inputs of half of the batches.
+
+    Raises:
+        FaceLiftError: the heads have no views besides the six, or as :func:`train`.
     """
+    if min(heads.views, held_out.views) <= VIEWS:
+        raise FaceLiftError("GS-LRM learns from views besides the six canonical ones, and these heads have none.")
     size, device = heads.size, options.device
     focal = intrinsics(size)[0].item()
     direct_until = 0.0 if model or heads[0].depth is None else DIRECT_ONLY

@@ -97,7 +97,7 @@ class ReconstructionBatch:
         """The first `count` heads, or as many as there are, with inputs as they are in the files."""
         chosen = [HeadTensors.of(heads[i]) for i in range(min(count, len(heads)))]
         rgba, depth, c2w = _stack(chosen)
-        if chosen[0].sampled is not None:
+        if all(head.sampled is not None for head in chosen):
             return cls(rgba, depth, c2w, torch.stack([head.sampled for head in chosen]), False)
         return cls(rgba, depth, c2w, composite(rgba[:, :VIEWS], WHITE), True)
 
