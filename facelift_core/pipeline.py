@@ -25,7 +25,7 @@ from .gaussians import Gaussians
 from .gslrm import GSLRM
 from .multiview import MultiViewDiffusion
 from .multiview.diffusion import check_settings
-from .plans import choose, step_down
+from .plans import Plan, choose, step_down
 from .presets import Sampling, sampling
 from .progress import Cancel, Monitor, Progress
 from .residence import Residence
@@ -74,15 +74,18 @@ class FaceLift:
 
     @classmethod
     def from_pretrained(
-        cls, weights: str | Path = "mini", device: str | torch.device = "auto", dtype: torch.dtype | None = None
+        cls,
+        weights: str | Path = "mini",
+        device: str | torch.device = "auto",
+        dtype: torch.dtype | None = None,
+        plan: Plan | None = None,
     ) -> FaceLift:
         """Load "mini", which comes with this package, "released", or a folder of the released layout (spec §1).
-
-        Weights are placed by a plan that fits the memory that is free (:mod:`.plans`).
 
         Args:
             device: "auto", "cuda", "mps" or "cpu".
             dtype: number format of the large weights; by default see :func:`~facelift_core.device.select_dtype`.
+            plan: how to spend memory, see :mod:`.plans`; None: the fastest that fits what is free.
 
         Raises:
             FaceLiftError: weights missing, incomplete, damaged or not of this model; device not available.
@@ -98,7 +101,7 @@ class FaceLift:
             model = cls(multiview, gslrm)
             residence = model.residence
             residence.add("gslrm", gslrm, gslrm.work_bytes(len(VIEW_NAMES), multiview.image_size))
-            plan = choose(free_memory(device), residence.needs)
+            plan = plan or choose(free_memory(device), residence.needs)
         while True:
             try:
                 with nothing_left_behind():
