@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import threading
+import time
 from collections import namedtuple
 from dataclasses import replace
 from pathlib import Path
@@ -152,6 +153,37 @@ def test_cancelled_in_the_middle_of_a_download(folder, index):
     index.go_on.set()
     run(planned(folder, index))
     assert location.read(folder).complete and index.served["numpy-2.1.0-py3-none-any.whl"] < 2 * BALLAST
+
+
+PARENT = """
+import os, sys
+from pathlib import Path
+from facelift_core.runtime import launch, pip
+
+class Child(launch.Child):
+    def __init__(self, *arguments, **named):
+        super().__init__(*arguments, **named)
+        print(self.pid, flush=True)
+
+launch.Child = Child
+folder, url = Path(sys.argv[2]), sys.argv[3]
+pip.install(Path(sys.argv[1]), folder, ["torch"], pip.Sources(url), "", (0,), lambda line: None, lambda: False)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks at processes in /proc")
+def test_pip_ends_with_the_program_that_started_it(folder, index):
+    index.holds.add("torch-2.13.0-py3-none-any.whl")
+    environment = {**os.environ, "PYTHONPATH": str(launch.FOLDER.parent)}
+    command = [sys.executable, "-c", PARENT, location.python_in(folder), folder, index.url]
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as parent:
+        child = Path("/proc") / parent.stdout.readline().strip()
+        assert index.held.wait(60) and child.exists()
+        parent.kill()
+    deadline = time.monotonic() + 30
+    while child.exists() and ") Z" not in (child / "stat").read_text():
+        assert time.monotonic() < deadline, "pip goes on without anybody"
+        time.sleep(0.05)
 
 
 def test_connection_cut_in_the_middle_of_a_wheel(folder, index):

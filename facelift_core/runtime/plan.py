@@ -47,7 +47,11 @@ class Plan:
         """All of it in a few sentences."""
         torch = next(line for line in self.requirements if line.startswith("torch")).replace("==", " ")
         size = f"about {size_text(self.build.disk)} on the disk, {size_text(self.free)} free"
-        load = "" if self.sources.wheels else f"Download: about {size_text(self.build.download)}; "
+        load = (
+            ""
+            if self.sources.wheels
+            else f"Download: {'at most' if self.resumes else 'about'} {size_text(self.build.download)}; "
+        )
         return (
             f"{torch} ({self.build.label}) and {len(self.requirements) - 1} packages that go with it, into "
             f"{self.folder}. {load}{size}."
