@@ -739,6 +739,7 @@ def test_verification_names_what_is_wrong(downloaded):
 
 def test_removing_takes_only_what_is_ours(downloaded):
     conversion.convert(downloaded, Monitor("convert"))
+    fl.multiview.MultiViewDiffusion.from_pretrained(downloaded.original, "cpu")  # which caches the prompts there
     write(downloaded.original, {"gslrm/mine.pt": b"mine", f"{UNET}.part": b"half"})
     freed, left = remove(downloaded, converted=False)
     assert freed > 3_000_000 and left == [downloaded.original] and names(downloaded.original) == {"gslrm/mine.pt"}

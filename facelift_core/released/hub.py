@@ -59,7 +59,6 @@ def list_files(catalogue: Catalogue, monitor: Monitor, waits: tuple[float, ...] 
         FaceLiftError: the hub cannot be reached, refuses, or lacks one of them; with what to do.
         Cancelled: the monitor's caller wants to stop.
     """
-
     endpoint = _endpoint()
 
     def ask() -> Any:
@@ -153,7 +152,9 @@ def _receive(catalogue: Catalogue, remote: Remote, part: Path, offset: int, tran
                 response.read()
             hf_raise_for_status(response)
             resumed = response.status_code == 206
-            with part.open("ab" if resumed else "wb", buffering=0) as file:
+            if left.is_set():  # another one may have the file by now
+                return
+            with part.open("ab" if resumed else "wb") as file:
                 size[0] = offset if resumed else 0
                 for block in response.iter_bytes():
                     if left.is_set():

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ..errors import FaceLiftError
 from . import licence
-from .catalogue import converted_files
+from .catalogue import LICENCE_FILE, PROMPT_EMBEDS, converted_files
 from .store import LOCK, MANIFEST, PART, STAGES, Store, missing_of, read_manifest, size_of
 
 
@@ -85,13 +85,15 @@ def remove(store: Store, converted: bool = True) -> tuple[int, list[Path]]:
     Returns:
         Bytes freed, and the folders that stay because of files we do not know.
     """
-    freed = _remove_known(store.original, [*store.catalogue.files, *(p + PART for p in store.catalogue.files)])
+    files = [*store.catalogue.files, PROMPT_EMBEDS]  # the latter is made where originals are loaded themselves
+    freed = _remove_known(store.original, [*files, *(path + PART for path in files)])
     folders = [store.original]
     if converted:
         for folder in (store.converted, store.converting, store.set_aside):
             freed += remove_made(store, folder)
             folders.append(folder)
-        freed += _remove_known(store.folder, [store.licence_file.name, store.acceptance_file.name, LOCK])
+        own = [LICENCE_FILE, LICENCE_FILE + PART, store.acceptance_file.name, LOCK]
+        freed += _remove_known(store.folder, own)
         with suppress(OSError):
             store.root.rmdir()
     return freed, [folder for folder in folders if folder.is_dir()]

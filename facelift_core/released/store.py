@@ -13,7 +13,7 @@ from typing import Any
 
 from ..cache import data_folder
 from ..errors import FaceLiftError
-from .catalogue import Catalogue, load_catalogue
+from .catalogue import LICENCE_FILE, Catalogue, load_catalogue
 
 VARIABLE = "FACELIFT_WEIGHTS"
 """Environment variable that names another folder for downloaded weights."""
@@ -65,7 +65,7 @@ class Store:
 
     @property
     def licence_file(self) -> Path:
-        return self.folder / "LICENSE"
+        return self.folder / LICENCE_FILE
 
     @property
     def acceptance_file(self) -> Path:
