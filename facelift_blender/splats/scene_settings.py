@@ -10,9 +10,9 @@ import bpy
 
 from . import nodes, objects
 
-MAX_TRANSPARENT = {nodes.CAMERA_FACING: 256, nodes.ANY_VIEW: 1024}
-"""A ray passes through this many surfaces at most; the default of 8 leaves a dark rim. Most spheres it meets are empty
-where it does. 1024 is the most Cycles can do."""
+MAX_TRANSPARENT = 1024
+"""A ray passes through this many surfaces at most, and cannot through more. The default of 8 leaves a dark rim, and 256
+dark specks on it: along the rim a ray meets most quads and spheres, and most of these where they are empty."""
 MIN_TRANSPARENT = 1024
 """Below this many, Cycles does not gamble on ending a ray early, which would be speckle."""
 
@@ -47,20 +47,17 @@ def apply(scene: bpy.types.Scene) -> list[Setting]:
 def _missing(
     scene: bpy.types.Scene, shown: list[bpy.types.Object], in_instances: set[bpy.types.Object]
 ) -> Iterator[Setting]:
-    modes = _values(shown, "Render As")
     for item in sorted(in_instances.intersection(shown), key=lambda item: item.name):
         modifier = nodes.find_modifier(item)
         if modifier and nodes.get_input(modifier, "Render As") == nodes.CAMERA_FACING:
             # Its quads would face the camera from the place of the original only.
             change = partial(nodes.set_input, modifier, "Render As", nodes.ANY_VIEW)
             yield Setting(f"“{item.name}”, which is in a collection instance, as any view", change)
-            modes.add(nodes.ANY_VIEW)
     cycles = getattr(scene, "cycles", None)
     if cycles is not None and scene.render.engine == "CYCLES":
-        most = max(MAX_TRANSPARENT.get(mode, 0) for mode in modes | {nodes.CAMERA_FACING})
-        if cycles.transparent_max_bounces < most:
-            change = partial(setattr, cycles, "transparent_max_bounces", most)
-            yield Setting(f"{most} transparent bounces at most", change)
+        if cycles.transparent_max_bounces < MAX_TRANSPARENT:
+            change = partial(setattr, cycles, "transparent_max_bounces", MAX_TRANSPARENT)
+            yield Setting(f"{MAX_TRANSPARENT} transparent bounces at most", change)
         if cycles.min_transparent_bounces < MIN_TRANSPARENT:
             change = partial(setattr, cycles, "min_transparent_bounces", MIN_TRANSPARENT)
             yield Setting(f"{MIN_TRANSPARENT} transparent bounces at least", change)
