@@ -142,9 +142,8 @@ def pictures() -> None:
         projection[0, 0], projection[1, 1] = 2 * job["focal"] / width, 2 * job["focal"] / height
         projection[2, 2:] = -(far + near) / (far - near), -2 * far * near / (far - near)
         projection[3, 2] = -1.0
-        collection = collect.Collection()
         with in_view():
-            places = collection.visible(bpy.context)
+            clouds, places = collect.Reader().visible(bpy.context)
         assert len(places) == len(job["objects"]), (len(places), job["objects"])
         target = gpu.types.GPUOffScreen(width, height, format="RGBA32F")
         painter = drawing.Painter(store)
@@ -154,13 +153,13 @@ def pictures() -> None:
             for _ in range(3 if job.get("time") else 1):
                 buffer.clear(color=(0, 0, 0, 0), depth=1.0)
                 start = time.process_time()
-                painter.draw(collection.clouds, places, view, projection, (width, height), linear=False)
+                painter.draw(clouds, places, view, projection, (width, height), linear=False)
                 pixels = buffer.read_color(0, 0, width, height, 4, 0, "FLOAT")
                 took.append(round(1000 * (time.process_time() - start)))
         pixels.dimensions = width * height * 4
         np.save(job["out"], np.array(pixels, np.float32).reshape(height, width, 4)[::-1])
         target.free()
-        count = sum(len(collection.clouds[place.key].positions) for place in places)
+        count = sum(len(clouds[place.key].positions) for place in places)
         print(f":: {count} Gaussians, {width} x {height}: {took} ms", flush=True)
 
 
@@ -184,6 +183,7 @@ def steps():
         bpy.data.objects.remove(item)
     yield from on_the_screen()
     undo_and_redo_of_each_operator()
+    assert not state.problem(), state.problem()
     print("ALL GOOD", flush=True)
 
 

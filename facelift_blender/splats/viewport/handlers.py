@@ -9,7 +9,7 @@ from bpy.app.handlers import persistent
 from . import collect, state
 from .drawing import Painter, Store, depth_without_lines
 
-_collection = collect.Collection()
+_reader = collect.Reader()
 _store: Store | None = None
 _painters: dict[int, Painter] = {}
 """By region."""
@@ -43,17 +43,19 @@ def _draw() -> None:
         bpy.app.timers.register(_refresh, first_interval=0.0)
     if not state.drawn(context.scene) or context.space_data.shading.type == "WIREFRAME":
         return
-    places = _collection.visible(context)
+    try:
+        _draw_splats(context)
+    except Exception as error:  # whatever a driver has against it: the engine draws then, and the panel tells
+        state.give_up(f"{type(error).__name__}: {error}")
+
+
+def _draw_splats(context: bpy.types.Context) -> None:
+    clouds, places = _reader.visible(context)
     if not places:
         return
-    try:
-        painter = _painter(context.region)
-    except Exception as error:  # whatever a driver has against the shader: the engine draws then, and the panel tells
-        state.give_up(str(error))
-        return
     region, view = context.region, context.region_data
-    painter.draw(
-        _collection.clouds,
+    _painter(region).draw(
+        clouds,
         places,
         np.array(view.view_matrix, np.float64),
         np.array(view.window_matrix, np.float64),
@@ -75,7 +77,7 @@ def _painter(region: bpy.types.Region) -> Painter:
 
 def _forget_everything(*_) -> None:
     global _store
-    _collection.forget()
+    _reader.forget()
     _painters.clear()
     _store = None
 
@@ -87,13 +89,13 @@ def _refresh() -> None:
 @persistent
 def _updated(scene: bpy.types.Scene, depsgraph: bpy.types.Depsgraph) -> None:
     updates = depsgraph.updates
-    if len(updates):
-        _collection.forget(geometry=any(update.is_updated_geometry for update in updates))
+    if depsgraph.mode == "VIEWPORT" and len(updates):
+        _reader.forget(geometry=any(update.is_updated_geometry for update in updates))
 
 
 @persistent
 def _everything_changed(*_) -> None:
-    _collection.forget()
+    _reader.forget()
 
 
 @persistent

@@ -21,6 +21,8 @@ _problem = ""
 
 
 def register_properties() -> None:
+    global _problem
+    _problem = ""
     setattr(
         bpy.types.Scene,
         ENABLED,
@@ -49,7 +51,7 @@ def problem() -> str:
 
 
 def give_up(reason: str) -> None:
-    """Leave drawing to the engine until Blender starts again."""
+    """Leave drawing to the engine until the add-on is enabled again."""
     global _problem
     _problem = reason
     print(f"FaceLift cannot draw splats in the viewport: {reason}")
