@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,11 +15,12 @@ from facelift_core import cameras
 from facelift_core.align.mtcnn import detect_faces
 from facelift_core.errors import FaceLiftError
 from facelift_core.training import native
-from facelift_core.training.heads import command, dataset, folders, scene
+from facelift_core.training.heads import clothes, command, dataset, folders, people, scene
 from facelift_core.training.heads.anatomy import load_anatomy
+from facelift_core.training.heads.appearance import WET, paint
 from facelift_core.training.heads.lighting import Lighting, irradiance
-from facelift_core.training.heads.people import _phenotype_coefficients, sample_person
-from facelift_core.training.heads.pieces import tube
+from facelift_core.training.heads.people import _phenotype_coefficients, sample_expression, sample_person
+from facelift_core.training.heads.pieces import strip, tube
 from facelift_core.training.heads.render import on_white, render, sample_cameras
 from facelift_core.training.native import pointer
 
@@ -223,6 +225,69 @@ def test_people_differ_but_stay_people():
         size = np.ptp(person.vertices[head], axis=0)
         assert 0.13 < size[0] < 0.27 and 0.18 < size[1] < 0.33 and 0.2 < size[2] < 0.34
     assert {round(p.female) for p in people} == {0, 1}
+
+
+def test_expressions_open_mouths_and_close_eyes():
+    rng = np.random.default_rng(5)
+    drawn = [sample_expression(rng) for _ in range(400)]
+    closed = np.mean([expression.get("eyeBlink", 0) >= 0.9 for expression in drawn])
+    half = np.mean([0 < expression.get("eyeBlink", 0) < 0.9 for expression in drawn])
+    mouths = np.mean([expression.get("jawOpen", 0) > 0.02 for expression in drawn])
+    assert 0.02 < closed < 0.09 and 0.04 < half < 0.14 and 0.3 < mouths < 0.55
+
+
+def test_an_open_smile_shows_teeth_and_closed_lips_do_not(monkeypatch):
+    anatomy = load_anatomy()
+    triangles = np.concatenate([anatomy.triangles["skin"], anatomy.triangles["teeth"]])
+    colours = np.zeros((len(anatomy.template), 3), np.float32)
+    colours[anatomy.vertices["teeth"]] = 1
+    bright = []
+    for actions in ({}, {"mouthSmile": 0.8, "mouthUpperUp": 0.7, "mouthLowerDown": 0.3, "jawOpen": 0.1}):
+        monkeypatch.setattr(people, "sample_expression", lambda rng, actions=actions: actions)
+        person = sample_person(anatomy, np.random.default_rng(3))
+        vertices = np.ascontiguousarray((person.vertices - [0, -0.05, 0.7]) * 6.2, np.float32)
+        head = mesh_head(vertices, np.ascontiguousarray(triangles, np.int32), colours)
+        bright.append((render(head, SIX[:1], 256).rgba[0, ..., 0] > 128).sum())
+    assert bright[1] > 60 and bright[0] < 0.2 * bright[1]
+
+
+def test_wet_things_have_small_highlights():
+    vertices, triangles = sphere(0.8)
+    lamp = Lighting(np.array([[0, -1, 0]], np.float32), np.ones((1, 3), np.float32), 1)
+    black = mesh_head(vertices, triangles, np.zeros((len(vertices), 3)))
+    sizes = []
+    for gloss in (0.9, WET):
+        surface = {"gloss": np.full(len(vertices), gloss, np.float32), "lighting": lamp}
+        head = replace(black, **surface, visibility=np.ones((1, len(vertices)), np.float32))
+        sizes.append((render(head, SIX[:1], 128).rgba[0, ..., 0] > 100).sum())
+    assert 10 < sizes[1] < 0.35 * sizes[0]
+
+
+def test_every_kind_of_clothes_stands_off_the_body():
+    """All outfits on one person: finite, closed where they go round, and outside the neck."""
+    anatomy = load_anatomy()
+    person = sample_person(anatomy, np.random.default_rng(1))
+    seen = set()
+    for seed in range(60):
+        rng = np.random.default_rng(seed)
+        seen.add(clothes.sample_outfit(person, rng).collar)
+        look = paint(anatomy, person, np.random.default_rng(0))
+        before = look.displacement.copy()
+        pieces = clothes.dress(anatomy, person, look, np.random.default_rng(seed))
+        assert (look.displacement - before).max() > 0.002
+        for worn in pieces:
+            assert np.isfinite(worn.vertices).all() and worn.triangles.max() < len(worn.vertices)
+            out = np.hypot(worn.vertices[:, 0], worn.vertices[:, 1] - clothes.NECK[1])
+            assert 0.03 < out.min() and out.max() < 0.2
+    assert seen == {"", "shirt", "lapels", "roll", "hood", "ring", "scarf"}
+
+
+def test_strips_face_outwards():
+    angle = np.linspace(0, 2 * np.pi, 32)
+    rows = [np.stack([np.sin(angle), -np.cos(angle), 0 * angle + height], 1) for height in (0.0, 0.5, 1.0)]
+    vertices, triangles = (array.astype(kind) for array, kind in zip(strip(rows), (np.float32, np.int32), strict=True))
+    normals = scene.vertex_normals(np.ascontiguousarray(vertices), np.ascontiguousarray(triangles))
+    assert ((normals[:, :2] * vertices[:, :2]).sum(1) > 0.95).all()
 
 
 # --- Whole heads ----------------------------------------------------------------------------------------------------

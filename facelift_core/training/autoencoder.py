@@ -109,10 +109,17 @@ def train_autoencoder(
 
 
 def load_autoencoder(folder: Path, held_out: HeadDataset) -> AutoencoderKL:
-    """The trained one, its config's scaling factor set so that latents have unit variance."""
-    model = load_averaged(autoencoder_of(read_origin(folder), held_out.size), folder).requires_grad_(False)
-    latents = model.encode(_fixed_views(held_out, 96) * 2 - 1).latent_dist.mode()
-    model.register_to_config(scaling_factor=round(1 / latents.std().item(), 5))
+    """The trained one, frozen. Its scaling factor gives latents unit variance, or stays that of the checkpoint which
+    the run went on from: a view diffusion that belongs to it expects that scale.
+
+    Raises:
+        FaceLiftError: no run is there, or that of another model.
+    """
+    origin = read_origin(folder)
+    model = load_averaged(autoencoder_of(origin, held_out.size), folder).requires_grad_(False)
+    if origin is None:
+        latents = model.encode(_fixed_views(held_out, 96) * 2 - 1).latent_dist.mode()
+        model.register_to_config(scaling_factor=round(1 / latents.std().item(), 5))
     return model
 
 

@@ -96,9 +96,10 @@ class ColorShift:
 def as_photographed(rgba: Tensor, random: np.random.Generator, background: Tensor = WHITE) -> Tensor:
     """One aligned portrait as photos, mattes and face detectors make it, over a (3,) background.
 
-    Bends the matte (threshold, soft edge), blurs, adds noise, compresses, and moves the picture by a pixel or so. Heads
-    that stand elsewhere or are larger, as a face detector leaves them, are made by the generator: there all six views
-    move along, while a moved portrait alone would teach the model to draw a front view that is not the portrait.
+    Bends the matte (threshold, soft edge), cuts off what the photo did not show, blurs, adds noise, compresses, and
+    moves the picture by a pixel or so. Heads that stand elsewhere or are larger, as a face detector leaves them, are
+    made by the generator: there all six views move along, while a moved portrait alone would teach the model to draw a
+    front view that is not the portrait.
 
     Args:
         rgba: (4, H, W) in [0, 1].
@@ -121,6 +122,9 @@ def as_photographed(rgba: Tensor, random: np.random.Generator, background: Tenso
         edge = alpha * random.uniform(1.0, 1.6) - random.uniform(0, 0.3)
         trimmed = edge.clamp(0, 1)
         color, alpha = color * (trimmed / alpha.clamp(min=1e-3)).clamp(max=1), trimmed
+    if random.random() < 0.08:
+        inside = _within_photo(size, random)
+        color, alpha = color * inside, alpha * inside
     image = (color + background[:, None, None] * (1 - alpha)).clamp(0, 1)
     if random.random() < 0.4:
         small = int(size * random.uniform(0.65, 1))
@@ -132,6 +136,19 @@ def as_photographed(rgba: Tensor, random: np.random.Generator, background: Tenso
     if random.random() < 0.4:
         image = _jpeg(image, int(random.integers(50, 95)))
     return image.clamp(0, 1)
+
+
+def _within_photo(size: int, random: np.random.Generator) -> Tensor:
+    """(size, size) one where the photo goes on, zero beyond its lower, left or right border."""
+    inside, border = torch.ones(size, size), int(size * random.uniform(0.03, 0.2))
+    side = random.integers(3)
+    if side == 0:
+        inside[size - border :] = 0
+    elif side == 1:
+        inside[:, :border] = 0
+    else:
+        inside[:, size - border :] = 0
+    return inside
 
 
 def _jpeg(image: Tensor, quality: int) -> Tensor:
