@@ -74,6 +74,14 @@ def press_cancel():
     yield from wait_for(newest().cancel.is_set, "the click did not cancel")
 
 
+def have_head():
+    if not heads():
+        settings().photo, settings().steps = os.environ["TEST_PHOTO"], SHORT
+        bpy.ops.facelift.reconstruct("INVOKE_DEFAULT")
+        yield from until(lambda job: job.over)
+        yield 2
+
+
 def choose(*photos: str) -> None:
     files = [{"name": Path(photo).name} for photo in photos]
     assert bpy.ops.facelift.choose_photos(directory=str(Path(photos[0]).parent), files=files) == {"FINISHED"}
@@ -136,21 +144,25 @@ def job():
 
 
 def shadings():
-    """The head in every shading of the viewport."""
+    """The head in every shading of the viewport, or in those of TEST_SHADINGS: SOLID, MATERIAL, EEVEE, CYCLES."""
+    yield from have_head()
     x, y = on_screen(300, 300, "WINDOW")
     press("shift+c", x, y)
     yield 2
     with bpy.context.temp_override(area=view(), region=region("WINDOW")):
         bpy.ops.view3d.view_axis(type="FRONT")
         bpy.ops.view3d.view_selected()
-        bpy.ops.facelift.apply_render_settings()
         bpy.ops.object.select_all(action="DESELECT")
     engines = bpy.context.scene.render.bl_rna.properties["engine"].enum_items.keys()
+    wanted = os.environ.get("TEST_SHADINGS", "SOLID MATERIAL EEVEE CYCLES").split()
     for kind, engine in SHADINGS:
+        if (engine or kind) not in wanted:
+            continue
         if engine:
             named = {"CYCLES"} if engine == "CYCLES" else {"BLENDER_EEVEE_NEXT", "BLENDER_EEVEE"} & set(engines)
             bpy.context.scene.render.engine = named.pop() if named else "BLENDER_EEVEE_NEXT"
             bpy.context.scene.cycles.preview_samples = 8
+        bpy.ops.facelift.apply_render_settings()
         view().spaces.active.shading.type = kind
         yield 3
         began = time.monotonic()
@@ -239,11 +251,7 @@ def drops():
     picture("drop_on_view", sidebar_only=False)
     yield from answer("p", *place)
     assert settings().photo == str(photo), "a photo dropped on the view"
-    if not heads():
-        settings().photo, settings().steps = str(photo), SHORT
-        bpy.ops.facelift.reconstruct("INVOKE_DEFAULT")
-        yield from until(lambda job: job.over)
-        yield 2
+    yield from have_head()
     count = len(heads())
     place = on_screen(300, 400, "WINDOW")
     yield from drop(newest().head.head, *place)
