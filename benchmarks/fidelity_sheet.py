@@ -19,7 +19,8 @@ def sheet(reference: np.ndarray, renders: Mapping[str, np.ndarray], linear: bool
         renders: title → the same shape.
         linear: the pictures hold linear light, not displayed colours.
     """
-    height, width = reference.shape[:2]
+    enlarged = max(1, round(256 / reference.shape[1]))
+    height, width = (side * enlarged for side in reference.shape[:2])
     line = height + CAPTION + MARGIN
     page = Image.new("RGB", (3 * width + 4 * MARGIN, line * len(renders) + MARGIN), "white")
     draw, font = ImageDraw.Draw(page), ImageFont.load_default(13)
@@ -27,11 +28,12 @@ def sheet(reference: np.ndarray, renders: Mapping[str, np.ndarray], linear: bool
         top = MARGIN + row * line
         difference = GAIN * np.abs(render[..., :3].astype(np.float64) - reference[..., :3])
         shown = (_over_white(reference, linear), _over_white(render, linear), difference)
-        captions = ("Reference", title, f"Difference × {GAIN:g}")
+        captions = ("Reference", title, f"Difference, {GAIN:g} times")
         for column, (picture, caption) in enumerate(zip(shown, captions, strict=True)):
             left = MARGIN + column * (width + MARGIN)
             draw.text((left, top), caption, fill="black", font=font)
-            page.paste(Image.fromarray(_bytes(picture)), (left, top + CAPTION))
+            picture = Image.fromarray(_bytes(picture)).resize((width, height), Image.Resampling.NEAREST)
+            page.paste(picture, (left, top + CAPTION))
     return page
 
 
