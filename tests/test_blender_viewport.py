@@ -6,10 +6,10 @@ starts it on a virtual one.
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import subprocess
+import sys
 from dataclasses import fields
 from pathlib import Path
 
@@ -23,15 +23,12 @@ from facelift_core.cameras import orbit
 from facelift_core.formats import SplatArrays, write
 from facelift_core.rasterizer import render_rgba
 
+sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
+
+from splat_references import psnr, synthetic_head, uneven
+
 HERE = Path(__file__).parent
 PROGRAMS = [Path(p) for p in os.environ.get("FACELIFT_BLENDERS", "").split(os.pathsep) if p]
-
-
-def fidelity():
-    spec = importlib.util.spec_from_file_location("blender_fidelity", HERE.parent / "benchmarks/blender_fidelity.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def test_far_to_near_sorts_floats_of_both_signs():
@@ -44,7 +41,7 @@ def test_far_to_near_sorts_floats_of_both_signs():
 
 
 def test_packed_holds_covariance_opacity_and_color():
-    splats = fidelity().synthetic_head(200, 2)
+    splats = synthetic_head(200, 2)
     packed = arrays.packed(splats)
     upper, lower = packed.texels[:, 1], packed.texels[:, 2]
     covariance = np.stack([upper[:, [0, 1, 2]], np.c_[upper[:, [1, 3]], lower[:, 0]], np.c_[upper[:, 2], lower[:, :2]]])
@@ -71,8 +68,7 @@ def reference(parts: list[SplatArrays], job: dict) -> np.ndarray:
 @pytest.mark.skipif(not PROGRAMS, reason="FACELIFT_BLENDERS names no Blender that can open a window")
 @pytest.mark.parametrize("program", PROGRAMS, ids=lambda p: p.stem)
 def test_viewport_equals_our_renderer_and_follows_the_scene(program, tmp_path):
-    benchmark = fidelity()
-    heads = {degree: benchmark.synthetic_head(3000, degree) for degree in (0, 3)}
+    heads = {degree: synthetic_head(3000, degree) for degree in (0, 3)}
     for degree, splats in heads.items():
         write(splats, tmp_path / f"head_{degree}.ply")
     turned = np.eye(4)
@@ -80,7 +76,7 @@ def test_viewport_equals_our_renderer_and_follows_the_scene(program, tmp_path):
     turned[:3, :3] *= np.sign(np.linalg.det(turned)) * 0.8
     beside = np.eye(4)
     beside[:3, 3] = (0.3, 0.4, 0.1)
-    scenes = ([(0, benchmark.uneven())], [(3, turned)], [(0, np.eye(4)), (0, beside), (3, turned)])
+    scenes = ([(0, uneven())], [(3, turned)], [(0, np.eye(4)), (0, beside), (3, turned)])
     jobs, references = [], []
     for number, scene in enumerate(scenes):
         parts = [transform(heads[degree], matrix) for degree, matrix in scene]
@@ -102,6 +98,6 @@ def test_viewport_equals_our_renderer_and_follows_the_scene(program, tmp_path):
     assert "ALL GOOD" in done.stdout, (done.stdout + done.stderr)[-6000:]
     for job, expected in zip(jobs, references, strict=True):
         assert expected[..., 3].max() > 0.9
-        ratio = benchmark.psnr(np.load(job["out"]), expected)
+        ratio = psnr(np.load(job["out"]), expected)
         print(f"{Path(job['out']).stem}: {ratio:.1f} dB")
         assert ratio >= 50, f"{Path(job['out']).stem}: {ratio:.1f} dB"

@@ -55,6 +55,7 @@ def redraw():
 def seen(name: str) -> str:
     """What is in the middle of the viewport, on the screen: grey, red or green."""
     redraw()
+    redraw()  # with Vulkan the screen is a picture behind
     path = str(FOLDER / f"{name}.png")
     # Blender's own screenshots are black where it draws on a virtual screen.
     subprocess.run(["import", "-window", "root", path], check=True)
