@@ -15,6 +15,7 @@ from torch import nn
 
 from facelift_core import FaceLift
 from facelift_core.training import loop
+from facelift_core.training.autoencoder import load_autoencoder
 from facelift_core.training.cli import main
 from facelift_core.training.gaussians import build_gslrm, train_gaussians
 from facelift_core.training.heads.dataset import HeadDataset, read_shard, shard_paths, write_shard
@@ -59,7 +60,7 @@ def test_autoencoder_from_nothing_improves(autoencoder_run):
 def test_views_from_nothing_improve(heads, held_out, autoencoder_run, tmp_path):
     views = run("views", heads, held_out, tmp_path, 12, "--autoencoder", str(autoencoder_run), "--batch", "2")
     first, last = log(views)
-    assert last["loss"] < first["loss"] and last["psnr_others"] > first["psnr_others"]
+    assert last["error_held_out"] < first["error_held_out"] and last["psnr_others"] > first["psnr_others"]
     assert (views / "step_000012.png").exists()
 
 
@@ -73,22 +74,24 @@ def test_gaussians_from_nothing_improve(heads, held_out, tmp_path, monkeypatch):
     assert last["psnr_unseen"] > first["psnr_unseen"] and last["ssim_unseen"] > first["ssim_unseen"] + 0.03
 
 
-def test_a_released_checkpoint_is_learned_on_and_exported(heads, weights_folder, tmp_path, capsys):
+def test_a_released_checkpoint_is_learned_on_and_exported(heads, weights_folder, tmp_path, capsys, monkeypatch):
     """Fine-tuning a user's data in the reference's layout, on the goldens' weights of other sizes than ours."""
+    monkeypatch.setattr(loop, "WARMUP_STEPS", 2)
     data = tmp_path / "data"
     for number in range(2):
         write_folder(data / f"{number}", HeadDataset(heads)[number])
-    start = ("--start-from", str(weights_folder), "--learning-rate", "1e-3", "--checkpointing", "--batch", "1")
+    start = ("--start-from", str(weights_folder), "--learning-rate", "2e-3", "--checkpointing", "--batch", "1")
     views = run("views", data, data, tmp_path / "views", 12, *start)
     gaussians = run("gaussians", data, data, tmp_path / "gaussians", 12, *start)
-    assert log(views)[1]["loss"] < log(views)[0]["loss"]
-    assert log(gaussians)[1]["psnr_input"] > log(gaussians)[0]["psnr_input"]
+    # A step's loss depends on its noise; what the average makes of the same heads does not.
+    assert log(views)[1]["error_held_out"] < log(views)[0]["error_held_out"] - 1e-4
+    assert log(gaussians)[1]["direct"] < log(gaussians)[0]["direct"] - 0.01
 
     runs = ["--views", str(views), "--gaussians", str(gaussians), "--held-out", str(data)]
     assert main(["export", "-o", str(tmp_path / "weights"), *runs]) == 0
     before, after = (FaceLift.from_pretrained(folder, "cpu") for folder in (weights_folder, tmp_path / "weights"))
     changed = before.multiview.unet.state_dict()["conv_in.weight"] - after.multiview.unet.state_dict()["conv_in.weight"]
-    assert 1e-4 < changed.abs().max() < 0.1
+    assert 1e-4 < changed.abs().max() < 0.2
     # With a text encoder, vision tower and prompts are CLIP's and stay; what does not learn is as it was.
     assert torch.allclose(before.multiview.prompt_embeds, after.multiview.prompt_embeds, atol=2e-3)
     mean = before.multiview.embedding_mean
@@ -96,6 +99,13 @@ def test_a_released_checkpoint_is_learned_on_and_exported(heads, weights_folder,
     averaged = torch.load(gaussians / "state.pt", weights_only=True)["averaged"]["patch_embedder.1.weight"]
     assert torch.allclose(after.gslrm.state_dict()["patch_embedder.1.weight"], averaged, atol=1e-3)
     assert after.gslrm.transformer_layers[0].attn.heads == before.gslrm.transformer_layers[0].attn.heads
+
+    # The autoencoder, too; its scale of latents stays, which the view diffusion was made for.
+    start = ("--start-from", str(weights_folder), "--batch", "1", "--learning-rate", "1e-4")
+    autoencoder = load_autoencoder(run("autoencoder", data, data, tmp_path / "vae", 2, *start), HeadDataset(data))
+    assert autoencoder.config.scaling_factor == before.multiview.vae.config.scaling_factor
+    change = autoencoder.state_dict()["decoder.conv_in.weight"] - before.multiview.vae.decoder.conv_in.weight
+    assert 1e-7 < change.abs().max() < 1e-2
 
     # And from a run: on with what it averaged.
     start = ("--start-from", str(gaussians), "--learning-rate", "1e-9", "--batch", "1")

@@ -72,23 +72,29 @@ def train_views(
     if gradient_checkpointing:
         stage.model.unet.enable_gradient_checkpointing()
 
-    def loss(step: int, random: np.random.Generator, logged: dict[str, float]) -> Tensor:
-        drawn = ViewBatch.draw(heads, random, batch).to(options.device)
+    velocity = scheduler.config.prediction_type == "v_prediction"
+
+    def errors(model: nn.Module, drawn: ViewBatch, timesteps: Tensor, keep: Tensor, noise: Tensor | None) -> Tensor:
+        """(B,) mean squared errors of the prediction; noise is drawn where none is given."""
         clean = stage.encode(drawn.views)
         condition = stage.encode(drawn.portraits[:, None])[:, 0]
+        noise = torch.randn_like(clean) if noise is None else noise.to(clean)
+        noisy = scheduler.add_noise(clean, noise, timesteps)
+        target = scheduler.get_velocity(clean, noise, timesteps) if velocity else noise
+        predicted = model(noisy, timesteps, condition, drawn.portraits, keep).float()
+        return (predicted - target).square().mean((1, 2, 3, 4))
+
+    def loss(step: int, random: np.random.Generator, logged: dict[str, float]) -> Tensor:
+        drawn = ViewBatch.draw(heads, random, batch).to(options.device)
         timesteps = torch.from_numpy(random.integers(0, len(alphas), batch)).to(options.device)
         keep = torch.from_numpy(random.random(batch) >= CONDITION_DROPOUT).float().to(options.device)
-        noise = torch.randn_like(clean)
-        noisy = scheduler.add_noise(clean, noise, timesteps)
-        velocity = scheduler.config.prediction_type == "v_prediction"
-        target = scheduler.get_velocity(clean, noise, timesteps) if velocity else noise
-        error = (stage.model(noisy, timesteps, condition, drawn.portraits, keep).float() - target).square()
+        error = errors(stage.model, drawn, timesteps, keep, noise=None)
         # Min-SNR, for v with the clamp on SNR + 1, since SNR itself is 0 at the last, most decisive timestep.
         snr = alphas[timesteps] / (1 - alphas[timesteps])
         snr = snr + 1 if velocity else snr.clamp(min=1e-6)
         weight = snr.clamp(max=SNR_CLAMP) / snr
         logged["error"] = error.mean().item()
-        return (error.mean((1, 2, 3, 4)) * weight).mean()
+        return (error * weight).mean()
 
     def first_guess(averaged: nn.Module, batch: ViewBatch) -> Tensor:
         """What the model makes of pure noise in one step: its mean expectation of the six views."""
@@ -98,14 +104,21 @@ def train_views(
         last = torch.full((len(condition),), len(alphas) - 1, device=options.device)
         out = averaged(noise, last, condition, batch.portraits, torch.ones(len(condition), device=options.device))
         kept, lost = alphas[-1].sqrt(), (1 - alphas[-1]).sqrt()
-        if scheduler.config.prediction_type == "v_prediction":
+        if velocity:
             return stage.decode(kept * noise - lost * out)
         return stage.decode((noise - lost * out) / kept)
 
     def validate(averaged: nn.Module) -> dict[str, float]:
+        # Every head at another noise level, the same each time.
+        count = len(fixed.views)
+        timesteps = torch.linspace(0, len(alphas) - 1, count, device=options.device).long()
+        latents = stage.encode(fixed.portraits[:1])[0].shape
+        noise = torch.randn(count, VIEWS, *latents, generator=torch.Generator().manual_seed(0))
+        error = errors(averaged, fixed, timesteps, torch.ones(count, device=options.device), noise)
         guessed = first_guess(averaged, fixed)
         quality = psnr(guessed, fixed.views)
         return {
+            "error_held_out": error.mean().item(),
             "psnr_front": quality[:, 0].mean().item(),
             "psnr_others": quality[:, 1:].mean().item(),
             "ssim": ssim(guessed.flatten(0, 1), fixed.views.flatten(0, 1)).mean().item(),
