@@ -109,7 +109,15 @@ def instancers(scene: bpy.types.Scene, item: bpy.types.Object) -> list[bpy.types
     Geometry nodes are evaluated once for all instances, at the place of the original: quads that face the camera there
     face elsewhere in an instance.
     """
-    return [other for other in scene.objects if other != item and item in objects.instanced(other)]
+    contains: dict[bpy.types.Collection | None, bool] = {None: False}
+    found = []
+    for other in scene.objects:
+        collection = objects.instanced_collection(other)
+        if collection not in contains:
+            contains[collection] = item in objects.instanced([other])
+        if contains[collection]:
+            found.append(other)
+    return found
 
 
 def make_instances_real(context: bpy.types.Context, item: bpy.types.Object) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import bpy
 import numpy as np
@@ -108,17 +108,27 @@ def splat_objects(objects) -> list[bpy.types.Object]:
     return [item for item in objects if is_splat_object(item)]
 
 
-def instanced(item: bpy.types.Object, depth: int = 8) -> set[bpy.types.Object]:
-    """What the collection that `item` instances holds, with the instances in it."""
-    if item.instance_type != "COLLECTION" or item.instance_collection is None or depth == 0:
-        return set()
-    found = set(item.instance_collection.all_objects)
-    return found.union(*(instanced(other, depth - 1) for other in found))
+def instanced(items: Iterable[bpy.types.Object]) -> set[bpy.types.Object]:
+    """What the collections that `items` instance hold, with what is instanced in them."""
+    found: set[bpy.types.Object] = set()
+    collections: set[bpy.types.Collection] = set()
+    waiting = list(items)
+    while waiting:
+        collection = instanced_collection(waiting.pop())
+        if collection is not None and collection not in collections:
+            collections.add(collection)
+            waiting += set(collection.all_objects) - found
+            found.update(collection.all_objects)
+    return found
+
+
+def instanced_collection(item: bpy.types.Object) -> bpy.types.Collection | None:
+    return item.instance_collection if item.instance_type == "COLLECTION" else None
 
 
 def instanced_splats(item: bpy.types.Object | None) -> list[bpy.types.Object]:
     """Objects with Gaussians in the collection that `item` instances."""
-    return splat_objects(instanced(item)) if item is not None else []
+    return splat_objects(instanced([item])) if item is not None else []
 
 
 def bounds(splats: SplatArrays, share: float = 0.98) -> tuple[np.ndarray, np.ndarray]:

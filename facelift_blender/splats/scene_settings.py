@@ -31,7 +31,7 @@ class Setting:
 
 def missing_settings(scene: bpy.types.Scene) -> list[Setting]:
     """What `scene` lacks; empty if it is all there, or there are no splats in it."""
-    in_instances = set().union(*map(objects.instanced, scene.objects))
+    in_instances = objects.instanced(scene.objects)
     shown = objects.splat_objects(in_instances.union(scene.objects))
     return list(_missing(scene, shown, in_instances)) if shown else []
 
