@@ -227,6 +227,16 @@ def test_environment_whose_python_is_gone_is_made_anew(folder, index, template, 
     assert (site(folder) / "torch").exists() and location.read(folder).complete
 
 
+@pytest.mark.parametrize("lost", ["__init__.py", "_internal/commands/debug.py"])
+def test_pip_that_is_damaged_is_brought_back(folder, index, lost):
+    run(planned(folder, index))
+    torch = (site(folder) / "torch" / "__init__.py").stat().st_ino
+    (site(folder) / "pip" / lost).unlink()
+    run(planned(folder, index), repair=True)
+    assert (site(folder) / "pip" / lost).is_file() and location.read(folder).complete
+    assert (site(folder) / "torch" / "__init__.py").stat().st_ino == torch, "the rest stays as it is"
+
+
 def test_other_pins_and_other_builds_replace_what_is_there(folder, index, monkeypatch):
     run(planned(folder, index))
     monkeypatch.setattr(plan, "pins", lambda: {**PINS, "einops": "einops==0.8.3"})

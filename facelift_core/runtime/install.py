@@ -25,9 +25,16 @@ from .plan import Plan, size_text
 from .remove import ENVIRONMENT, LOG, remove
 
 PROBE = """
-import json, sys, pip
-print(json.dumps([sys.version_info[:2], [int(part) for part in pip.__version__.split(".")[:2] if part.isdigit()]]))
+import json, sys
+try:
+    import pip
+    version = [int(part) for part in pip.__version__.split(".")[:2] if part.isdigit()]
+except Exception:
+    version = []
+print(json.dumps([sys.version_info[:2], version]))
 """
+PROBE_SECONDS = 300.0
+"""Virus scanners take their time; an environment that is only slow must not be taken for a broken one."""
 
 Emit = Callable[[dict[str, Any]], None]
 Cancel = Callable[[], bool]
@@ -54,8 +61,8 @@ def install(plan: Plan, emit: Emit, cancelled: Cancel, repair: bool = False) -> 
         made = Made(str(plan.folder), False, __version__, list(plan.requirements), plan.build.name, str(plan.python))
         location.write(plan.folder, made)
         with _disk_errors(plan.folder):
-            python, version = _environment(plan, tell)
             _drop_damaged(plan.folder, repair, tell)
+            python, version = _environment(plan, tell)
             if before is not None and before.build not in ("", plan.build.name):
                 _run([str(python), "-m", "pip", "uninstall", "--yes", "torch"], plan.folder, tell)
             _packages(plan, python, version, tell)
@@ -108,21 +115,30 @@ class _Teller:
 
 
 def _environment(plan: Plan, tell: _Teller) -> tuple[Path, tuple[int, ...]]:
-    """The environment's Python, made if there is none that starts, and the version of its pip."""
-    tell("python", 0.0, "Making the environment")
+    """The environment's Python, made if there is none that starts, and the version of its pip, brought back if lost."""
+    tell("python", 0.08, "Making the environment")
     python = location.python_in(plan.folder)
-    answer = launch.ask([str(python), "-c", PROBE], 60.0) if python.exists() else "none"
-    if isinstance(answer, list) and PYTHONS[0] <= tuple(answer[0]) <= PYTHONS[1]:
-        return python, tuple(answer[1])
-    # Nothing of another Python's environment fits: its packages are compiled for that version.
-    for name in ENVIRONMENT:
-        remove(plan.folder / name)
-    _run([str(plan.python), "-I", "-m", "venv", str(plan.folder)], plan.folder, tell)
-    python = location.python_in(plan.folder)
-    answer = launch.ask([str(python), "-c", PROBE], 60.0)
-    if not isinstance(answer, list):
-        raise FaceLiftError(f"{plan.python} made an environment whose Python does not work: {answer}")
-    return python, tuple(answer[1])
+    found, version = _probe(python) if python.exists() else ((), ())
+    if not PYTHONS[0] <= found <= PYTHONS[1]:
+        # Nothing of another Python's environment fits: its packages are compiled for that version.
+        for name in ENVIRONMENT:
+            remove(plan.folder / name)
+        _run([str(plan.python), "-I", "-m", "venv", str(plan.folder)], plan.folder, tell)
+        python = location.python_in(plan.folder)
+        found, version = _probe(python)
+    elif not version:
+        _remove_pip(plan.folder)
+        _run([str(python), "-m", "ensurepip"], plan.folder, tell)
+        found, version = _probe(python)
+    if not version:
+        raise FaceLiftError(f"{plan.python} made an environment that does not work; name another Python.")
+    return python, version
+
+
+def _probe(python: Path) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """The versions of an environment's Python and of its pip; empty if they do not work."""
+    answer = launch.ask([str(python), "-c", PROBE], PROBE_SECONDS)
+    return (tuple(answer[0]), tuple(answer[1])) if isinstance(answer, list) else ((), ())
 
 
 def _drop_damaged(folder: Path, contents: bool, tell: _Teller) -> None:
@@ -134,12 +150,20 @@ def _drop_damaged(folder: Path, contents: bool, tell: _Teller) -> None:
     def check(name: str) -> None:
         nonlocal seen
         seen += 1
-        tell("check", 0.02 + 0.08 * seen / count, f"Checking {name}")
+        tell("check", 0.08 * seen / count, f"Checking {name}")
 
     found = damage.damaged(folder, contents, check)
     for info in found:
         tell.log(f"{damage.name_of(info)} is damaged and will be installed again")
     damage.forget(found)
+    if any(info.name.startswith("pip-") for info in found):
+        _remove_pip(folder)
+
+
+def _remove_pip(folder: Path) -> None:
+    for site in damage.site_packages(folder):
+        for path in [site / "pip", *site.glob("pip-*.dist-info")]:
+            remove(path)
 
 
 def _packages(plan: Plan, python: Path, version: tuple[int, ...], tell: _Teller) -> None:
@@ -178,7 +202,7 @@ def _bring_pip(plan: Plan, python: Path, version: tuple[int, ...], tell: _Teller
             tell.log(line)
 
     pip.install(python, plan.folder, ["--upgrade", PIP], plan.sources, "", version, each, tell.cancelled)
-    return tuple(launch.ask([str(python), "-c", PROBE], 60.0)[1])
+    return _probe(python)[1]
 
 
 def _check_wheels(wheels: Path, requirements: list[str], python: Path) -> None:
