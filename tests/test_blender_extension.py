@@ -42,6 +42,7 @@ def blender(request, package, tmp_path):
         environment = {
             **os.environ,
             "BLENDER_USER_RESOURCES": str(tmp_path / "user"),
+            "XDG_DATA_HOME": str(tmp_path / "data"),  # neither a runtime nor weights of this machine's user
             "FACELIFT_PYTHON": str(runtime),
             "TEST_ZIP": str(package),
             "TEST_PHOTO": str(PICTURE),

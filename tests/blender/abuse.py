@@ -259,8 +259,9 @@ with case("weights and runtime that are missing are lines with buttons"):
     assert len(lines) == 1 and lines[0].stops
     bpy.context.scene.facelift.weights = ""
     known, variable = preferences().runtime_python, os.environ.pop("FACELIFT_PYTHON")
-    lines = [line for line in readiness.before_running(bpy.context) if line.operator == "facelift.choose_runtime"]
-    assert lines and lines[0].stops
+    lines = readiness.before_running(bpy.context)
+    assert [line.stops for line in lines if line.operator == "facelift.install_runtime"] == [True]
+    assert [line.stops for line in lines if line.operator == "facelift.choose_runtime"] == [False]
     assert "no runtime" in error_of(bpy.ops.facelift.reconstruct, filepath=str(PHOTO))
     os.environ["FACELIFT_PYTHON"] = variable
 

@@ -33,17 +33,16 @@ with case("install"):
     install()
     assert not {"torch", "transformers", "diffusers", "cv2"} & (set(sys.modules) - before)
 
-with case("enabling costs little"):
-    spent = []
-    for _ in range(3):
-        addon_utils.disable(PACKAGE)
-        for name in [name for name in sys.modules if name.startswith(PACKAGE)]:
-            del sys.modules[name]
-        start = time.process_time()
-        addon_utils.enable(PACKAGE)
-        spent.append(time.process_time() - start)
-    print(f"   {1000 * min(spent):.0f} ms", flush=True)
-    assert min(spent) < 0.15, spent
+with case("enabling leaves all that is slow for later"):
+    addon_utils.disable(PACKAGE)
+    for name in [name for name in sys.modules if name.startswith(PACKAGE)]:
+        del sys.modules[name]
+    before = set(sys.modules)
+    start = time.process_time()
+    addon_utils.enable(PACKAGE)
+    print(f"   {1000 * (time.process_time() - start):.0f} ms", flush=True)
+    slow = {"torch", "transformers", "diffusers", "cv2", "huggingface_hub", "PIL", "zipfile", "email", "urllib.request"}
+    assert not slow & (set(sys.modules) - before), slow & (set(sys.modules) - before)
 
 with case("bad arguments are told in a sentence"):
     assert "no photo" in error_of(bpy.ops.facelift.reconstruct, filepath="/nowhere/anna.jpg")
