@@ -1,10 +1,14 @@
 """Small checkpoints in the released layout, made of the goldens."""
 
 import json
+import os
 import shutil
 from pathlib import Path
 
 import pytest
+
+# Before PyTorch is imported: threads that wait in a loop make small networks minutes slow where the cores are shared.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 GOLDENS = Path(__file__).parent / "goldens"
 
