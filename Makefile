@@ -15,7 +15,7 @@ HEADLESS := .venv-bpy-4.5.15
 space := $(subst ,, )
 bpy_pythons := $(subst $(space),:,$(foreach version,$(BPY),$(CURDIR)/.venv-bpy-$(version)/bin/python))
 
-.PHONY: setup head blend test test-blender extension clean
+.PHONY: setup head test test-setup test-blender extension clean
 
 setup: $(VENV)/installed
 
@@ -29,6 +29,10 @@ test: $(VENV)/installed-test
 	$(VENV)/bin/ruff check
 	$(VENV)/bin/ruff format --check
 	$(VENV)/bin/python -m pytest
+
+# From an empty user folder to a head, with the real packages from pip's index and small weights from a hub on this machine.
+test-setup: $(VENV)/installed-test
+	FACELIFT_TEST_SETUP=1 $(VENV)/bin/python -m pytest tests/test_first_run.py
 
 # The real extension in five Blender generations.
 test-blender: $(VENV)/installed-test $(BPY:%=.venv-bpy-%/installed)
