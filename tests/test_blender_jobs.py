@@ -151,7 +151,7 @@ def test_the_bar_moves_as_often_as_the_machine_draws_easily():
             late = cost if draw else 0.0
             drawings += [clock] if draw else []
         rate = len(drawings) / 60
-        assert (3 < rate < 4.1) if cost < 0.01 else (0.4 < rate and rate * cost < 0.04), (cost, rate)
+        assert (1.5 < rate < 2.1) if cost < 0.01 else (0.4 < rate and rate * cost < 0.04), (cost, rate)
     assert pace.look(clock + 0.1, news=False, at_once=True, moving=False), "an end is shown at once"
     assert not pace.look(clock + 0.2, news=False, at_once=False, moving=False)
     assert not pace.look(clock + 9.0, news=False, at_once=False, moving=False), "nothing new, nothing to draw"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-SHORTEST, LONGEST = 0.25, 2.0
+SHORTEST, LONGEST = 0.5, 2.0
 """Seconds between two drawings: no more often than eyes need, no less often than people believe in."""
 CLOCK = 1.0
 """Seconds after which the time that has passed is drawn, without other news."""
