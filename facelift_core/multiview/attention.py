@@ -40,6 +40,13 @@ def multiview_attention(query: Tensor, key: Tensor, value: Tensor, mode: Mode) -
     return torch.cat([front, others.unflatten(0, (-1, views - 1))], dim=1)
 
 
+def _upcast(attn, query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """In float32 where float16 scores of these weights overflow; fused CUDA kernels accumulate in float32 anyway."""
+    if attn.upcast_attention and query.dtype == torch.float16 and query.device.type != "cuda":
+        return query.float(), key.float(), value.float()
+    return query, key, value
+
+
 @dataclass(frozen=True)
 class MultiViewAttention:
     """A diffusers attention processor for the self-attention ``attn1`` of a transformer block.
@@ -64,11 +71,8 @@ class MultiViewAttention:
             rearrange(project(hidden_states), "(b v) l (h d) -> b v h l d", v=self.views, h=attn.heads)
             for project in (attn.to_q, attn.to_k, attn.to_v)
         )
-        dtype = hidden_states.dtype
-        # Fused CUDA kernels accumulate scores in float32 anyway; elsewhere float16 scores of these weights overflow.
-        if attn.upcast_attention and dtype == torch.float16 and query.device.type != "cuda":
-            query, key, value = query.float(), key.float(), value.float()
-        attended = multiview_attention(query, key, value, self.mode).to(dtype)
+        query, key, value = _upcast(attn, query, key, value)
+        attended = multiview_attention(query, key, value, self.mode).to(hidden_states.dtype)
         return attn.to_out[1](attn.to_out[0](rearrange(attended, "b v h l d -> (b v) l (h d)")))
 
 
@@ -94,8 +98,7 @@ class PromptAttention:
             raise ValueError("Attention to the prompts needs prompts and takes no mask.")
         query = rearrange(attn.to_q(hidden_states), "n l (h d) -> n h l d", h=attn.heads)
         key, value = self._keys_and_values(attn, encoder_hidden_states)
-        if attn.upcast_attention and query.dtype == torch.float16 and query.device.type != "cuda":
-            query, key, value = query.float(), key.float(), value.float()
+        query, key, value = _upcast(attn, query, key, value)
         attended = attend(query, key, value).to(hidden_states.dtype)
         return attn.to_out[1](attn.to_out[0](rearrange(attended, "n h l d -> n l (h d)")))
 
