@@ -20,6 +20,7 @@ from ..checkpoints import find_pipeline
 from ..device import nothing_left_behind, select_device, select_dtype
 from ..errors import FaceLiftError
 from ..presets import Sampling, sampling
+from ..products import replace_linears
 from ..progress import Cancel, Monitor, Progress
 from ..residence import Residence
 from ..weights import load_json, load_state_dict
@@ -92,6 +93,8 @@ class MultiViewDiffusion:
         with nothing_left_behind():
             mean, std = _load_normalizer(folder / "image_normalizer")
             unet = load_unet(folder / "unet")
+            if device.type == "cpu":
+                replace_linears(unet)
             dtype = dtype or select_dtype(device, sum(weight.numel() for weight in unet.parameters()))
             # CUDA's convolutions are faster with the channels last; on a CPU that was measured to make no difference.
             layout = torch.channels_last if device.type == "cuda" else torch.preserve_format
