@@ -19,15 +19,15 @@ from .attention import attend
 from .device import select_device, select_dtype
 from .errors import FaceLiftError
 from .gaussians import Gaussians
-from .products import Linear
+from .products import TOKENS_AT_ONCE, Linear, in_pieces
 from .weights import load_into, load_state_dict
 
 NORM_EPS = 1e-5
 LOG_SCALE_OFFSET = -2.3
 LOG_SCALE_MAX = -1.2
 OPACITY_LOGIT_OFFSET = -2.0
-MLP_TOKENS, MLP_TOKENS_CPU = 4096, 1024
-"""At once: so many keep a graphics card busy, and the hidden layer in a CPU's cache."""
+MLP_TOKENS = 4096
+"""At once elsewhere than on a CPU: enough to keep a graphics card busy."""
 BYTES_PER_GAUSSIAN = 300
 """While they are made: the raw numbers, their parts, the activated ones, rays."""
 DEPTH_RANGE = 1.8
@@ -67,8 +67,7 @@ class MLP(nn.Module):
         """Some tokens at a time: the hidden layer of all of them would be the largest tensor of the model."""
         if torch.is_grad_enabled():
             return self.mlp(x)
-        at_once = MLP_TOKENS_CPU if x.device.type == "cpu" else MLP_TOKENS
-        return torch.cat([self.mlp(tokens) for tokens in x.split(at_once, dim=1)], dim=1)
+        return in_pieces(self.mlp, x, TOKENS_AT_ONCE if x.device.type == "cpu" else MLP_TOKENS)
 
 
 class TransformerBlock(nn.Module):

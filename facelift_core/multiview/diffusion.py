@@ -20,7 +20,6 @@ from ..checkpoints import find_pipeline
 from ..device import nothing_left_behind, select_device, select_dtype
 from ..errors import FaceLiftError
 from ..presets import Sampling, sampling
-from ..products import replace_linears
 from ..progress import Cancel, Monitor, Progress
 from ..residence import Residence
 from ..weights import load_json, load_state_dict
@@ -28,7 +27,7 @@ from . import solvers
 from .clip import load_clip, load_image_processor
 from .guidance import Condition, denoiser
 from .prompts import load_prompt_embeds
-from .unet import load_unet
+from .unet import fit_to_cpu, load_unet
 from .vae import load_vae
 
 VIEWS = len(VIEW_NAMES)
@@ -94,7 +93,7 @@ class MultiViewDiffusion:
             mean, std = _load_normalizer(folder / "image_normalizer")
             unet = load_unet(folder / "unet")
             if device.type == "cpu":
-                replace_linears(unet)
+                fit_to_cpu(unet)
             dtype = dtype or select_dtype(device, sum(weight.numel() for weight in unet.parameters()))
             # CUDA's convolutions are faster with the channels last; on a CPU that was measured to make no difference.
             layout = torch.channels_last if device.type == "cuda" else torch.preserve_format
