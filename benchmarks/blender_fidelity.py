@@ -26,6 +26,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+# Before PyTorch is imported: threads that wait in a loop make our own pictures minutes slow where the cores are shared.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
 import numpy as np
 import torch
 
@@ -74,9 +77,9 @@ def main() -> None:
         heads = load_heads(options, folder)
         rows = []
         todo = cases(list(heads), options.full, options.size)
-        references = {case: case_reference(case, heads[case.head]) for case in todo}
         for name, splats in heads.items():
             print(f"{name}: {len(splats):,} Gaussians, {options.size}² pixels", flush=True)
+        references = {case: case_reference(case, heads[case.head]) for case in todo}
         programs = [(program, False) for program in options.bpy] + [(program, True) for program in options.blender]
         for number, (program, is_full) in enumerate(programs):
             for engine in options.engine or ENGINES:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 
 import numpy as np
-import pytest
 import torch
+from blenders import in_each_blender, needs_blender
 
 from facelift_core.cameras import orbit
 from facelift_core.formats import write
@@ -18,11 +17,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 import blender_fidelity
 from splat_references import psnr, reference, synthetic_head, uneven
 
-PYTHONS = [Path(p) for p in os.environ.get("FACELIFT_BPY_PYTHONS", "").split(os.pathsep) if p]
-pytestmark = pytest.mark.skipif(
-    not PYTHONS, reason="FACELIFT_BPY_PYTHONS does not name Pythons that have bpy; “make test-blender” does"
-)
-blenders = pytest.mark.parametrize("python", PYTHONS, ids=lambda p: p.parents[1].name)
+pytestmark = needs_blender
 
 FACING, ANY = "Camera Facing", "Any View"
 # Points are ordered by the near sides of spheres instead of their centres: few large splats would tell them apart.
@@ -74,7 +69,7 @@ def cases(tmp_path: Path) -> list[tuple[str, dict, np.ndarray]]:
     return found
 
 
-@blenders
+@in_each_blender
 def test_renders_equal_ours(python, tmp_path):
     todo = cases(tmp_path)
     jobs = [job for _, job, _ in todo]

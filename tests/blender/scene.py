@@ -3,50 +3,24 @@
 python tests/blender/scene.py FOLDER
 """
 
-import sys
-from pathlib import Path
-
 import bpy
 import numpy as np
 from bpy.props import EnumProperty
+from from_source import FOLDER, empty_file, refused, run_tests, some_splats
+from from_source import head as new_head
 from mathutils import Matrix
 
-HERE = Path(__file__).parent
-sys.path[:0] = [str(HERE.parents[1])]
-FOLDER = Path(sys.argv[1])
-
-from facelift_blender import splats as package  # noqa: E402
-from facelift_blender.core import module  # noqa: E402
-from facelift_blender.splats import attributes, editing, exporting, native, nodes, objects, scene_settings  # noqa: E402
-from facelift_blender.splats.viewport import state  # noqa: E402
+from facelift_blender.core import module
+from facelift_blender.splats import attributes, editing, exporting, native, nodes, objects, scene_settings
+from facelift_blender.splats.viewport import state
 
 formats = module("formats")
-COUNT = 400
 TURNED = Matrix.Translation((0.1, 0.2, 0.0)) @ Matrix.Rotation(0.8, 4, "Z") @ Matrix.Scale(0.8, 4)
 UNEVEN = Matrix.Translation((-0.2, 0.1, 0.1)) @ Matrix.Rotation(0.5, 4, "X") @ Matrix.Diagonal((1.2, 0.7, 0.9, 1.0))
 
 
-def some_splats(degree=0, seed=0, count=COUNT):
-    draw = np.random.default_rng(seed)
-    sh = draw.normal(size=(count, (degree + 1) ** 2, 3)) * 0.25
-    sh[:, 0] = draw.normal(size=(count, 3))
-    fields = (
-        draw.normal(size=(count, 3)) * 0.2,
-        sh,
-        draw.normal(size=(count, 3)) * 0.4 - 3.2,
-        draw.normal(size=(count, 4)),
-        draw.normal(size=count).clip(-1.0, 2.0) * 2,
-    )
-    return attributes.SplatArrays(*(np.ascontiguousarray(values, np.float32) for values in fields))
-
-
 def new_scene() -> bpy.types.Scene:
-    bpy.ops.wm.read_factory_settings(use_empty=True)
-    scene = bpy.context.scene
-    camera = bpy.data.objects.new("Camera", bpy.data.cameras.new("Camera"))
-    camera.location, camera.rotation_euler = (0, -3, 0), (np.pi / 2, 0, 0)
-    scene.collection.objects.link(camera)
-    scene.camera = camera
+    scene = empty_file()
     scene.render.engine = "CYCLES"
     scene.cycles.samples = 1
     scene.cycles.use_denoising = False
@@ -62,10 +36,9 @@ def new_scene() -> bpy.types.Scene:
     return scene
 
 
-def head(matrix=None, degree=0, seed=0, name="Head", **arguments):
-    item = objects.create_splat_object(bpy.context, some_splats(degree, seed), name, **arguments)
+def head(matrix=None, degree=0, **arguments):
+    item = new_head(degree, **arguments)
     item.matrix_world = matrix or Matrix()
-    bpy.context.view_layer.objects.active = item
     return item
 
 
@@ -94,15 +67,6 @@ def same(found: np.ndarray, expected: np.ndarray, least: float = 60.0) -> None:
 
 def different(found: np.ndarray, other: np.ndarray) -> None:
     assert np.mean((found - other) ** 2) > 1e-4
-
-
-def refused(work, words):
-    try:
-        work()
-    except (RuntimeError, module("errors").FaceLiftError) as error:
-        assert words in str(error) and "Traceback" not in str(error), error
-        return
-    raise AssertionError(f"not refused: {words}")
 
 
 def test_heads_that_overlap_in_depth_equal_one_joined():
@@ -402,20 +366,4 @@ def test_blender_with_splats_of_its_own():
         del bpy.types.PointCloud.type
 
 
-def main():
-    for cls in package.CLASSES:
-        bpy.utils.register_class(cls)
-    package.register_menus()
-    chosen = sys.argv[2:]
-    tests = [(name, test) for name, test in globals().items() if name.startswith("test_")]
-    for name, test in tests:
-        if not chosen or any(word in name for word in chosen):
-            print("--", name, flush=True)
-            test()
-    package.unregister_menus()
-    for cls in reversed(package.CLASSES):
-        bpy.utils.unregister_class(cls)
-    print(f"ALL GOOD {len(tests)}", flush=True)
-
-
-main()
+run_tests(globals())
