@@ -6,7 +6,7 @@ python tests/blender/scene.py FOLDER
 import bpy
 import numpy as np
 from bpy.props import EnumProperty
-from from_source import FOLDER, empty_file, refused, run_tests, some_splats
+from from_source import COUNT, FOLDER, empty_file, refused, run_tests, some_splats
 from from_source import head as new_head
 from mathutils import Matrix
 
@@ -78,6 +78,35 @@ def test_heads_that_overlap_in_depth_equal_one_joined():
         bpy.data.objects.remove(item)
     assert bpy.ops.facelift.import_splats(filepath=str(FOLDER / "joined.ply")) == {"FINISHED"}
     same(several, picture(), 50)
+
+
+def test_joining_changes_no_picture():
+    scene = new_scene()
+    first = head(UNEVEN, degree=1)
+    second = head(TURNED, seed=1, name="Second")
+    copy = editing.duplicate_as_instance(second)
+    copy.matrix_world = Matrix.Translation((0.2, -0.1, -0.1)) @ TURNED
+    for item in (first, second, copy):
+        nodes.set_input(nodes.find_modifier(item), "Match Viewers", True)
+    plain = picture()
+    nodes.set_input(nodes.find_modifier(second), "Saturation", 0.2)
+    box = editing.add_crop_box(first)
+    box.location.x += 0.2
+    before = picture()
+    different(before, plain)
+    bpy.ops.object.select_all(action="DESELECT")
+    bpy.context.view_layer.objects.active = first
+    first.select_set(True)
+    refused(bpy.ops.facelift.splats_join, "at least two")
+    for item in (second, copy):
+        item.select_set(True)
+    assert bpy.ops.facelift.splats_join() == {"FINISHED"}
+    assert set(scene.objects) == {first, scene.camera} and len(first.data.points) > 2 * COUNT
+    same(picture(), before, 55)
+    head(name="Third").select_set(True)
+    bpy.data.objects["Third"].scale.x = 0
+    refused(bpy.ops.facelift.splats_join, "scaled to zero")
+    assert set(scene.objects) == {first, scene.camera, bpy.data.objects["Third"]}, "a refusal removed something"
 
 
 def test_linked_duplicates_stand_on_their_own():
