@@ -167,6 +167,13 @@ def _was_checking() -> bool:
     return now != before
 
 
+def let_go() -> None:
+    """End the worker, which uses the files of runtime and weights. Raises FaceLiftError while it reconstructs."""
+    if session.runner.active:
+        raise core.FaceLiftError("Wait for the reconstruction to end, or cancel it first.")
+    session.runner.release()
+
+
 def redraw() -> None:
     """Draw the sidebars again, not the 3D views beside them, and the preferences."""
     for manager in bpy.data.window_managers:
