@@ -45,7 +45,7 @@ class Sizes:
 
 SIZES = {
     "small": Sizes(
-        (64, 128, 192, 192), (2, 4, 6, 6), 1, 32, (32, 64, 64, 64),
+        (64, 128, 256, 256), (1, 2, 4, 4), 2, 32, (32, 64, 64, 64),
         (256, 6, 4), (256, 6, 4), 14, 224, 256, (512, 8),
     ),
     "full": Sizes(
@@ -53,7 +53,8 @@ SIZES = {
         (1024, 23, 16), (1280, 32, 16), 14, 224, 1024, (1024, 24),
     ),
 }  # fmt: skip
-
+"""“small” is a hundredth of the released size's arithmetic, in nearly the same shares: of a step 42 % convolutions,
+28 % linears, 30 % attention (46, 29, 25), and of a run of 50 steps 86 % the views (88)."""
 
 LOSS_WEIGHTS = 14_714_688
 """Of the VGG that the released training checkpoint carries along for its loss."""

@@ -1,12 +1,12 @@
 """Time and peak memory of both stages and of the whole, ours against a transcription of the published algorithm.
 
-    python benchmarks/stages.py [--weights FOLDER] [--stage views|gaussians|whole] [--steps 10] [--repeats 3]
+    python benchmarks/stages.py [--weights FOLDER] [--stage views|gaussians|whole] [--steps 50] [--repeats 3]
                                 [--device cpu|cuda] [--json FILE]
 
 All sides run on the same weights in one call, each in a process of its own, so that peak memory is its own; the sides
 take turns and the median counts, after a warm-up in each process. Without --weights, random ones of a small size are
-made; these give larger Gaussians than faces do, so the published forward pass's renders of its inputs ("renders")
-count more than usual.
+made, whose arithmetic is a hundredth of the released ones' in nearly the same shares; they give larger Gaussians than
+faces do, so the published forward pass's renders of its inputs ("renders") count more than usual.
 
 On a CPU the transcription and "ours" are in float32, and "ours, bfloat16" is what ours does with large weights where
 the processor multiplies bfloat16 faster; time is the processor's over all threads. On CUDA everything is in float16, as
@@ -42,7 +42,7 @@ def main() -> None:
     parser.add_argument("--weights", type=Path, help="a checkpoint with its text encoder")
     parser.add_argument("--stage", choices=("views", "gaussians", "whole"), default="whole", help="measure only this")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
-    parser.add_argument("--steps", type=int, default=10, help="of the diffusion (default %(default)s)")
+    parser.add_argument("--steps", type=int, default=50, help="of the diffusion (default %(default)s)")
     parser.add_argument("--repeats", type=int, default=3, help="processes per side (default %(default)s)")
     parser.add_argument("--no-renders", action="store_true", help="leave the transcription's renders out")
     parser.add_argument("--json", type=Path, help="also write the figures there")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import time
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +12,7 @@ import torch
 
 from .errors import Cancelled, FaceLiftError
 from .memory import memory
+from .products import linear, product_seconds
 
 LARGE = 100_000_000
 """Parameters from which a network is worth rounding to half precision on a CPU."""
@@ -62,17 +62,7 @@ def select_dtype(device: torch.device, parameters: int = 0) -> torch.dtype:
 @lru_cache(maxsize=1)
 def bfloat16_pays() -> bool:
     """Whether this CPU multiplies matrices clearly faster in bfloat16; tried, which takes a tenth of a second."""
-
-    def seconds(dtype: torch.dtype) -> float:
-        a, b = torch.ones(512, 1024, dtype=dtype), torch.ones(1024, 1024, dtype=dtype)
-        tries = []
-        for _ in range(4):  # the first one prepares
-            start = time.perf_counter()
-            torch.nn.functional.linear(a, b)
-            tries.append(time.perf_counter() - start)
-        return min(tries)
-
-    return seconds(torch.float32) > BFLOAT16_GAIN * seconds(torch.bfloat16)
+    return product_seconds(linear, torch.float32) > BFLOAT16_GAIN * product_seconds(linear, torch.bfloat16)
 
 
 def free_memory(device: torch.device) -> int | None:

@@ -19,6 +19,7 @@ from .attention import attend
 from .device import select_device, select_dtype
 from .errors import FaceLiftError
 from .gaussians import Gaussians
+from .products import TOKENS_AT_ONCE, Linear, in_pieces
 from .weights import load_into, load_state_dict
 
 NORM_EPS = 1e-5
@@ -26,6 +27,7 @@ LOG_SCALE_OFFSET = -2.3
 LOG_SCALE_MAX = -1.2
 OPACITY_LOGIT_OFFSET = -2.0
 MLP_TOKENS = 4096
+"""At once elsewhere than on a CPU: enough to keep a graphics card busy."""
 BYTES_PER_GAUSSIAN = 300
 """While they are made: the raw numbers, their parts, the activated ones, rays."""
 DEPTH_RANGE = 1.8
@@ -47,8 +49,8 @@ class Attention(nn.Module):
     def __init__(self, width: int, head_dim: int):
         super().__init__()
         self.heads = width // head_dim
-        self.to_qkv = nn.Linear(width, 3 * width, bias=False)
-        self.fc = nn.Linear(width, width, bias=False)
+        self.to_qkv = Linear(width, 3 * width, bias=False)
+        self.fc = Linear(width, width, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
         q, k, v = rearrange(self.to_qkv(x), "b n (qkv heads d) -> qkv b heads n d", qkv=3, heads=self.heads)
@@ -59,15 +61,13 @@ class Attention(nn.Module):
 class MLP(nn.Module):
     def __init__(self, width: int):
         super().__init__()
-        self.mlp = nn.Sequential(
-            nn.Linear(width, 4 * width, bias=False), nn.GELU(), nn.Linear(4 * width, width, bias=False)
-        )
+        self.mlp = nn.Sequential(Linear(width, 4 * width, bias=False), nn.GELU(), Linear(4 * width, width, bias=False))
 
     def forward(self, x: Tensor) -> Tensor:
         """Some tokens at a time: the hidden layer of all of them would be the largest tensor of the model."""
         if torch.is_grad_enabled():
             return self.mlp(x)
-        return torch.cat([self.mlp(tokens) for tokens in x.split(MLP_TOKENS, dim=1)], dim=1)
+        return in_pieces(self.mlp, x, TOKENS_AT_ONCE if x.device.type == "cpu" else MLP_TOKENS)
 
 
 class TransformerBlock(nn.Module):
@@ -88,7 +88,7 @@ class FreeGaussianDecoder(nn.Module):
     def __init__(self, width: int, parameters: int):
         super().__init__()
         self.layernorm = LayerNorm(width)
-        self.linear = nn.Linear(width, parameters, bias=False)
+        self.linear = Linear(width, parameters, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.linear(self.layernorm(x))
@@ -120,12 +120,12 @@ class GSLRM(nn.Module):
         self.sh_features = (sh_degree + 1) ** 2
         parameters = 3 + 3 * self.sh_features + 3 + 4 + 1
         self.gaussian_position_embeddings = nn.Parameter(torch.zeros(free_gaussians, width))
-        self.patch_embedder = nn.Sequential(nn.Identity(), nn.Linear(9 * patch_size**2, width, bias=False))
+        self.patch_embedder = nn.Sequential(nn.Identity(), Linear(9 * patch_size**2, width, bias=False))
         self.input_layer_norm = LayerNorm(width)
         self.transformer_layers = nn.ModuleList(TransformerBlock(width, head_dim) for _ in range(layers))
         self.gaussian_upsampler = FreeGaussianDecoder(width, parameters)
         self.pixel_gaussian_decoder = nn.Sequential(
-            LayerNorm(width), nn.Linear(width, parameters * patch_size**2, bias=False)
+            LayerNorm(width), Linear(width, parameters * patch_size**2, bias=False)
         )
 
     @classmethod

@@ -1,4 +1,4 @@
-"""Attention in blocks, for bfloat16 on a CPU, against the fused kernel in double precision."""
+"""Attention in blocks, as on a CPU, against the plain formula in double precision."""
 
 import pytest
 import torch
@@ -8,24 +8,53 @@ from facelift_core import attention
 from facelift_core.attention import attend
 
 
-@pytest.mark.parametrize("shape", [(1, 1, 1, 1, 8), (2, 3, 300, 77, 16), (1, 5, 129, 513, 64)])
-def test_blocks_in_bfloat16(shape, monkeypatch):
-    n, heads, length, seen, width = shape
+def inputs(n: int, heads: int, length: int, seen: int, width: int) -> list[torch.Tensor]:
+    """Query, key and value whose rows lie apart, as projections have them."""
     generator = torch.Generator().manual_seed(0)
-    query = torch.randn(n, heads, length, width, generator=generator)
-    key, value = (torch.randn(n, heads, seen, width, generator=generator) for _ in range(2))
-    exact = F.scaled_dot_product_attention(query.double(), key.double(), value.double())
-    blocks = []
-    original = attention._attend_in_blocks
-    monkeypatch.setattr(attention, "_attend_in_blocks", lambda *a: blocks.append(1) or original(*a))
+    shapes = ((n, tokens, heads, width) for tokens in (length, seen, seen))
+    return [torch.randn(shape, generator=generator).transpose(1, 2) for shape in shapes]
+
+
+def plain(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
+    scores = query.double() @ key.double().transpose(-1, -2) / query.shape[-1] ** 0.5
+    return scores.softmax(-1) @ value.double()
+
+
+@pytest.fixture
+def blocks(monkeypatch) -> list:
+    """Grows with each call of the blocks."""
+    calls, original = [], attention._attend_in_blocks
+    monkeypatch.setattr(attention, "_attend_in_blocks", lambda *a: calls.append(1) or original(*a))
+    return calls
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 1, 1, 8), (2, 3, 300, 77, 16), (1, 5, 129, 513, 64), (1, 2, 300, 1030, 64)])
+@pytest.mark.parametrize("at_once", [attention.SCORES_AT_ONCE, 5000])
+def test_blocks(shape, at_once, blocks, monkeypatch):
+    monkeypatch.setattr(attention, "SCORES_AT_ONCE", at_once)
+    tensors = inputs(*shape)
+    exact = plain(*tensors)
     with torch.no_grad():
-        found = attend(query.bfloat16(), key.bfloat16(), value.bfloat16())
-    assert blocks and found.shape == exact.shape and found.dtype == torch.bfloat16
-    assert ((found.double() - exact).norm() / exact.norm()) < 0.02
-    assert torch.equal(attend(query, key, value), F.scaled_dot_product_attention(query, key, value))
+        rounded = attend(*(x.bfloat16() for x in tensors))
+        found = attention._attend_in_blocks(*tensors)
+    assert blocks and rounded.shape == exact.shape and rounded.dtype == torch.bfloat16
+    assert ((rounded.double() - exact).norm() / exact.norm()) < 0.02
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found.double(), exact, rtol=0, atol=2e-6)
 
 
-def test_training_goes_through_the_fused_kernel():
-    query = torch.randn(1, 2, 8, 4, dtype=torch.bfloat16, requires_grad=True)
+@pytest.mark.parametrize("pays", [True, False])
+def test_float32_takes_blocks_where_they_pay(pays, blocks, monkeypatch):
+    monkeypatch.setattr(attention, "onednn_pays", lambda: pays)
+    long, short = inputs(1, 2, 256, 1024, 16), inputs(1, 2, 256, 77, 16)
+    with torch.no_grad():
+        torch.testing.assert_close(attend(*long).double(), plain(*long), rtol=0, atol=2e-6)
+        assert len(blocks) == pays
+        assert torch.equal(attend(*short), F.scaled_dot_product_attention(*short)) and len(blocks) == pays
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
+def test_training_goes_through_the_fused_kernel(dtype, blocks):
+    query = torch.randn(1, 1, 1024, 4, dtype=dtype, requires_grad=True)
     attend(query, query, query).sum().backward()
-    assert query.grad is not None
+    assert query.grad is not None and not blocks

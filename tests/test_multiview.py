@@ -17,9 +17,10 @@ from safetensors.torch import load_file, save_file
 from transformers import CLIPImageProcessorPil, CLIPTextModel
 
 import facelift_core as fl
+from facelift_core import products
 from facelift_core.multiview import MultiViewDiffusion, prompts
 from facelift_core.multiview.attention import MultiViewAttention, PromptAttention, multiview_attention
-from facelift_core.multiview.unet import load_unet, set_attention
+from facelift_core.multiview.unet import fit_to_cpu, load_unet, set_attention
 from facelift_core.multiview.vae import load_vae
 
 GOLDENS = Path(__file__).parent / "goldens"
@@ -140,6 +141,17 @@ def test_unet_with_each_attention_equals_brute_force(own_weights_folder, expecte
     }
     unet.set_attn_processor(processors)
     torch.testing.assert_close(found, run_unet(unet, expected, sample), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("side", [4, 8])
+@torch.no_grad()
+def test_what_is_done_for_a_cpu_changes_nothing(weights_folder, expected, side, monkeypatch):
+    monkeypatch.setattr(products.in_pieces, "__defaults__", (5,))
+    plain, ours = (load_unet(weights_folder / "mvdiffusion/pipeckpts/unet") for _ in range(2))
+    fit_to_cpu(ours)
+    assert any(isinstance(module, products.Linear) for module in ours.modules())
+    sample = expected["unet_sample"][:, :, :side, :side]
+    torch.testing.assert_close(run_unet(ours, expected, sample), run_unet(plain, expected, sample), rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize(

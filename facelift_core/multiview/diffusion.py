@@ -27,7 +27,7 @@ from . import solvers
 from .clip import load_clip, load_image_processor
 from .guidance import Condition, denoiser
 from .prompts import load_prompt_embeds
-from .unet import load_unet
+from .unet import fit_to_cpu, load_unet
 from .vae import load_vae
 
 VIEWS = len(VIEW_NAMES)
@@ -92,6 +92,8 @@ class MultiViewDiffusion:
         with nothing_left_behind():
             mean, std = _load_normalizer(folder / "image_normalizer")
             unet = load_unet(folder / "unet")
+            if device.type == "cpu":
+                fit_to_cpu(unet)
             dtype = dtype or select_dtype(device, sum(weight.numel() for weight in unet.parameters()))
             # CUDA's convolutions are faster with the channels last; on a CPU that was measured to make no difference.
             layout = torch.channels_last if device.type == "cuda" else torch.preserve_format

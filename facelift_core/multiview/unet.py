@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import inspect
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from diffusers import UNet2DConditionModel
+from diffusers.models.attention import FeedForward
 from diffusers.models.attention_processor import AttnProcessor2_0
 
 from ..errors import FaceLiftError
+from ..products import in_pieces, replace_linears
 from ..weights import load_into, load_json, load_state_dict
 from .attention import MultiViewAttention, PromptAttention
 
@@ -60,6 +63,14 @@ def set_attention(unet: UNet2DConditionModel, views: int, mode: str) -> None:
     unet.set_attn_processor(
         {name: self_attention if name.endswith("attn1.processor") else PromptAttention() for name in names}
     )
+
+
+def fit_to_cpu(unet: UNet2DConditionModel) -> None:
+    """The same function in less time on a CPU: by its fastest products, with feed-forward layers in its cache."""
+    replace_linears(unet)
+    for module in unet.modules():
+        if isinstance(module, FeedForward):
+            module.forward = partial(in_pieces, module.forward)
 
 
 def _mode(config: dict[str, Any]) -> str:
