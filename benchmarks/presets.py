@@ -1,17 +1,21 @@
 """What fewer steps, other solvers, less guidance and reused features cost in quality, and what they save.
 
-    python benchmarks/presets.py --heads FOLDER [--count 12] [--seeds 2] [--json FILE] [--curve PNG] [--picture PNG]
-    python benchmarks/presets.py --portraits FOLDER --weights FOLDER --device cuda
+    python benchmarks/presets.py --heads FOLDER -o FOLDER [--count 8] [--seeds 2]
+    python benchmarks/presets.py --portraits FOLDER -o FOLDER --weights FOLDER --device cuda
+
+writes presets.md, presets.json, presets_curve.png, presets_limit.png and presets_views.png.
 
 With --heads, shards of held-out synthetic heads (`facelift-train heads`), everything is compared with the truth: the
 views themselves, and renders of the Gaussians made of them at the views that the shards have beyond the six. With
 --portraits, aligned portraits as .png, there is no truth, and views are compared with those of the quality preset and
-the same seed only. The row "quality, other seed" says how far apart two equally good answers are; "to_limit" is the
-PSNR to the same solver with 50 steps, which is the error of the solver without the chance of the noise.
+the same seed only. The row "quality, other seed" says how far apart two equally good answers are; "to limit" is the
+PSNR to the same solver with 50 steps, which is the error of the solver without the chance of the noise. “Edges” is the
+distance of the gradients at three scales, the part of the training's loss that looks at shapes. ± is the standard error
+of the difference from *quality* over heads and seeds, each compared with itself.
 
 “Samples” are evaluations of the UNet in single views, with reused deep blocks counted by the arithmetic that the
 released UNet has outside them. Time is of the six views: median over portraits and seeds after a warm-up; on a CPU the
-processor's, not the clock's.
+processor's, not the clock's, for which one thread is best (OMP_NUM_THREADS=1).
 """
 
 from __future__ import annotations
@@ -47,10 +51,16 @@ from facelift_core.rasterizer import render  # noqa: E402
 from facelift_core.training.batches import WHITE, HeadTensors, composite, picture_grid  # noqa: E402
 from facelift_core.training.evaluate import RENDER_SCALE  # noqa: E402
 from facelift_core.training.heads.dataset import HeadDataset  # noqa: E402
-from facelift_core.training.quality import psnr, ssim  # noqa: E402
+from facelift_core.training.quality import edge_distance, psnr, ssim  # noqa: E402
 
 VIEWS, GUIDANCE, OTHER_SEED, PICTURED = 6, 3.0, 1000, 3
 QUALITY, OTHER, LIMIT = "quality", "quality, other seed", "dpm 50"
+LABELS = {
+    "to_quality": "to quality", "to_limit": "to limit", "detail": "detail", "front": "front", "views": "others",
+    "ssim": "SSIM", "edges": "edges", "renders": "renders", "renders_ssim": "SSIM", "renders_edges": "edges",
+}  # fmt: skip
+COMPARED = ("front", "renders")
+"""Figures whose difference from QUALITY comes with its standard error."""
 
 
 def candidates() -> dict[str, Sampling]:
@@ -134,8 +144,10 @@ def measure(model: FaceLift, head: Head, views: Tensor, drawn: dict[str, Tensor]
             "front": psnr(views[0], head.views[0]),
             "views": psnr(views[1:], head.views[1:]).mean(),
             "ssim": ssim(views[1:], head.views[1:]).mean(),
+            "edges": edge_distance(views[1:], head.views[1:]),
             "renders": psnr(renders, head.others).mean(),
             "renders_ssim": ssim(renders, head.others).mean(),
+            "renders_edges": edge_distance(renders, head.others),
             "detail": detail(views) / detail(head.views),
         }
     return {name: float(value) for name, value in figures.items()}
@@ -148,14 +160,13 @@ def main() -> None:
     source.add_argument("--portraits", type=Path, help="folder of aligned portraits, .png")
     parser.add_argument("--weights", default="mini")
     parser.add_argument("--device", default="auto")
-    parser.add_argument("--count", type=int, default=12, help="heads (default %(default)s)")
+    parser.add_argument("--count", type=int, default=8, help="heads (default %(default)s)")
     parser.add_argument("--seeds", type=int, default=2, help="per head (default %(default)s)")
     parser.add_argument("--only", nargs="+", help="names of candidates beside the references")
-    parser.add_argument("--json", type=Path)
-    parser.add_argument("--curve", type=Path, help="draw quality over cost to this .png")
-    parser.add_argument("--picture", type=Path, help="draw the views of the presets to this .png")
+    parser.add_argument("-o", "--out", type=Path, required=True, help="folder for tables and pictures")
     args = parser.parse_args()
 
+    args.out.mkdir(parents=True, exist_ok=True)
     model = FaceLift.from_pretrained(args.weights, args.device)
     if args.heads:
         heads = list(read_heads(args.heads, args.count))
@@ -183,24 +194,25 @@ def main() -> None:
                 figures[name].append(measure(model, head, drawn[name], drawn))
                 if seed == 0 and number < PICTURED and chosen[name] in PRESETS.values() and name != OTHER:
                     rows.append((number, name, drawn[name]))
-            if args.json:  # after every round, for it can take hours
-                record = {"device": device_name(model.device), "weights": str(args.weights), "portraits": number + 1}
-                record |= {"candidates": summary(chosen, figures, seconds, deep_share)}
-                args.json.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-    table = summary(chosen, figures, seconds, deep_share)
+            # After every round, for it can take hours.
+            table = summary(chosen, figures, seconds, deep_share)
+            record = {"device": device_name(model.device), "weights": str(args.weights), "portraits": number + 1,
+                      "seeds": args.seeds, "candidates": table}  # fmt: skip
+            (args.out / "presets.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
     report(table, args, device_name(model.device))
-    if args.curve:
-        key = "renders" if args.heads else "to_quality"
-        points = [Point(row["samples"], row[key], row["sampling"]["solver"], n) for n, row in table.items()]
-        draw_curve(points, "single-view evaluations of the UNet", f"{key}, PSNR in dB", args.curve)
-    if args.picture:
-        shown = [heads[number].views for number in range(min(PICTURED, len(heads))) if heads[number].views is not None]
-        grid = []
-        for number in range(min(PICTURED, len(heads))):
-            if shown:
-                grid.append(shown[number])
-            grid += [views for n, _, views in rows if n == number]
-        picture_grid(grid).save(args.picture)
+    curves = {"presets_limit.png": "to_limit"} | ({"presets_curve.png": "renders"} if args.heads else {})
+    for file, key in curves.items():
+        points = [
+            Point(row["samples"], row[key], row["sampling"]["solver"], name)
+            for name, row in table.items()
+            if key != "to_limit" or (name != LIMIT and row["sampling"]["solver"] in ("dpm", "unipc"))
+        ]
+        draw_curve(points, "single-view evaluations of the UNet", f"{LABELS[key]}, PSNR in dB", args.out / file)
+    grid = []
+    for number, head in enumerate(heads[:PICTURED]):
+        grid += [head.views] if head.views is not None else []
+        grid += [views for n, _, views in rows if n == number]
+    picture_grid(grid).save(args.out / "presets_views.png")
 
 
 def summary(
@@ -213,20 +225,39 @@ def summary(
             "samples": work(how, deep_share),
             "seconds": statistics.median(seconds[name]),
             **{key: statistics.fmean(f[key] for f in figures[name]) for key in figures[name][0]},
+            "errors": {key: paired_error(figures[name], figures[QUALITY], key) for key in COMPARED},
         }
         for name, how in chosen.items()
     }
 
 
+def paired_error(own: list[dict], quality: list[dict], key: str) -> float:
+    """Standard error of the mean difference of `own` figures from those of QUALITY; 0 where there is none to tell."""
+    if len(own) < 2 or key not in own[0]:
+        return 0.0
+    differences = [a[key] - b[key] for a, b in zip(own, quality, strict=True)]
+    return statistics.stdev(differences) / len(differences) ** 0.5
+
+
 def report(table: dict[str, dict], args: argparse.Namespace, device: str) -> None:
-    keys = [key for key in next(iter(table.values())) if key not in ("sampling", "samples", "seconds")]
-    print(f"{device}; {args.weights}; {args.count} portraits, {args.seeds} seeds, guidance {GUIDANCE}")
-    print(f"{'':34}{'samples':>8}{'ratio':>7}{'seconds':>9}{'ratio':>7}" + "".join(f"{key:>14}" for key in keys))
+    """Print the table, and write it as presets.md."""
     quality = table[QUALITY]
+    keys = [key for key in LABELS if key in quality]
+    lines = [f"{device}; {args.weights}; {args.count} portraits, {args.seeds} seeds, guidance {GUIDANCE}", ""]
+    lines.append("| | samples | counted | measured | " + " | ".join(LABELS[key] for key in keys) + " |")
+    lines.append("|---" * (4 + len(keys)) + "|")
     for name, row in table.items():
         counted, measured = quality["samples"] / row["samples"], quality["seconds"] / row["seconds"]
-        cells = "".join(f"{row[key]:14.3f}" for key in keys)
-        print(f"{name:34}{row['samples']:8.0f}{counted:7.2f}{row['seconds']:9.2f}{measured:7.2f}{cells}")
+        cells = [name, f"{row['samples']:.0f}", f"{counted:.1f}", f"{measured:.1f}"]
+        for key in keys:
+            error = f" ± {row['errors'][key]:.2f}" if key in COMPARED and name != QUALITY else ""
+            digits = 3 if key in ("ssim", "renders_ssim", "edges", "renders_edges", "detail") else 1 + (key in COMPARED)
+            # A picture is not compared with itself.
+            itself = (key, name) in (("to_quality", QUALITY), ("to_limit", LIMIT))
+            cells.append("" if itself else f"{row[key]:.{digits}f}{error}")
+        lines.append("| " + " | ".join(cells) + " |")
+    print("\n".join(lines))
+    (args.out / "presets.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
 import gc
+import sys
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -96,10 +98,23 @@ def _problem(device: torch.device) -> str | None:
 def release_memory() -> None:
     """Give memory that is no longer referenced back to the system and to other programs on the GPU."""
     gc.collect()
+    trim_heap()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
     elif torch.backends.mps.is_available():
         torch.mps.empty_cache()
+
+
+def trim_heap() -> None:
+    """Give a CPU's freed tensors back to the system, of which GNU's C library keeps those between others."""
+    trim = getattr(_c_library(), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
+
+
+@lru_cache(maxsize=1)
+def _c_library() -> ctypes.CDLL | None:
+    return ctypes.CDLL(None) if sys.platform == "linux" else None
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from .attention import attend
-from .device import select_device, select_dtype
+from .device import select_device, select_dtype, trim_heap
 from .errors import FaceLiftError
 from .gaussians import Gaussians
 from .products import TOKENS_AT_ONCE, Linear, in_pieces
@@ -30,6 +30,8 @@ MLP_TOKENS = 4096
 """At once elsewhere than on a CPU: enough to keep a graphics card busy."""
 BYTES_PER_GAUSSIAN = 300
 """While they are made: the raw numbers, their parts, the activated ones, rays."""
+BYTES_PER_RAY = 36
+"""Colour and direction of a pixel, and the colour once more where it came from."""
 DEPTH_RANGE = 1.8
 """A pixel's Gaussian lies within ± this distance (world units) of its ray's point nearest to the origin."""
 
@@ -163,9 +165,10 @@ class GSLRM(nn.Module):
         width = self.gaussian_position_embeddings.shape[1]
         tokens = images * (size // self.patch_size) ** 2
         half = self.transformer_layers[0].attn.fc.weight.itemsize if len(self.transformer_layers) else 4
+        pixels = images * size**2
         # Residual stream, its normalised copy and the block's output in float32; queries, keys, values, the attended.
-        transformer = tokens * width * (3 * 4 + 6 * half)
-        return max(transformer, images * size**2 * BYTES_PER_GAUSSIAN)
+        transformer = tokens * width * (3 * 4 + 6 * half) + pixels * BYTES_PER_RAY
+        return max(transformer, pixels * BYTES_PER_GAUSSIAN)
 
     def forward(self, images: Tensor, fxfycxcy: Tensor, c2w: Tensor) -> list[Gaussians]:
         """Reconstruct each item of a batch.
@@ -205,6 +208,8 @@ class GSLRM(nn.Module):
         """Run the transformer: tokens to raw parameters of free (B, F, P) and pixel (B, patches, p², P) Gaussians."""
         for block in self.transformer_layers:
             tokens = block(tokens)
+        if tokens.device.type == "cpu":
+            trim_heap()  # the Gaussians need tensors of other sizes
         tokens = tokens.float()
         free_count = len(self.gaussian_position_embeddings)
         free = self.gaussian_upsampler(tokens[:, :free_count])

@@ -45,12 +45,14 @@ class Needs:
             elsewhere, as those of a graphics card do in main memory.
         work: beside the weights, for six views at once.
         batched: the network whose `work` doubles with both branches at once.
+        overhead: of the libraries, whatever is at work.
     """
 
     weights: Mapping[str, int]
     parked: Mapping[str, int]
     work: Mapping[str, int]
     batched: str = "unet"
+    overhead: int = 0
 
     def peak(self, plan: Plan) -> int:
         """Bytes at the peak of a run by `plan`."""
@@ -59,9 +61,9 @@ class Needs:
             for name, size in self.work.items()
         }
         if not plan.in_turn:
-            return sum(self.weights.values()) + max(work.values())
+            return self.overhead + sum(self.weights.values()) + max(work.values())
         copied = {name: size if size > self.parked[name] else 0 for name, size in self.weights.items()}
-        return sum(self.parked.values()) + max(copied[name] + work[name] for name in self.weights)
+        return self.overhead + sum(self.parked.values()) + max(copied[name] + work[name] for name in self.weights)
 
 
 def choose(free: int | None, needs: Needs) -> Plan:

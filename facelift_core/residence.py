@@ -9,11 +9,16 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from .device import release_memory
+from .device import release_memory, trim_heap
 from .plans import PLANS, Needs, Plan, step_down
 
 HOME_DTYPE = torch.float16
 """Of weights that wait in main memory beside a CPU's work in float32; what released checkpoints are stored in."""
+CPU_OVERHEAD = 96 * 2**20
+"""Measured: pages of the libraries' code, compiled kernels, modules imported on use."""
+HEAP_SHARE, HEAP_MAX = 0.7, 256 * 2**20
+"""What the C library's heap takes beyond the tensors that live, as part of their size; measured on small weights.
+Tensors of more than 32 MiB are not in the heap, so that it does not grow with large ones."""
 
 
 @dataclass
@@ -60,11 +65,13 @@ class Residence:
 
     @property
     def needs(self) -> Needs:
-        parked = self.device.type == "cpu"
+        on_cpu = self.device.type == "cpu"
+        heap = {name: min(int(part.work * HEAP_SHARE), HEAP_MAX) if on_cpu else 0 for name, part in self.parts.items()}
         return Needs(
             {name: self._work_bytes(name) for name in self.parts},
-            {name: part.bytes(HOME_DTYPE) if parked else 0 for name, part in self.parts.items()},
-            {name: part.work for name, part in self.parts.items()},
+            {name: part.bytes(HOME_DTYPE) if on_cpu else 0 for name, part in self.parts.items()},
+            {name: part.work + heap[name] for name, part in self.parts.items()},
+            overhead=CPU_OVERHEAD if on_cpu else 0,
         )
 
     def settle(self, plan: Plan) -> None:
@@ -92,16 +99,18 @@ class Residence:
 
     @contextmanager
     def using(self, name: str) -> Iterator[None]:
-        """Within, the weights of network `name` are on the device."""
+        """Within, the weights of network `name` are on the device. Afterwards its work space is given back."""
         part = self.parts.get(name)
-        if part is None or part.home is None:
-            yield
-            return
+        take_turns = part is not None and part.home is not None
         try:
-            self._fetch(name, part)
+            if take_turns:
+                self._fetch(name, part)
             yield
         finally:
-            self._send_home(part)
+            if take_turns:
+                self._send_home(part)
+            if self.device.type == "cpu":
+                trim_heap()
 
     def _work_bytes(self, name: str) -> int:
         tensors = zip(self.parts[name].tensors(), self._dtypes[name], strict=True)

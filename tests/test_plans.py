@@ -1,6 +1,10 @@
 """Memory plans: choosing one, stepping down, and that all give the same."""
 
 import dataclasses
+import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -65,6 +69,25 @@ def test_weights_that_wait_in_the_same_memory():
     # Weights that wait as they are need no second copy, and turns save nothing.
     same = Needs({"a": 200, "b": 50}, {"a": 200, "b": 50}, {"a": 40, "b": 30}, batched="a")
     assert same.peak(PLANS[2]) == same.peak(PLANS[0]) == 250 + 80
+
+
+def test_what_the_libraries_take_is_there_in_every_plan():
+    with_libraries = dataclasses.replace(RELEASED, overhead=GIB)
+    assert all(with_libraries.peak(plan) == RELEASED.peak(plan) + GIB for plan in PLANS)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="resident memory is told differently")
+@pytest.mark.parametrize("number", range(len(PLANS)), ids=[plan.name for plan in PLANS])
+def test_measured_memory_is_not_above_what_was_planned(number):
+    """Of mini in a process of its own, whose threads each have buffers: with one, all machines are alike."""
+    script = Path(__file__).parents[1] / "benchmarks" / "memory.py"
+    command = [sys.executable, script, "--weights", "mini", "--dtype", "float32", "--plan", str(number)]
+    done = subprocess.run(
+        command, env=os.environ | {"OMP_NUM_THREADS": "1"}, check=True, capture_output=True, text=True
+    )
+    row = json.loads(done.stdout.splitlines()[-1])
+    assert row["plan"] == PLANS[number].name
+    assert 0.4 * row["planned_mib"] < row["peak_mib"] < 1.1 * row["planned_mib"]
 
 
 # --- On real networks ---
