@@ -9,7 +9,7 @@ import bpy
 from bpy.props import BoolProperty, EnumProperty, StringProperty
 
 from . import core, preferences, tasks
-from .attempt import attempt
+from .attempt import Chooser, Confirmed, attempt
 from .job.runner import DONE
 from .job.task import Task
 from .reconstruct import runtime_state, session
@@ -45,7 +45,7 @@ def start(plan, repair: bool = False) -> Task:
     """
     if plan.sources.wheels is None and not bpy.app.online_access:
         raise core.FaceLiftError(OFFLINE)
-    _let_go()
+    session.let_go()
     title = "Repairing the runtime" if repair else "Installing the runtime"
     return tasks.start(
         KIND, title, lambda emit, cancelled: _install.install(plan, emit, cancelled, repair), _use_installed
@@ -62,13 +62,6 @@ def _use_installed(task: Task) -> None:
     runtime_state.check_soon(own)
     if not session.background():
         session.follow()
-
-
-def _let_go() -> None:
-    """End the worker, which uses the files of the runtime. Raises FaceLiftError while it reconstructs."""
-    if session.session.runner.active:
-        raise core.FaceLiftError("Wait for the reconstruction to end, or cancel it first.")
-    session.session.runner.release()
 
 
 class FACELIFT_OT_install_runtime(bpy.types.Operator):
@@ -147,7 +140,7 @@ class FACELIFT_OT_install_runtime(bpy.types.Operator):
         return self._planned[1], self._planned[2]
 
 
-class FACELIFT_OT_install_runtime_from_folder(bpy.types.Operator):
+class FACELIFT_OT_install_runtime_from_folder(Chooser, bpy.types.Operator):
     """Install the runtime without internet, from a folder of wheels; says which ones are missing"""
 
     bl_idname = "facelift.install_runtime_from_folder"
@@ -158,10 +151,6 @@ class FACELIFT_OT_install_runtime_from_folder(bpy.types.Operator):
     folder: StringProperty(name="Folder", description="Where to; empty: the user's data folder", subtype="DIR_PATH")
     filter_folder: BoolProperty(default=True, options={"HIDDEN"})
 
-    def invoke(self, context, event):
-        context.window_manager.fileselect_add(self)
-        return {"RUNNING_MODAL"}
-
     def execute(self, context):
         def work() -> None:
             sources = _pip.Sources(wheels=Path(bpy.path.abspath(self.directory)).absolute())
@@ -170,15 +159,12 @@ class FACELIFT_OT_install_runtime_from_folder(bpy.types.Operator):
         return attempt(self, work)
 
 
-class FACELIFT_OT_repair_runtime(bpy.types.Operator):
+class FACELIFT_OT_repair_runtime(Confirmed, bpy.types.Operator):
     """Compare every file of the runtime with what was installed, and install again what is damaged or lost"""
 
     bl_idname = "facelift.repair_runtime"
     bl_label = "Repair"
     bl_options = {"INTERNAL"}
-
-    def invoke(self, context, event):
-        return context.window_manager.invoke_confirm(self, event)
 
     def execute(self, context):
         def work() -> None:
@@ -190,15 +176,12 @@ class FACELIFT_OT_repair_runtime(bpy.types.Operator):
         return attempt(self, work)
 
 
-class FACELIFT_OT_remove_runtime(bpy.types.Operator):
+class FACELIFT_OT_remove_runtime(Confirmed, bpy.types.Operator):
     """Remove the runtime that was installed, and nothing else"""
 
     bl_idname = "facelift.remove_runtime"
     bl_label = "Remove"
     bl_options = {"INTERNAL"}
-
-    def invoke(self, context, event):
-        return context.window_manager.invoke_confirm(self, event)
 
     def execute(self, context):
         folder = _location.chosen_folder()
@@ -212,7 +195,7 @@ class FACELIFT_OT_remove_runtime(bpy.types.Operator):
         def work() -> str | None:
             if _location.read(folder) is None:
                 raise core.FaceLiftError("There is no installed runtime to remove.")
-            _let_go()
+            session.let_go()
             task = tasks.start(KIND, "Removing the runtime", remove, _use_installed)
             return f"{folder} was removed." if task.over else None
 

@@ -9,7 +9,7 @@ import bpy
 from bpy.props import BoolProperty, CollectionProperty, IntProperty, StringProperty
 
 from . import core, preferences, tasks
-from .attempt import attempt
+from .attempt import Chooser, Confirmed, attempt
 from .job import weights as job
 from .job.runner import DONE
 from .job.task import Task
@@ -172,7 +172,7 @@ class FACELIFT_OT_get_weights(bpy.types.Operator):
         return attempt(self, work)
 
 
-class FACELIFT_OT_import_weights(bpy.types.Operator):
+class FACELIFT_OT_import_weights(Chooser, bpy.types.Operator):
     """Use released weights that were downloaded by hand: the folder, or a zip of it. Says what is missing"""
 
     bl_idname = "facelift.import_weights"
@@ -182,10 +182,6 @@ class FACELIFT_OT_import_weights(bpy.types.Operator):
     filepath: StringProperty(subtype="FILE_PATH")
     filter_glob: StringProperty(default="*.zip", options={"HIDDEN"})
     filter_folder: BoolProperty(default=True, options={"HIDDEN"})
-
-    def invoke(self, context, event):
-        context.window_manager.fileselect_add(self)
-        return {"RUNNING_MODAL"}
 
     def execute(self, context):
         source = Path(bpy.path.abspath(self.filepath))
@@ -211,21 +207,16 @@ class FACELIFT_OT_verify_weights(bpy.types.Operator):
         return attempt(self, work)
 
 
-class FACELIFT_OT_remove_weights(bpy.types.Operator):
+class FACELIFT_OT_remove_weights(Confirmed, bpy.types.Operator):
     """Remove the released weights from the disk, and nothing else"""
 
     bl_idname = "facelift.remove_weights"
     bl_label = "Remove"
     bl_options = {"INTERNAL"}
 
-    def invoke(self, context, event):
-        return context.window_manager.invoke_confirm(self, event)
-
     def execute(self, context):
         def work() -> None:
-            if session.session.runner.active:
-                raise core.FaceLiftError("Wait for the reconstruction to end, or cancel it first.")
-            session.session.runner.release()
+            session.let_go()
             own = preferences.get(context)
             start("remove", "Removing weights")
             if own.default_weights == "RELEASED":

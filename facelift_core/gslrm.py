@@ -275,12 +275,17 @@ def camera_rays(fxfycxcy: Tensor, c2w: Tensor, height: int, width: int) -> tuple
     return c2w[:, :, None, None, :3, 3], directions
 
 
+def patch_side(embedding: Tensor) -> int:
+    """Side of the patches in pixels that an embedding (width, 9·side²) takes."""
+    return round((embedding.shape[1] / 9) ** 0.5)
+
+
 def _sizes(weights: dict[str, Tensor], head_dim: int, sh_degree: int, path: Path) -> dict[str, int]:
     """Constructor arguments that the weights' shapes imply."""
     layers = [int(name.split(".")[1]) for name in weights if name.startswith("transformer_layers.")]
     try:
         free_gaussians, width = weights["gaussian_position_embeddings"].shape
-        patch_size = round((weights["patch_embedder.1.weight"].shape[1] / 9) ** 0.5)
+        patch_size = patch_side(weights["patch_embedder.1.weight"])
         parameters = weights["gaussian_upsampler.linear.weight"].shape[0]
     except (KeyError, ValueError, IndexError) as error:
         raise FaceLiftError(f"{path.name} is not a GS-LRM checkpoint: it lacks {error}.") from None

@@ -9,15 +9,13 @@ import sys
 import zipfile
 from pathlib import Path
 
+import blenders
 import pytest
+from blenders import PYTHONS, in_each_blender, needs_blender
 from PIL import Image
 from test_blender_jobs import HEAD, HERE, PICTURE, fake, gone  # noqa: F401
 
-PYTHONS = [Path(p) for p in os.environ.get("FACELIFT_BPY_PYTHONS", "").split(os.pathsep) if p]
 WORKER = os.environ.get("FACELIFT_PYTHON") or sys.executable
-needs_blender = pytest.mark.skipif(
-    not PYTHONS, reason="FACELIFT_BPY_PYTHONS does not name Pythons that have bpy; “make test-blender” does"
-)
 SCRIPTS = HERE / "blender"
 
 
@@ -33,7 +31,7 @@ def package(tmp_path_factory) -> Path:
     return load_build().build(tmp_path_factory.mktemp("dist"), PYTHONS)
 
 
-@pytest.fixture(params=PYTHONS or [None], ids=lambda p: p.parents[1].name if p else "none")
+@pytest.fixture(params=PYTHONS or [None], ids=blenders.name)
 def blender(request, package, tmp_path):
     """Run a script of tests/blender in one Blender's Python with an empty user folder; returns what it printed."""
     python = request.param
@@ -95,7 +93,7 @@ def test_abuse(blender, fake):  # noqa: F811
 
 
 @needs_blender
-@pytest.mark.parametrize("python", PYTHONS, ids=lambda p: p.parents[1].name)
+@in_each_blender
 def test_headless_writes_a_blend_and_a_render(python, fake, tmp_path):  # noqa: F811
     def run(*arguments: object) -> subprocess.CompletedProcess:
         command = [python, "-m", "facelift_blender.headless", *map(str, arguments), "--size", "48"]

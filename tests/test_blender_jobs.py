@@ -19,6 +19,7 @@ from facelift_blender.job import folders, runner, runtime  # noqa: E402
 from facelift_blender.job.runner import CANCELLED, DONE, FAILED, How, Request, Runner  # noqa: E402
 from facelift_blender.reconstruct.pace import Pace  # noqa: E402
 from facelift_core import job as core_job  # noqa: E402
+from facelift_core.worker import NICENESS  # noqa: E402
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="the stand-in for Python is a script with #!")
 
@@ -437,6 +438,10 @@ def test_real_worker_cancels_runs_again_and_tells_of_bad_weights(weights_folder,
     follow(jobs, job)
     assert job.state == CANCELLED and not job.folder.exists()
     pid = jobs._worker.pid
+    if hasattr(os, "nice"):
+        assert os.getpriority(os.PRIO_PROCESS, pid) >= NICENESS
+    if (autogroup := Path(f"/proc/{pid}/autogroup")).exists():
+        assert autogroup.read_text().split()[-1] == str(NICENESS), "its session competes as a whole"
     again, bad = go(), go(weights=tmp_path)
     follow(jobs, again, bad)
     assert again.state == DONE and jobs._worker.pid == pid

@@ -4,8 +4,9 @@ import os
 import sys
 
 import pytest
+from blenders import needs_blender
 from package_index import make_wheel
-from test_blender_extension import blender, needs_blender, package  # noqa: F401
+from test_blender_extension import blender, package  # noqa: F401
 
 
 @needs_blender

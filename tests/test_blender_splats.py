@@ -7,16 +7,13 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from blenders import in_each_blender, needs_blender
 
 HERE = Path(__file__).parent
-PYTHONS = [Path(p) for p in os.environ.get("FACELIFT_BPY_PYTHONS", "").split(os.pathsep) if p]
-pytestmark = pytest.mark.skipif(
-    not PYTHONS, reason="FACELIFT_BPY_PYTHONS does not name Pythons that have bpy; “make test-blender” does"
-)
-blenders = pytest.mark.parametrize("python", PYTHONS, ids=lambda p: p.parents[1].name)
+pytestmark = needs_blender
 
 
-@blenders
+@in_each_blender
 @pytest.mark.parametrize("script", ["splats.py", "scene.py"])
 def test_splats_in_blender(python, script, tmp_path):
     done = subprocess.run(

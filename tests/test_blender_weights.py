@@ -5,8 +5,9 @@ import time
 from pathlib import Path
 
 import pytest
+from blenders import needs_blender
 from local_hub import LICENCE, LocalHub, repository_of, wait_until
-from test_blender_extension import blender, needs_blender, package  # noqa: F401
+from test_blender_extension import blender, package  # noqa: F401
 from test_blender_jobs import HERE
 from test_released_weights import zipped
 

@@ -11,15 +11,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from einops import reduce
 from torch import nn
 
-from facelift_core import FaceLift
+from facelift_core import FaceLift, FaceLiftError, six_views
+from facelift_core.cameras import intrinsics
+from facelift_core.gslrm import camera_rays
 from facelift_core.training import loop
 from facelift_core.training.autoencoder import load_autoencoder
 from facelift_core.training.cli import main
-from facelift_core.training.gaussians import build_gslrm, train_gaussians
-from facelift_core.training.heads.dataset import HeadDataset, read_shard, shard_paths, write_shard
+from facelift_core.training.gaussians import build_gslrm, train_gaussians, with_finer_patches
+from facelift_core.training.heads.dataset import HeadDataset, read_shard, save_shard, shard_paths, write_shard
 from facelift_core.training.heads.folders import write_folder
+from facelift_core.training.reconstruction import ReconstructionBatch
 
 
 @pytest.fixture(scope="module")
@@ -72,6 +76,53 @@ def test_gaussians_from_nothing_improve(heads, held_out, tmp_path, monkeypatch):
     train_gaussians(HeadDataset(heads), HeadDataset(held_out), build_gslrm(64, 2), options, batch=1)
     first, *_, last = log(tmp_path)
     assert last["psnr_unseen"] > first["psnr_unseen"] and last["ssim_unseen"] > first["ssim_unseen"] + 0.03
+
+
+def test_finer_patches_see_what_the_coarse_ones_saw_enlarged():
+    """A picture of N² in patches of 4 is to the model what the same picture enlarged to (2N)² is in patches of 8."""
+    torch.manual_seed(0)
+    coarse = build_gslrm(64, 2).requires_grad_(False)
+    fine = with_finer_patches(coarse, 4)
+    assert fine.patch_size == 4 and with_finer_patches(coarse, 8) is coarse
+    images, cameras = torch.rand(1, 6, 3, 16, 16), intrinsics(16).float().expand(1, 6, 4)
+    enlarged = images.repeat_interleave(2, -1).repeat_interleave(2, -2)
+    origins, directions = camera_rays(cameras, six_views().float()[None], 16, 16)
+    repeated = directions.repeat_interleave(2, -2).repeat_interleave(2, -3)
+    free, pixels = fine.decode(fine.tokens(images, origins, directions))
+    free_coarse, pixels_coarse = coarse.decode(coarse.tokens(enlarged, origins, repeated))
+    assert torch.allclose(free, free_coarse, atol=1e-5)
+    averaged = reduce(pixels_coarse, "b n (p r q s) x -> b n (p q) x", "mean", p=4, q=4, r=2, s=2)
+    assert torch.allclose(pixels, averaged, atol=1e-5)
+    with pytest.raises(FaceLiftError, match="divisor"):
+        with_finer_patches(coarse, 3)
+
+
+def test_a_run_with_divided_patches_goes_on_and_is_exported(heads, weights_folder, tmp_path, capsys):
+    coarse = FaceLift.from_pretrained(weights_folder, "cpu").gslrm.patch_size
+    patch = ("--patch", str(coarse // 2))
+    start = ("--start-from", str(weights_folder), "--batch", "1")
+    gaussians = run("gaussians", heads, heads, tmp_path / "gaussians", 2, *start, *patch)
+    run("gaussians", heads, heads, gaussians, 4, "--batch", "1")  # what it is is told by its state
+    further = run("gaussians", heads, heads, tmp_path / "on", 2, "--start-from", str(gaussians), "--batch", "1")
+    runs = ["--views", str(weights_folder), "--gaussians", str(further), "--held-out", str(heads)]
+    assert main(["export", "-o", str(tmp_path / "weights"), *runs]) == 0
+    assert FaceLift.from_pretrained(tmp_path / "weights", "cpu").gslrm.patch_size == coarse // 2
+    none = ["--heads", str(heads), "--held-out", str(heads), "-o", str(tmp_path / "none")]
+    assert main(["gaussians", *none, *patch]) == 1
+    assert "--start-from" in capsys.readouterr().err
+
+
+def test_a_batch_mixes_heads_with_and_without_drawn_views(heads, tmp_path):
+    (path,) = shard_paths(heads)
+    shard = read_shard(path)
+    black = np.zeros((len(shard.seeds), 6, *shard.rgba.shape[2:4], 3), np.uint8)
+    save_shard(tmp_path / path.name, shard.with_sampled(black))
+    write_shard(tmp_path, range(50, 58), size=32, random_views=2)
+    both, random = HeadDataset(tmp_path), np.random.default_rng(0)
+    batches = [ReconstructionBatch.draw(both, random, 2) for _ in range(40)]
+    drawn = [[bool((head == 0).all()) for head in batch.inputs] for batch in batches]
+    assert {tuple(sorted(pair)) for pair in drawn} == {(False, False), (False, True), (True, True)}
+    assert not any(batch.true_inputs and any(pair) for batch, pair in zip(batches, drawn, strict=True))
 
 
 def test_a_released_checkpoint_is_learned_on_and_exported(heads, weights_folder, tmp_path, capsys, monkeypatch):

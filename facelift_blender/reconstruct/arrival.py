@@ -15,10 +15,11 @@ FILE = "facelift_file"
 """Custom property of pictures: which job's they are, so that none comes twice."""
 
 
-def add_head(head: Finished, scene: bpy.types.Scene) -> bpy.types.Object:
-    """The head as an object at the 3D cursor, standing on Z and looking along −Y, at real size; selected alone.
+def add_head(head: Finished, scene: bpy.types.Scene, scale: float = 1.0) -> bpy.types.Object:
+    """The head as an object at the 3D cursor, standing on Z and looking along −Y; selected alone.
 
-    Portrait and views come along as packed images, in custom properties beside what made them.
+    Its size is `scale` times that of a real head, in the scene's units. Portrait and views come along as packed images,
+    in custom properties beside what made them.
 
     Raises:
         FaceLiftError: the files are gone or damaged.
@@ -45,7 +46,7 @@ def add_head(head: Finished, scene: bpy.types.Scene) -> bpy.types.Object:
         head.name,
         collection=_collection(scene),
         location=tuple(scene.cursor.location),
-        scale=head_scale(scene),
+        scale=scale * head_scale(scene),
         metadata=metadata,
     )
     _select_alone(ob, scene)

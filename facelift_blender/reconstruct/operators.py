@@ -76,7 +76,11 @@ class FACELIFT_OT_import_head(_OnHead, bpy.types.Operator):
 
     bl_idname = "facelift.import_head"
     bl_label = "Import Head"
-    bl_options = {"REGISTER"}
+    bl_options = {"REGISTER", "UNDO"}
+
+    scale: FloatProperty(
+        name="Size", default=1.0, min=1e-3, soft_max=10.0, options={"SKIP_SAVE"}, description="1 is that of a real head"
+    )
 
     def execute(self, context):
         def work() -> None:
@@ -84,7 +88,7 @@ class FACELIFT_OT_import_head(_OnHead, bpy.types.Operator):
             if head is None:
                 session.look_for_left()
                 raise core.FaceLiftError("The files of this head are gone; reconstruct it again.")
-            session.bring_in(head, context.scene)
+            session.bring_in(head, context.scene, self.scale)
 
         return attempt(self, work)
 

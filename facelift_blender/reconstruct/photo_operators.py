@@ -10,7 +10,7 @@ import bpy
 from bpy.props import BoolProperty, CollectionProperty, IntProperty, StringProperty
 
 from .. import core
-from ..attempt import attempt
+from ..attempt import Chooser, attempt
 from ..job import folders
 from .settings import set_photos
 
@@ -35,7 +35,7 @@ class _Photos:
         return attempt(self, work)
 
 
-class FACELIFT_OT_choose_photos(_Photos, bpy.types.Operator):
+class FACELIFT_OT_choose_photos(Chooser, _Photos, bpy.types.Operator):
     """Choose a portrait photo, or several to reconstruct one after the other"""
 
     bl_idname = "facelift.choose_photos"
@@ -44,11 +44,6 @@ class FACELIFT_OT_choose_photos(_Photos, bpy.types.Operator):
 
     filter_image: BoolProperty(default=True, options={"HIDDEN", "SKIP_SAVE"})
     filter_folder: BoolProperty(default=True, options={"HIDDEN", "SKIP_SAVE"})
-
-    def invoke(self, context, event):
-        # Photos are chosen by looking at them.
-        context.window_manager.fileselect_add(self)
-        return {"RUNNING_MODAL"}
 
 
 class FACELIFT_OT_drop_photos(_Photos, bpy.types.Operator):

@@ -167,6 +167,13 @@ def _was_checking() -> bool:
     return now != before
 
 
+def let_go() -> None:
+    """End the worker, which uses the files of runtime and weights. Raises FaceLiftError while it reconstructs."""
+    if session.runner.active:
+        raise core.FaceLiftError("Wait for the reconstruction to end, or cancel it first.")
+    session.runner.release()
+
+
 def redraw() -> None:
     """Draw the sidebars again, not the 3D views beside them, and the preferences."""
     for manager in bpy.data.window_managers:
@@ -192,7 +199,7 @@ def _bring_in_arrived() -> bool:
             look_for_left()
             continue
         try:
-            bring_in(job.head, scene)
+            _bring_in_undoably(job.head, scene)
         except core.FaceLiftError as error:
             job.state, job.error = FAILED, str(error)
             look_for_left()
@@ -226,21 +233,38 @@ def _not_now(scene: bpy.types.Scene) -> str:
     return ""
 
 
-def bring_in(head: folders.Finished, scene: bpy.types.Scene) -> bpy.types.Object:
-    """Put a finished head into `scene`, as one step of undo.
+def bring_in(head: folders.Finished, scene: bpy.types.Scene, scale: float = 1.0) -> bpy.types.Object:
+    """Put a finished head into `scene`, `scale` times as large as a real one.
 
     Raises:
         FaceLiftError: its files are gone or damaged.
     """
-    ob = arrival.add_head(head, scene)
+    ob = arrival.add_head(head, scene, scale)
     folders.claim(head.folder)
     look_for_left()
-    if not background():
-        windows = [window for manager in bpy.data.window_managers for window in manager.windows]
-        if windows:
-            with bpy.context.temp_override(window=windows[0]):
-                bpy.ops.ed.undo_push(message="Reconstruct Face")
     return ob
+
+
+def _bring_in_undoably(head: folders.Finished, scene: bpy.types.Scene) -> None:
+    """As :func:`bring_in`, from a timer; as one step of undo.
+
+    Where a window shows the scene, by the operator, so that its panel *Adjust Last Operation* has the size.
+    """
+    managers = [] if background() else bpy.data.window_managers
+    windows = [window for manager in managers for window in manager.windows]
+    if showing := next((window for window in windows if window.scene == scene), None):
+        area = next((area for area in showing.screen.areas if area.type == "VIEW_3D"), None)
+        region = next((region for region in area.regions if region.type == "WINDOW"), None) if area else None
+        with bpy.context.temp_override(window=showing, area=area, region=region):
+            try:
+                bpy.ops.facelift.import_head("EXEC_DEFAULT", True, folder=str(head.folder))
+            except RuntimeError as error:  # how an operator's report of an error reaches a script
+                raise core.FaceLiftError(str(error).removeprefix("Error: ").strip()) from error
+        return
+    bring_in(head, scene)
+    if windows:
+        with bpy.context.temp_override(window=windows[0]):
+            bpy.ops.ed.undo_push(message="Reconstruct Face")
 
 
 def look_for_left() -> None:

@@ -6,20 +6,12 @@ import bpy
 from bpy.props import BoolProperty, StringProperty
 
 from .. import core, preferences
-from ..attempt import attempt
+from ..attempt import Chooser, attempt
 from . import runtime_state, session
 from .system_information import system_information
 
 
-class _Chooser:
-    """For operators that begin with the file browser."""
-
-    def invoke(self, context, event):
-        context.window_manager.fileselect_add(self)
-        return {"RUNNING_MODAL"}
-
-
-class FACELIFT_OT_choose_runtime(_Chooser, bpy.types.Operator):
+class FACELIFT_OT_choose_runtime(Chooser, bpy.types.Operator):
     """Choose the Python that reconstructs: one of version 3.11 to 3.13 with PyTorch, diffusers and transformers"""
 
     bl_idname = "facelift.choose_runtime"
@@ -64,7 +56,7 @@ class FACELIFT_OT_check_runtime(bpy.types.Operator):
         return attempt(self, work)
 
 
-class FACELIFT_OT_choose_weights(_Chooser, bpy.types.Operator):
+class FACELIFT_OT_choose_weights(Chooser, bpy.types.Operator):
     """Choose the folder of a FaceLift checkpoint: the one that holds “mvdiffusion” and “gslrm”"""
 
     bl_idname = "facelift.choose_weights"

@@ -47,10 +47,7 @@ def import_splats(
     )
     item.rotation_euler.x = _TILT[up_axis]
     if context.mode == "OBJECT":
-        for other in context.selected_objects:
-            other.select_set(False)
-        item.select_set(True)
-        context.view_layer.objects.active = item
+        objects.choose(context, item)
     return item
 
 

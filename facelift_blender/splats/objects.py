@@ -46,23 +46,37 @@ def create_splat_object(
     Raises:
         FaceLiftError: there are no Gaussians.
     """
-    if len(splats) == 0:
-        raise FaceLiftError("There are no Gaussians to make an object of.")
     scene = context_or_scene
     if isinstance(context_or_scene, bpy.types.Context):
         scene = context_or_scene.scene
         collection = collection or context_or_scene.collection
-    cloud = new_point_cloud(name, len(splats))
-    attributes.write(cloud, splats)
-    item = bpy.data.objects.new(name, cloud)
+    item = bpy.data.objects.new(name, splat_cloud(name, splats))
     item.location = location
     item.scale = (scale, scale, scale)
     for key, value in (metadata or {}).items():
         item[key] = value
     (collection or scene.collection).objects.link(item)
+    show_splats(item)
+    return item
+
+
+def splat_cloud(name: str, splats: SplatArrays) -> bpy.types.PointCloud:
+    """A point cloud that holds `splats`.
+
+    Raises:
+        FaceLiftError: there are no Gaussians.
+    """
+    if len(splats) == 0:
+        raise FaceLiftError("There are no Gaussians to make an object of.")
+    cloud = new_point_cloud(name, len(splats))
+    attributes.write(cloud, splats)
+    return cloud
+
+
+def show_splats(item: bpy.types.Object) -> None:
+    """Have a new object with such a point cloud drawn."""
     nodes.add_modifier(item)
     native.set_native(item, True)  # where there is such a type
-    return item
 
 
 def new_point_cloud(name: str, count: int) -> bpy.types.PointCloud:
@@ -96,6 +110,14 @@ def new_point_cloud(name: str, count: int) -> bpy.types.PointCloud:
     if "radius" in made.attributes:
         made.attributes.remove(made.attributes["radius"])
     return made
+
+
+def choose(context: bpy.types.Context, item: bpy.types.Object) -> None:
+    """Select `item` and nothing else, and make it the active object."""
+    for other in context.selected_objects:
+        other.select_set(False)
+    item.select_set(True)
+    context.view_layer.objects.active = item
 
 
 def is_splat_object(item: bpy.types.Object | None) -> bool:

@@ -176,12 +176,19 @@ class FACELIFT_OT_splats_duplicate(_OnSplats, bpy.types.Operator):
     bl_label = "Duplicate as Instance"
 
     def execute(self, context):
+        return attempt(self, lambda: objects.choose(context, editing.duplicate_as_instance(context.object)))
+
+
+class FACELIFT_OT_splats_join(_OnSplats, bpy.types.Operator):
+    """Take the other selected splats into the active object, with all edits applied; EEVEE sorts it as a whole"""
+
+    bl_idname = "facelift.splats_join"
+    bl_label = "Join Splats"
+
+    def execute(self, context):
         def work() -> None:
-            copy = editing.duplicate_as_instance(context.object)
-            for item in context.selected_objects:
-                item.select_set(False)
-            copy.select_set(True)
-            context.view_layer.objects.active = copy
+            others = [item for item in objects.splat_objects(context.selected_objects) if item != context.object]
+            editing.join(context, context.object, others)
 
         return attempt(self, work)
 
@@ -236,6 +243,7 @@ CLASSES = (
     FACELIFT_OT_splats_delete_selected,
     FACELIFT_OT_splats_restore_deleted,
     FACELIFT_OT_splats_duplicate,
+    FACELIFT_OT_splats_join,
     FACELIFT_OT_splats_instances_real,
     FACELIFT_OT_splats_native,
     FACELIFT_FH_splats,

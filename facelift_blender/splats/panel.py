@@ -75,6 +75,8 @@ class FACELIFT_PT_splats(bpy.types.Panel):
         if editing.attributes.DELETED in item.data.attributes:
             layout.operator("facelift.splats_restore_deleted", icon="LOOP_BACK")
         layout.operator("facelift.splats_duplicate", icon="DUPLICATE")
+        if len(objects.splat_objects(context.selected_objects)) > 1:
+            layout.operator("facelift.splats_join", icon="AUTOMERGE_ON")
         layout.operator("facelift.export_splats", icon="EXPORT")
 
 

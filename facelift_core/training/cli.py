@@ -50,6 +50,9 @@ def _parser() -> argparse.ArgumentParser:
     gaussians.add_argument(
         "--autoencoder", type=Path, metavar="RUN", help="learn on views as the diffusion makes them, not true ones only"
     )
+    gaussians.add_argument(
+        "--patch", type=int, metavar="PIXELS", help="with --start-from: divide the patches into such of this side"
+    )
     gaussians.set_defaults(run=_gaussians)
 
     sample = commands.add_parser("sample", help="give heads the input views that a trained diffusion draws of them")
@@ -66,8 +69,9 @@ def _parser() -> argparse.ArgumentParser:
 
     export = commands.add_parser("export", help="write a checkpoint in the released layout, in half precision")
     export.add_argument("-o", "--output", type=Path, required=True, metavar="FOLDER")
-    for name in ("autoencoder", "views", "gaussians"):
-        export.add_argument(f"--{name}", type=Path, required=name != "autoencoder", metavar="RUN")
+    export.add_argument("--autoencoder", type=Path, metavar="RUN")
+    export.add_argument("--views", required=True, metavar="RUN|WEIGHTS", help="weights: theirs as they are")
+    export.add_argument("--gaussians", type=Path, required=True, metavar="RUN")
     _add_data_arguments(export, training=False)
     export.set_defaults(run=_export)
 
@@ -173,12 +177,19 @@ def _views(args: argparse.Namespace) -> None:
 
 def _gaussians(args: argparse.Namespace) -> None:
     from .autoencoder import load_autoencoder
-    from .gaussians import as_diffused, gslrm_of, train_gaussians
+    from .gaussians import as_diffused, gslrm_of, gslrm_of_run, train_gaussians, with_finer_patches
     from .heads.dataset import HeadDataset
+    from .loop import is_run
 
     heads, held_out, options = HeadDataset(args.heads), HeadDataset(args.held_out), _options(args)
     start = args.start_from or options.origin
-    model = _started(gslrm_of(options.origin), args) if start else None
+    if args.patch and not start:
+        raise FaceLiftError("Patches are divided of a model that has learned: name one by --start-from.")
+    model = None
+    if start:
+        run = next((Path(run) for run in (args.output, start) if is_run(run)), None)
+        model = gslrm_of_run(run) if run else gslrm_of(options.origin)
+        model = with_finer_patches(model, args.patch or model.patch_size)
     autoencoder = load_autoencoder(args.autoencoder, held_out).to(options.device) if args.autoencoder else None
     degrade = as_diffused(autoencoder) if autoencoder else None
     train_gaussians(heads, held_out, model, options, args.batch, degrade, args.checkpointing)

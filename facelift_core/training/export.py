@@ -12,9 +12,9 @@ from ..files import replacing
 from ..multiview.attention import MultiViewAttention
 from ..multiview.prompts import CACHE_FILE as PROMPT_EMBEDS
 from ..weights import save_safetensors
-from .gaussians import gslrm_of, head_dim
+from .gaussians import gslrm_of_run, head_dim
 from .heads.dataset import HeadDataset
-from .loop import load_averaged, read_origin
+from .loop import is_run
 from .view_model import VIEWS, ViewStage, image_noising_scheduler
 
 MULTI_VIEW_NAMES = {
@@ -24,16 +24,21 @@ MULTI_VIEW_NAMES = {
 }
 
 
-def export(folder: Path, autoencoder_run: Path | None, views_run: Path, gaussians_run: Path, held_out: Path) -> None:
+def export(folder: Path, autoencoder_run: Path | None, views: str, gaussians_run: Path, held_out: Path) -> None:
     """Write `folder`/mvdiffusion/pipeckpts/… and `folder`/gslrm/gslrm.safetensors.
 
     Args:
         autoencoder_run: may be None where the views were learned on from a checkpoint, which then gives its own.
+        views: a run, or a checkpoint whose views go with the new Gaussians.
 
     Raises:
         FaceLiftError: a run is missing or of another model, or the folder cannot be written.
     """
-    stage = ViewStage.of_run(views_run, autoencoder_run, HeadDataset(held_out))
+    stage = (
+        ViewStage.of_run(Path(views), autoencoder_run, HeadDataset(held_out))
+        if is_run(views)
+        else ViewStage.of_weights(views)
+    )
     model, pipeline = stage.model, folder / "mvdiffusion" / "pipeckpts"
     _write(pipeline / "vae", "diffusion_pytorch_model", stage.autoencoder, _config(stage.autoencoder))
     _write(pipeline / "unet", "diffusion_pytorch_model", model.unet, _unet_config(model.unet))
@@ -48,7 +53,7 @@ def export(folder: Path, autoencoder_run: Path | None, views_run: Path, gaussian
     _write_json(pipeline / "scheduler" / "scheduler_config.json", _config(stage.scheduler))
     _write_json(pipeline / "image_noising_scheduler" / "scheduler_config.json", _config(image_noising_scheduler()))
 
-    gslrm = load_averaged(gslrm_of(read_origin(gaussians_run)), gaussians_run)
+    gslrm = gslrm_of_run(gaussians_run)
     _save(gslrm.state_dict(), folder / "gslrm" / "gslrm.safetensors")
     _write_json(folder / "gslrm" / "config.json", {"head_dim": head_dim(gslrm), "sh_degree": 0})
 

@@ -165,13 +165,22 @@ def read_origin(folder: Path) -> str | None:
     return load_json(path).get("origin") if path.is_file() else None
 
 
+def averaged_weights(folder: Path) -> dict[str, Tensor]:
+    """The learned weights of the run in `folder`, averaged.
+
+    Raises:
+        FaceLiftError: no run is there, or it is damaged.
+    """
+    return _read_state(folder)["averaged"]
+
+
 def load_averaged(model: nn.Module, folder: Path) -> nn.Module:
     """`model` with the averaged weights of the run in `folder`, in evaluation mode.
 
     Raises:
         FaceLiftError: no run is there, or that of another model.
     """
-    _load(model, _read_state(folder)["averaged"], folder)
+    _load(model, averaged_weights(folder), folder)
     return model.eval()
 
 

@@ -16,7 +16,7 @@ from .heads.dataset import HeadDataset
 
 VIEWS = len(VIEW_NAMES)
 SAMPLED_INPUTS = 0.75
-"""Share of batches that are given the views that the diffusion drew, where the heads have them."""
+"""Share of batches in which those heads that have views drawn by the diffusion are given these."""
 RANDOM_INPUTS, LEAST_INPUTS = 0.15, 4
 """Share of batches that are given any four to six views in place of the six of inference."""
 PIXEL_SIGMA = 0.6
@@ -78,10 +78,9 @@ class ReconstructionBatch:
     @classmethod
     def draw(cls, heads: HeadDataset, random: np.random.Generator, count: int) -> ReconstructionBatch:
         chosen = [HeadTensors.draw(heads, random) for _ in range(count)]
-        if random.random() < SAMPLED_INPUTS and all(head.sampled is not None for head in chosen):
+        if random.random() < SAMPLED_INPUTS and any(head.sampled is not None for head in chosen):
             # No other colours here: they would also change the white that drawn views stand before.
-            rgba, depth, c2w = _stack(chosen)
-            return cls(rgba, depth, c2w, torch.stack([head.sampled for head in chosen]), False)
+            return cls(*_stack(chosen), torch.stack([_as_in_file(head) for head in chosen]), False)
         rgba, depth, c2w = _stack(chosen)
         rgba = torch.stack([ColorShift.draw(random)(views) for views in rgba])
         views = VIEWS
@@ -96,10 +95,8 @@ class ReconstructionBatch:
     def first(cls, heads: HeadDataset, count: int) -> ReconstructionBatch:
         """The first `count` heads, or as many as there are, with inputs as they are in the files."""
         chosen = [HeadTensors.of(heads[i]) for i in range(min(count, len(heads)))]
-        rgba, depth, c2w = _stack(chosen)
-        if all(head.sampled is not None for head in chosen):
-            return cls(rgba, depth, c2w, torch.stack([head.sampled for head in chosen]), False)
-        return cls(rgba, depth, c2w, composite(rgba[:, :VIEWS], WHITE), True)
+        inputs = torch.stack([_as_in_file(head) for head in chosen])
+        return cls(*_stack(chosen), inputs, all(head.sampled is None for head in chosen))
 
     def to(self, device: torch.device) -> ReconstructionBatch:
         return self._map(lambda x: x.to(device))
@@ -116,6 +113,11 @@ class ReconstructionBatch:
     def views(self) -> int:
         """How many are put in."""
         return self.inputs.shape[1]
+
+
+def _as_in_file(head: HeadTensors) -> Tensor:
+    """(6, 3, H, H) input views: such as the diffusion draws where the head has them, else the true ones."""
+    return composite(head.rgba[:VIEWS], WHITE) if head.sampled is None else head.sampled
 
 
 def _stack(heads: list[HeadTensors]) -> tuple[Tensor, Tensor | None, Tensor]:

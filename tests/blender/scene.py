@@ -3,50 +3,24 @@
 python tests/blender/scene.py FOLDER
 """
 
-import sys
-from pathlib import Path
-
 import bpy
 import numpy as np
 from bpy.props import EnumProperty
+from from_source import COUNT, FOLDER, empty_file, refused, run_tests, some_splats
+from from_source import head as new_head
 from mathutils import Matrix
 
-HERE = Path(__file__).parent
-sys.path[:0] = [str(HERE.parents[1])]
-FOLDER = Path(sys.argv[1])
-
-from facelift_blender import splats as package  # noqa: E402
-from facelift_blender.core import module  # noqa: E402
-from facelift_blender.splats import attributes, editing, exporting, native, nodes, objects, scene_settings  # noqa: E402
-from facelift_blender.splats.viewport import state  # noqa: E402
+from facelift_blender.core import module
+from facelift_blender.splats import attributes, editing, exporting, native, nodes, objects, scene_settings
+from facelift_blender.splats.viewport import state
 
 formats = module("formats")
-COUNT = 400
 TURNED = Matrix.Translation((0.1, 0.2, 0.0)) @ Matrix.Rotation(0.8, 4, "Z") @ Matrix.Scale(0.8, 4)
 UNEVEN = Matrix.Translation((-0.2, 0.1, 0.1)) @ Matrix.Rotation(0.5, 4, "X") @ Matrix.Diagonal((1.2, 0.7, 0.9, 1.0))
 
 
-def some_splats(degree=0, seed=0, count=COUNT):
-    draw = np.random.default_rng(seed)
-    sh = draw.normal(size=(count, (degree + 1) ** 2, 3)) * 0.25
-    sh[:, 0] = draw.normal(size=(count, 3))
-    fields = (
-        draw.normal(size=(count, 3)) * 0.2,
-        sh,
-        draw.normal(size=(count, 3)) * 0.4 - 3.2,
-        draw.normal(size=(count, 4)),
-        draw.normal(size=count).clip(-1.0, 2.0) * 2,
-    )
-    return attributes.SplatArrays(*(np.ascontiguousarray(values, np.float32) for values in fields))
-
-
 def new_scene() -> bpy.types.Scene:
-    bpy.ops.wm.read_factory_settings(use_empty=True)
-    scene = bpy.context.scene
-    camera = bpy.data.objects.new("Camera", bpy.data.cameras.new("Camera"))
-    camera.location, camera.rotation_euler = (0, -3, 0), (np.pi / 2, 0, 0)
-    scene.collection.objects.link(camera)
-    scene.camera = camera
+    scene = empty_file()
     scene.render.engine = "CYCLES"
     scene.cycles.samples = 1
     scene.cycles.use_denoising = False
@@ -62,10 +36,9 @@ def new_scene() -> bpy.types.Scene:
     return scene
 
 
-def head(matrix=None, degree=0, seed=0, name="Head", **arguments):
-    item = objects.create_splat_object(bpy.context, some_splats(degree, seed), name, **arguments)
+def head(matrix=None, degree=0, **arguments):
+    item = new_head(degree, **arguments)
     item.matrix_world = matrix or Matrix()
-    bpy.context.view_layer.objects.active = item
     return item
 
 
@@ -96,15 +69,6 @@ def different(found: np.ndarray, other: np.ndarray) -> None:
     assert np.mean((found - other) ** 2) > 1e-4
 
 
-def refused(work, words):
-    try:
-        work()
-    except (RuntimeError, module("errors").FaceLiftError) as error:
-        assert words in str(error) and "Traceback" not in str(error), error
-        return
-    raise AssertionError(f"not refused: {words}")
-
-
 def test_heads_that_overlap_in_depth_equal_one_joined():
     new_scene()
     items = [head(), head(TURNED, seed=1, name="Second"), head(UNEVEN, seed=2, name="Third")]
@@ -114,6 +78,35 @@ def test_heads_that_overlap_in_depth_equal_one_joined():
         bpy.data.objects.remove(item)
     assert bpy.ops.facelift.import_splats(filepath=str(FOLDER / "joined.ply")) == {"FINISHED"}
     same(several, picture(), 50)
+
+
+def test_joining_changes_no_picture():
+    scene = new_scene()
+    first = head(UNEVEN, degree=1)
+    second = head(TURNED, seed=1, name="Second")
+    copy = editing.duplicate_as_instance(second)
+    copy.matrix_world = Matrix.Translation((0.2, -0.1, -0.1)) @ TURNED
+    for item in (first, second, copy):
+        nodes.set_input(nodes.find_modifier(item), "Match Viewers", True)
+    plain = picture()
+    nodes.set_input(nodes.find_modifier(second), "Saturation", 0.2)
+    box = editing.add_crop_box(first)
+    box.location.x += 0.2
+    before = picture()
+    different(before, plain)
+    bpy.ops.object.select_all(action="DESELECT")
+    bpy.context.view_layer.objects.active = first
+    first.select_set(True)
+    refused(bpy.ops.facelift.splats_join, "at least two")
+    for item in (second, copy):
+        item.select_set(True)
+    assert bpy.ops.facelift.splats_join() == {"FINISHED"}
+    assert set(scene.objects) == {first, scene.camera} and len(first.data.points) > 2 * COUNT
+    same(picture(), before, 55)
+    head(name="Third").select_set(True)
+    bpy.data.objects["Third"].scale.x = 0
+    refused(bpy.ops.facelift.splats_join, "scaled to zero")
+    assert set(scene.objects) == {first, scene.camera, bpy.data.objects["Third"]}, "a refusal removed something"
 
 
 def test_linked_duplicates_stand_on_their_own():
@@ -402,20 +395,4 @@ def test_blender_with_splats_of_its_own():
         del bpy.types.PointCloud.type
 
 
-def main():
-    for cls in package.CLASSES:
-        bpy.utils.register_class(cls)
-    package.register_menus()
-    chosen = sys.argv[2:]
-    tests = [(name, test) for name, test in globals().items() if name.startswith("test_")]
-    for name, test in tests:
-        if not chosen or any(word in name for word in chosen):
-            print("--", name, flush=True)
-            test()
-    package.unregister_menus()
-    for cls in reversed(package.CLASSES):
-        bpy.utils.unregister_class(cls)
-    print(f"ALL GOOD {len(tests)}", flush=True)
-
-
-main()
+run_tests(globals())

@@ -1,47 +1,14 @@
 """Splats inside Blender, in one process: what is stored, drawn, edited, read and written."""
 
-import sys
-from pathlib import Path
-
 import bpy
 import numpy as np
+from from_source import COUNT, FOLDER, empty_file, head, refused, run_tests, some_splats
 from mathutils import Matrix
 
-HERE = Path(__file__).parent
-sys.path[:0] = [str(HERE.parents[1])]
-FOLDER = Path(sys.argv[1])
-
-from facelift_blender import splats as package  # noqa: E402
-from facelift_blender.core import module  # noqa: E402
-from facelift_blender.splats import attributes, editing, exporting, nodes, objects, scene_settings  # noqa: E402
+from facelift_blender.core import module
+from facelift_blender.splats import attributes, editing, exporting, nodes, objects, scene_settings
 
 formats = module("formats")
-SplatArrays = attributes.SplatArrays
-COUNT = 500
-
-
-def some_splats(degree=0, count=COUNT):
-    draw = np.random.default_rng(degree)
-    fields = (
-        draw.normal(size=(count, 3)) * 0.3,
-        draw.normal(size=(count, (degree + 1) ** 2, 3)) * 0.4,
-        draw.normal(size=(count, 3)) * 0.5 - 4,
-        draw.normal(size=(count, 4)),
-        draw.normal(size=count).clip(-1.5, 2) * 2,
-    )
-    return SplatArrays(*(np.ascontiguousarray(values, np.float32) for values in fields))
-
-
-def empty_file():
-    bpy.ops.wm.read_factory_settings(use_empty=True)
-    camera = bpy.data.objects.new("Camera", bpy.data.cameras.new("Camera"))
-    camera.location, camera.rotation_euler = (0, -3, 0), (np.pi / 2, 0, 0)
-    bpy.context.scene.collection.objects.link(camera)
-    bpy.context.scene.camera = camera
-
-
-def head(degree=0, **arguments):
-    return objects.create_splat_object(bpy.context, some_splats(degree), "Head", **arguments)
 
 
 def stored(cloud):
@@ -74,15 +41,6 @@ def evaluated_mesh(item):
 def close(found, expected, tolerance=1e-4):
     assert found.shape == expected.shape, (found.shape, expected.shape)
     assert np.abs(found - expected).max() < tolerance, np.abs(found - expected).max()
-
-
-def refused(work, words):
-    try:
-        work()
-    except (RuntimeError, module("errors").FaceLiftError) as error:
-        assert words in str(error) and "Traceback" not in str(error), error
-        return
-    raise AssertionError(f"not refused: {words}")
 
 
 def test_attributes_survive_saving_to_the_bit():
@@ -330,18 +288,4 @@ def test_other_files_are_refused_with_a_sentence():
     assert len(bpy.data.scenes) == 1
 
 
-def main():
-    for cls in package.CLASSES:
-        bpy.utils.register_class(cls)
-    package.register_menus()
-    tests = [(name, test) for name, test in globals().items() if name.startswith("test_")]
-    for name, test in tests:
-        print("--", name, flush=True)
-        test()
-    package.unregister_menus()
-    for cls in reversed(package.CLASSES):
-        bpy.utils.unregister_class(cls)
-    print(f"ALL GOOD {len(tests)}", flush=True)
-
-
-main()
+run_tests(globals())
