@@ -10,6 +10,8 @@ from pathlib import Path
 from PIL import Image, ImageDraw, ImageFont
 
 SIZE, MARGIN = (1100, 640), (90, 40, 40, 70)
+LABEL_STEP = 16
+"""Pixels by which the name of a point moves up or down where another one is in its way."""
 COLORS = ((31, 90, 166), (200, 80, 30), (40, 140, 70), (140, 60, 150), (90, 90, 90))
 
 
@@ -51,11 +53,25 @@ def draw_curve(points: Sequence[Point], x_label: str, y_label: str, path: Path) 
     draw.text(((left + right) / 2, SIZE[1] - 18), x_label, fill="black", font=font, anchor="ms")
     draw.text((left, top - 10), y_label, fill="black", font=font, anchor="ls")
     groups = list(dict.fromkeys(p.group for p in points))
+    taken = []
+    for point in points:
+        x, y = place(point.cost, point.quality)
+        taken.append((x - 5, y - 5, x + 5, y + 5))
     for point in points:
         color = COLORS[groups.index(point.group) % len(COLORS)]
         x, y = place(point.cost, point.quality)
         draw.ellipse((x - 5, y - 5, x + 5, y + 5), fill=color)
-        right_half = x > (left + right) * 0.6
-        offset, anchor = (-9, "rm") if right_half else (9, "lm")
-        draw.text((x + offset, y), point.name, fill=color, font=font, anchor=anchor)
+        toward, anchor = (-1, "rm") if x > (left + right) * 0.6 else (1, "lm")
+        for down in sorted(range(-LABEL_STEP * 8, LABEL_STEP * 8 + 1, LABEL_STEP), key=abs):
+            label = x + 9 * toward, y + down
+            box = draw.textbbox(label, point.name, font=font, anchor=anchor)
+            if top < box[1] and box[3] < bottom and not any(_overlap(box, other) for other in taken):
+                break
+        taken.append(box)
+        draw.line((x, y, x + 7 * toward, label[1]), fill=color)
+        draw.text(label, point.name, fill=color, font=font, anchor=anchor)
     image.save(path)
+
+
+def _overlap(a: tuple, b: tuple) -> bool:
+    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]

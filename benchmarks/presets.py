@@ -53,7 +53,7 @@ from facelift_core.training.evaluate import RENDER_SCALE  # noqa: E402
 from facelift_core.training.heads.dataset import HeadDataset  # noqa: E402
 from facelift_core.training.quality import edge_distance, psnr, ssim  # noqa: E402
 
-VIEWS, GUIDANCE, OTHER_SEED, PICTURED = 6, 3.0, 1000, 3
+VIEWS, GUIDANCE, OTHER_SEED, PICTURED = 6, 3.0, 1000, 2
 QUALITY, OTHER, LIMIT = "quality", "quality, other seed", "dpm 50"
 LABELS = {
     "to_quality": "to quality", "to_limit": "to limit", "detail": "detail", "front": "front", "views": "others",
@@ -67,7 +67,7 @@ def candidates() -> dict[str, Sampling]:
     """The presets, and around them what they were chosen from."""
     found = {QUALITY: PRESETS[QUALITY], OTHER: PRESETS[QUALITY]}
     found |= {LIMIT: Sampling(50, "dpm"), "ddim 25": Sampling(25)}
-    found |= {f"dpm {n}": Sampling(n, "dpm") for n in (20, 15, 10, 7, 5)}
+    found |= {f"dpm {n}": Sampling(n, "dpm") for n in (20, 15, 12, 10, 7, 5)}
     found |= {"dpm-sde 10": Sampling(10, "dpm-sde")}
     found |= {f"unipc {n}": Sampling(n, "unipc") for n in (10, 5)}
     found |= {
@@ -75,7 +75,11 @@ def candidates() -> dict[str, Sampling]:
         "quality, reuse 2": Sampling(reuse=2),
         "quality, reuse 4": Sampling(reuse=4),
         "dpm 20, reuse 2": Sampling(20, "dpm", reuse=2),
+        "dpm 12, reuse 2": Sampling(12, "dpm", reuse=2),
         "dpm 10, reuse 2": Sampling(10, "dpm", reuse=2),
+        "dpm 10, reuse 3": Sampling(10, "dpm", reuse=3),
+        "dpm 9, reuse 3": Sampling(9, "dpm", reuse=3),
+        "dpm 8, reuse 2": Sampling(8, "dpm", reuse=2),
     }
     return found | {name: how for name, how in PRESETS.items() if how not in found.values()}
 
@@ -200,7 +204,7 @@ def main() -> None:
                       "seeds": args.seeds, "candidates": table}  # fmt: skip
             (args.out / "presets.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
     report(table, args, device_name(model.device))
-    curves = {"presets_limit.png": "to_limit"} | ({"presets_curve.png": "renders"} if args.heads else {})
+    curves = {"presets_limit.png": "to_limit"} | ({"presets_curve.png": "front"} if args.heads else {})
     for file, key in curves.items():
         points = [
             Point(row["samples"], row[key], row["sampling"]["solver"], name)

@@ -55,8 +55,8 @@ class Sampling:
 
 PRESETS = {
     "quality": Sampling(),
-    "balanced": Sampling(15, "dpm"),
-    "fast": Sampling(10, "dpm", reuse=2),
+    "balanced": Sampling(10, "dpm"),
+    "fast": Sampling(8, "dpm", reuse=2),
 }
 """“quality” samples as the released system does. The others were chosen by measurement: docs/performance.md."""
 

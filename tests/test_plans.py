@@ -25,7 +25,7 @@ RELEASED = Needs(  # half precision on a graphics card
         "gslrm": int(0.57 * GIB),
     },
     parked={"image_encoder": 0, "vae": 0, "unet": 0, "gslrm": 0},
-    work={"image_encoder": 0, "vae": int(0.45 * GIB), "unet": int(0.41 * GIB), "gslrm": int(0.57 * GIB)},
+    work={"image_encoder": 0, "vae": int(0.57 * GIB), "unet": int(0.41 * GIB), "gslrm": int(0.62 * GIB)},
 )
 
 
