@@ -41,6 +41,9 @@ def apply(scene: bpy.types.Scene) -> list[Setting]:
     missing = missing_settings(scene)
     for setting in missing:
         setting.apply()
+    if missing:
+        # Viewports render an evaluated copy of the scene, to which Cycles' settings come only with an update of it.
+        scene.update_tag()
     return missing
 
 

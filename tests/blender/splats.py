@@ -263,6 +263,21 @@ def test_scene_settings_are_told_and_set():
     assert [str(s) for s in scene_settings.missing_settings(scene)] == ["view transform Raw"]
 
 
+def test_scene_settings_reach_a_viewport_that_is_there():
+    empty_file()
+    scene = bpy.context.scene
+    scene.render.engine = "CYCLES"
+    head()
+    bpy.ops.facelift.apply_render_settings()
+    scene.cycles.transparent_max_bounces = 8
+    scene.update_tag()
+    shown = bpy.context.evaluated_depsgraph_get().scene_eval
+    assert shown.cycles.transparent_max_bounces == 8
+    assert bpy.ops.facelift.apply_render_settings() == {"FINISHED"}
+    shown = bpy.context.evaluated_depsgraph_get().scene_eval
+    assert shown.cycles.transparent_max_bounces == scene_settings.MAX_TRANSPARENT
+
+
 def test_real_size_in_any_unit():
     empty_file()
     scene = bpy.context.scene

@@ -11,10 +11,13 @@ from importlib import import_module
 from pathlib import Path
 
 import bpy
+import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parent))
 
 from hands import (
+    average_colors,
+    blocks_of_view,
     click,
     drop,
     forget_ticks,
@@ -34,6 +37,10 @@ PACKAGE = "bl_ext.user_default.facelift"
 BUTTON, CANCEL, USE_IMAGE = (144, 323), (201, 363), (133, 263)
 """Where they are in the sidebar, with a photo chosen."""
 LONG, SHORT = 900, 50
+HEAD_DIFFERS = 0.06
+"""From the background, in displayed values, where a block shows the head."""
+MEAN_OFF, MOST_OFF = 0.05, 0.15
+"""How far shadings may be from Solid, in displayed values: on average, and at 95 % of the blocks of the head."""
 SHADINGS = (("SOLID", ""), ("MATERIAL", ""), ("RENDERED", "EEVEE"), ("RENDERED", "CYCLES"))
 
 
@@ -144,7 +151,10 @@ def job():
 
 
 def shadings():
-    """The head in every shading of the viewport, or in those of TEST_SHADINGS: SOLID, MATERIAL, EEVEE, CYCLES."""
+    """The head in every shading of the viewport, or in those of TEST_SHADINGS: SOLID, MATERIAL, EEVEE, CYCLES.
+
+    Each has to look like Solid shading, without which there is nothing to compare with.
+    """
     yield from have_head()
     x, y = on_screen(300, 300, "WINDOW")
     press("shift+c", x, y)
@@ -171,9 +181,27 @@ def shadings():
         view().tag_redraw()
         yield from until_quiet(120)
         say(f"{kind.lower()} {engine.lower()}: quiet after {time.monotonic() - began:.0f} s")
-        picture(f"window_{(engine or kind).lower()}", sidebar_only=False)
+        name = f"window_{(engine or kind).lower()}"
+        picture(name, sidebar_only=False)
+        if kind != "SOLID":
+            looks_like("window_solid", name)
     view().spaces.active.shading.type = "SOLID"
     yield 2
+
+
+def looks_like(reference: str, name: str) -> None:
+    """The head in picture `name` has the colours of `reference`, roughly, block by block."""
+    view_blocks = blocks_of_view()
+    expected, found = average_colors(reference)[view_blocks], average_colors(name)[view_blocks]
+    background = np.median(expected, axis=(0, 1))
+    differs = np.abs(expected - background).max(axis=2) > HEAD_DIFFERS
+    # With the blocks around it, where a rim would be.
+    around = np.pad(differs, 1)
+    head = np.any([np.roll(around, (y, x), (0, 1)) for y in (-1, 0, 1) for x in (-1, 0, 1)], axis=0)[1:-1, 1:-1]
+    assert differs.sum() > 100, f"hardly anything of a head in {reference}: {differs.sum()} blocks"
+    off = np.abs(found - expected).max(axis=2)[head]
+    say(f"{name}: off by {off.mean():.3f}, {np.quantile(off, 0.95):.3f} at 95 %, of {len(off)} blocks")
+    assert off.mean() < MEAN_OFF and np.quantile(off, 0.95) < MOST_OFF, f"{name} does not look like {reference}"
 
 
 def undo():

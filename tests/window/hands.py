@@ -8,6 +8,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import bpy
+import numpy as np
 
 OUT = Path(os.environ["TEST_OUT"])
 HEIGHT = 900
@@ -37,6 +38,24 @@ def picture(name: str, sidebar_only: bool = True) -> None:
         side = region()
         crop = f"{side.width}x{side.height}+{side.x}+{HEIGHT - (side.y + side.height)}"
         subprocess.run(["convert", str(target), "-crop", crop, "+repage", "-colors", "128", str(target)], check=True)
+
+
+def average_colors(name: str, block: int = 16) -> np.ndarray:
+    """(rows, columns, 3) displayed colours of a picture of the screen, the means of its blocks; row 0 is on top."""
+    image = bpy.data.images.load(str(OUT / f"{name}.png"))
+    width, height = image.size
+    pixels = np.array(image.pixels[:], np.float32).reshape(height, width, -1)[::-1, :, :3]
+    bpy.data.images.remove(image)
+    rows, columns = height // block, width // block
+    return pixels[: rows * block, : columns * block].reshape(rows, block, columns, block, 3).mean(axis=(1, 3))
+
+
+def blocks_of_view(block: int = 16) -> tuple[slice, slice]:
+    """Rows and columns of :func:`average_colors` in the 3D view, beside what covers its edges."""
+    where, side = region("WINDOW"), region()
+    left, right = where.x + 100, side.x - 20
+    top, bottom = HEIGHT - (where.y + where.height) + 80, HEIGHT - where.y - 20
+    return slice(top // block + 1, bottom // block), slice(left // block + 1, right // block)
 
 
 def _xdotool(*words) -> None:
