@@ -8,7 +8,6 @@ import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
-from pathlib import Path
 from typing import TypeVar
 
 import torch
