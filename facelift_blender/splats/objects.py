@@ -102,7 +102,8 @@ def new_point_cloud(name: str, count: int) -> bpy.types.PointCloud:
         made = item.evaluated_get(layer.depsgraph).data.copy()
     finally:
         bpy.data.objects.remove(item)
-        bpy.data.scenes.remove(scene)
+        # Not scenes.remove, which up to Blender 4.3 crashes where the context has no window, as after opening a file.
+        bpy.data.batch_remove([scene])
         bpy.data.node_groups.remove(group)
         bpy.data.pointclouds.remove(cloud)
     made.name = name

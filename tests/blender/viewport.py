@@ -183,7 +183,7 @@ def steps():
     for item in splat_items():
         bpy.data.objects.remove(item)
     yield from on_the_screen()
-    yield from undo_and_redo_of_each_operator()
+    undo_and_redo_of_each_operator()
     assert not state.problem(), state.problem()
     print("ALL GOOD", flush=True)
 
@@ -312,8 +312,7 @@ def snapshot() -> tuple:
 
 def undo_and_redo_of_each_operator():
     empty_scene()
-    # Blender 4.3 crashes where a scene is removed in the timer that has just opened a file.
-    yield 1
+    assert bpy.context.window is None, "objects have to come in here, too, where Blender 4.3 cannot remove scenes"
     ball = red_ball()
     scene = bpy.context.scene
     scene.render.engine = "CYCLES"

@@ -171,7 +171,9 @@ def shadings():
         if engine:
             named = {"CYCLES"} if engine == "CYCLES" else {"BLENDER_EEVEE_NEXT", "BLENDER_EEVEE"} & set(engines)
             bpy.context.scene.render.engine = named.pop() if named else "BLENDER_EEVEE_NEXT"
-            bpy.context.scene.cycles.preview_samples = 8
+            # Coarse, for a thousand surfaces per ray take software minutes at the size of the view.
+            bpy.context.scene.cycles.preview_samples = 4
+            bpy.context.scene.render.preview_pixel_size = "4" if engine == "CYCLES" else "1"
         bpy.ops.facelift.apply_render_settings()
         view().spaces.active.shading.type = kind
         yield 3

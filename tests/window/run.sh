@@ -15,7 +15,7 @@ mkdir -p "$BLENDER_USER_RESOURCES"
 Xvfb "$DISPLAY" -screen 0 1600x900x24 +extension GLX >/dev/null 2>&1 &
 screen=$!
 trap 'kill $screen 2>/dev/null || true; rm -rf "$scratch"' EXIT
-sleep 2
+for _ in $(seq 100); do xdotool getmouselocation >/dev/null 2>&1 && break; sleep 0.2; done
 timeout "${SECONDS_AT_MOST:-900}" blender --factory-startup --window-geometry 0 0 1600 900 --python "$here/drive.py" \
     >"$TEST_OUT/blender.log" 2>&1 || { tail -30 "$TEST_OUT/blender.log"; exit 1; }
 grep -q "ALL GOOD" "$TEST_OUT/blender.log" || { tail -30 "$TEST_OUT/blender.log"; exit 1; }
