@@ -43,10 +43,6 @@ def peak_mib(device: torch.device) -> float:
     if status.exists():  # Linux, where ru_maxrss begins at the peak of the process that started this one
         line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM:"))
         return int(line.split()[1]) / 1024
-    status = Path("/proc/self/status")
-    if status.is_file():  # where ru_maxrss begins with what the parent had
-        fields = dict(line.split(":", 1) for line in status.read_text().splitlines())
-        return int(fields["VmHWM"].split()[0]) / 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
