@@ -203,13 +203,8 @@ def _bring_in_arrived() -> bool:
         except core.FaceLiftError as error:
             job.state, job.error = FAILED, str(error)
             look_for_left()
-        except ReferenceError:
-            job.state = FAILED
-            job.error = "Something else removed the head in the moment it came in; its files are still there."
-            look_for_left()
-        except Exception as error:  # whatever a handler of another add-on does meanwhile, this timer has to go on
-            traceback.print_exc()
-            job.state, job.error = FAILED, f"The head is finished, but could not be brought in: {error}"
+        except Exception as error:  # whatever undo does in the handlers of other add-ons, this timer has to go on
+            job.state, job.error = FAILED, str(_not_brought_in(error))
             look_for_left()
     return before != (session.waiting_for, len(session.arrived))
 
@@ -237,12 +232,27 @@ def bring_in(head: folders.Finished, scene: bpy.types.Scene, scale: float = 1.0)
     """Put a finished head into `scene`, `scale` times as large as a real one.
 
     Raises:
-        FaceLiftError: its files are gone or damaged.
+        FaceLiftError: its files are gone or damaged, or a handler of another add-on did something meanwhile.
     """
-    ob = arrival.add_head(head, scene, scale)
+    try:
+        ob = arrival.add_head(head, scene, scale)
+    except core.FaceLiftError:
+        raise
+    except Exception as error:  # in an operator, anything else would reach people as a traceback
+        raise _not_brought_in(error) from error
     folders.claim(head.folder)
     look_for_left()
     return ob
+
+
+def _not_brought_in(error: Exception) -> core.FaceLiftError:
+    """What people are told of an error; the console tells all of one that nobody foresaw."""
+    if isinstance(error, ReferenceError):
+        return core.FaceLiftError(
+            "Something else removed the head in the moment it came in; its files are still there."
+        )
+    traceback.print_exception(error)
+    return core.FaceLiftError(f"The head is finished, but could not be brought in: {error}")
 
 
 def _bring_in_undoably(head: folders.Finished, scene: bpy.types.Scene) -> None:
