@@ -97,7 +97,7 @@ def test_finer_patches_see_what_the_coarse_ones_saw_enlarged():
         with_finer_patches(coarse, 3)
 
 
-def test_a_run_with_divided_patches_goes_on_and_is_exported(heads, weights_folder, tmp_path, capsys):
+def test_a_run_with_divided_patches_goes_on_and_is_exported(heads, autoencoder_run, weights_folder, tmp_path, capsys):
     coarse = FaceLift.from_pretrained(weights_folder, "cpu").gslrm.patch_size
     patch = ("--patch", str(coarse // 2))
     start = ("--start-from", str(weights_folder), "--batch", "1")
@@ -107,6 +107,9 @@ def test_a_run_with_divided_patches_goes_on_and_is_exported(heads, weights_folde
     runs = ["--views", str(weights_folder), "--gaussians", str(further), "--held-out", str(heads)]
     assert main(["export", "-o", str(tmp_path / "weights"), *runs]) == 0
     assert FaceLift.from_pretrained(tmp_path / "weights", "cpu").gslrm.patch_size == coarse // 2
+    # A checkpoint's views were learned in its own autoencoder: another one is refused, not ignored.
+    assert main(["export", "-o", str(tmp_path / "none"), *runs, "--autoencoder", str(autoencoder_run)]) == 1
+    assert "no training run" in capsys.readouterr().err and not (tmp_path / "none").exists()
     none = ["--heads", str(heads), "--held-out", str(heads), "-o", str(tmp_path / "none")]
     assert main(["gaussians", *none, *patch]) == 1
     assert "--start-from" in capsys.readouterr().err

@@ -29,14 +29,14 @@ def export(folder: Path, autoencoder_run: Path | None, views: str, gaussians_run
 
     Args:
         autoencoder_run: may be None where the views were learned on from a checkpoint, which then gives its own.
-        views: a run, or a checkpoint whose views go with the new Gaussians.
+        views: a run, or a checkpoint whose views, with its own autoencoder, go with the new Gaussians.
 
     Raises:
         FaceLiftError: a run is missing or of another model, or the folder cannot be written.
     """
     stage = (
         ViewStage.of_run(Path(views), autoencoder_run, HeadDataset(held_out))
-        if is_run(views)
+        if autoencoder_run or is_run(views)
         else ViewStage.of_weights(views)
     )
     model, pipeline = stage.model, folder / "mvdiffusion" / "pipeckpts"

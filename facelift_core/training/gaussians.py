@@ -29,7 +29,7 @@ from .loop import (
     Task,
     averaged_weights,
     checkpoint_activations,
-    load_averaged,
+    load_learned,
     read_origin,
     train,
 )
@@ -85,11 +85,12 @@ def gslrm_of_run(run: Path) -> GSLRM:
     Raises:
         FaceLiftError: no run is there, or that of another model, or as :func:`gslrm_of`.
     """
-    model = gslrm_of(read_origin(run))
-    embedding = averaged_weights(run).get("patch_embedder.1.weight")
+    model, weights = gslrm_of(read_origin(run)), averaged_weights(run)
+    embedding = weights.get("patch_embedder.1.weight")
     if embedding is not None:  # the run may have divided the patches of what it began with
         model = with_finer_patches(model, patch_side(embedding))
-    return load_averaged(model, run).train()
+    load_learned(model, weights, run)
+    return model
 
 
 @torch.no_grad()

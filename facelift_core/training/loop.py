@@ -180,7 +180,7 @@ def load_averaged(model: nn.Module, folder: Path) -> nn.Module:
     Raises:
         FaceLiftError: no run is there, or that of another model.
     """
-    _load(model, averaged_weights(folder), folder)
+    load_learned(model, averaged_weights(folder), folder)
     return model.eval()
 
 
@@ -199,7 +199,12 @@ def _state(model: nn.Module, names: set[str]) -> dict[str, Tensor]:
     return {name: tensor for name, tensor in model.state_dict().items() if name in names}
 
 
-def _load(model: nn.Module, state: Mapping[str, Tensor], folder: Path) -> None:
+def load_learned(model: nn.Module, state: Mapping[str, Tensor], folder: Path) -> None:
+    """Give `model` the learned weights of the run in `folder`.
+
+    Raises:
+        FaceLiftError: they are another model's.
+    """
     expected = {name: tensor.shape for name, tensor in _state(model, _learned_names(model)).items()}
     if expected != {name: tensor.shape for name, tensor in state.items()}:
         raise FaceLiftError(f"{folder} holds the run of another model; choose another folder.")
@@ -228,7 +233,7 @@ def _resume(model: nn.Module, averaged: nn.Module, optimizer: torch.optim.Optimi
     if not is_run(folder):
         return 0
     state = _read_state(folder)
-    _load(model, state["model"], folder)
+    load_learned(model, state["model"], folder)
     # The average asks for no gradients, so its learned names are told by the model's.
     averaged.load_state_dict(state["averaged"], strict=False)
     optimizer.load_state_dict(state["optimizer"])
