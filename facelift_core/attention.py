@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -29,8 +31,8 @@ def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     if query.device.type == "mps":  # Apple's kernels hold the scores, so there one item at a time
         items = zip(query.split(1), key.split(1), value.split(1), strict=True)
         return torch.cat([F.scaled_dot_product_attention(q, k, v) for q, k, v in items])
-    if query.device.type == "cpu" and not torch.is_grad_enabled() and _blocks_pay(query, key):
-        return _attend_in_blocks(query, key, value)
+    if query.device.type == "cpu" and _blocks_pay(query, key):
+        return _InBlocks.apply(query, key, value)
     return F.scaled_dot_product_attention(query, key, value)
 
 
@@ -42,18 +44,59 @@ def _blocks_pay(query: Tensor, key: Tensor) -> bool:
     return enough and query.dtype == torch.float32 and onednn_pays()
 
 
-def _attend_in_blocks(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-    """By plain matrix products, some queries at a time.
+class _InBlocks(torch.autograd.Function):
+    """By plain matrix products, some queries at a time; the backward pass computes their scores again.
 
     In bfloat16 the scores are rounded to it, which raises the error from .4 to .6 % of the output.
     """
-    scale = query.shape[-1] ** -0.5
-    at_once = max(1, min(QUERIES_AT_ONCE * torch.get_num_threads(), SCORES_AT_ONCE // key.shape[-2]))
-    out = torch.empty(query.shape, dtype=query.dtype)
-    for q, k, v, o in zip(*(x.flatten(0, 1) for x in (query, key, value, out)), strict=True):
-        k, v = k.contiguous(), v.contiguous().t()
-        for rows, result in zip(q.split(at_once), o.split(at_once), strict=True):
-            scores = linear(rows * scale, k)
-            torch.softmax(scores, -1, out=scores)
-            result.copy_(linear(scores, v))
-    return out
+
+    @staticmethod
+    def forward(ctx, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        out = torch.empty(query.shape, dtype=query.dtype)
+        with torch.autocast("cpu", enabled=False):  # it would compute every softmax in float32
+            for q, k, v, o in zip(*_by_head(query, key, value, out), strict=True):
+                k, columns = k.contiguous(), v.contiguous().t()
+                for rows, result in _blocks(len(k), q, o):
+                    result.copy_(linear(_weights(rows, k), columns))
+        if any(ctx.needs_input_grad):
+            ctx.save_for_backward(query, key, value, out)
+        return out
+
+    @staticmethod
+    def backward(ctx, out_grad: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        query, key, value, out = ctx.saved_tensors
+        # Keys and values sum over the blocks, which half precision would lose.
+        query_grad = torch.empty(query.shape, dtype=query.dtype)
+        key_grad, value_grad = torch.zeros(key.shape), torch.zeros(value.shape)
+        scale = query.shape[-1] ** -0.5
+        inputs, outputs = _by_head(query, key, value, out, out_grad), _by_head(query_grad, key_grad, value_grad)
+        with torch.autocast("cpu", enabled=False):
+            for q, k, v, o, og, qg, kg, vg in zip(*inputs, *outputs, strict=True):
+                k, v = k.contiguous(), v.contiguous()
+                for rows, result, grad, target in _blocks(len(k), q, o, og, qg):
+                    grad = grad.contiguous()
+                    weights = _weights(rows, k)
+                    vg += linear(grad.t().contiguous(), weights.t()).t()
+                    towards = linear(grad, v)
+                    towards -= (grad * result).sum(-1, keepdim=True)
+                    weights *= towards
+                    target.copy_(linear(weights, k.t())).mul_(scale)
+                    kg += linear((rows * scale).t().contiguous(), weights.t()).t()
+        return query_grad, key_grad.to(key.dtype), value_grad.to(value.dtype)
+
+
+def _weights(rows: Tensor, key: Tensor) -> Tensor:
+    """softmax(rows · keyᵀ / √d) of some queries (L, d)."""
+    scores = linear(rows * rows.shape[-1] ** -0.5, key)
+    return torch.softmax(scores, -1, out=scores)
+
+
+def _by_head(*tensors: Tensor) -> list[Tensor]:
+    """(N, heads, L, d) each to (N · heads, L, d)."""
+    return [x.flatten(0, 1) for x in tensors]
+
+
+def _blocks(keys: int, *tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
+    """The same rows of each, so many that their scores against so many keys stay in the cache."""
+    at_once = max(1, min(QUERIES_AT_ONCE * torch.get_num_threads(), SCORES_AT_ONCE // keys))
+    return zip(*(x.split(at_once) for x in tensors), strict=True)

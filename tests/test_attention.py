@@ -23,8 +23,8 @@ def plain(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.
 @pytest.fixture
 def blocks(monkeypatch) -> list:
     """Grows with each call of the blocks."""
-    calls, original = [], attention._attend_in_blocks
-    monkeypatch.setattr(attention, "_attend_in_blocks", lambda *a: calls.append(1) or original(*a))
+    calls, original = [], attention._InBlocks.apply
+    monkeypatch.setattr(attention._InBlocks, "apply", lambda *a: calls.append(1) or original(*a))
     return calls
 
 
@@ -36,7 +36,7 @@ def test_blocks(shape, at_once, blocks, monkeypatch):
     exact = plain(*tensors)
     with torch.no_grad():
         rounded = attend(*(x.bfloat16() for x in tensors))
-        found = attention._attend_in_blocks(*tensors)
+        found = attention._InBlocks.apply(*tensors)
     assert blocks and rounded.shape == exact.shape and rounded.dtype == torch.bfloat16
     assert ((rounded.double() - exact).norm() / exact.norm()) < 0.02
     assert found.dtype == torch.float32
@@ -53,8 +53,20 @@ def test_float32_takes_blocks_where_they_pay(pays, blocks, monkeypatch):
         assert torch.equal(attend(*short), F.scaled_dot_product_attention(*short)) and len(blocks) == pays
 
 
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
-def test_training_goes_through_the_fused_kernel(dtype, blocks):
-    query = torch.randn(1, 1, 1024, 4, dtype=dtype, requires_grad=True)
-    attend(query, query, query).sum().backward()
-    assert query.grad is not None and not blocks
+@pytest.mark.parametrize(("dtype", "most_off"), [(torch.bfloat16, 0.02), (torch.float32, 2e-6)])
+@pytest.mark.parametrize("at_once", [attention.SCORES_AT_ONCE, 50_000])
+def test_gradients(dtype, most_off, at_once, blocks, monkeypatch):
+    """Of blocks, which in training mixed precision must not change, against the plain formula's."""
+    monkeypatch.setattr(attention, "SCORES_AT_ONCE", at_once)
+    monkeypatch.setattr(attention, "onednn_pays", lambda: True)
+    tensors = [x.to(dtype).requires_grad_() for x in inputs(2, 3, 300, 1030, 16)]
+    exact = [x.detach().double().requires_grad_() for x in tensors]
+    towards = torch.randn(2, 3, 300, 16, generator=torch.Generator().manual_seed(1))
+    with torch.autocast("cpu", torch.bfloat16, enabled=dtype == torch.bfloat16):
+        found = attend(*tensors)
+    found.backward(towards.to(dtype))
+    plain(*exact).backward(towards.double())
+    assert blocks and found.dtype == dtype
+    for ours, theirs in zip(tensors, exact, strict=True):
+        assert ours.grad.dtype == dtype
+        assert (ours.grad.double() - theirs.grad).norm() < most_off * theirs.grad.norm()

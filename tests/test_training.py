@@ -29,8 +29,8 @@ def heads(heads_folder) -> HeadDataset:
     return HeadDataset(heads_folder)
 
 
-def line_task() -> Task:
-    """Learn y = 3x − 1 from noisy samples."""
+def line_task(by_muon: bool = False) -> Task:
+    """Learn y = 3x − 1 from noisy samples, the slope by Muon or all by AdamW."""
     torch.manual_seed(0)
     model = nn.Linear(1, 1)
 
@@ -42,25 +42,32 @@ def line_task() -> Task:
     def validate(averaged):
         return {"error": abs(averaged.weight.item() - 3)}
 
-    return Task(model, loss, validate, lambda averaged: Image.new("RGB", (4, 4)))
+    matrices = (model.weight,) if by_muon else ()
+    return Task(model, loss, validate, lambda averaged: Image.new("RGB", (4, 4)), matrices)
 
 
-def options(folder, steps) -> LoopOptions:
-    return LoopOptions(folder, steps, 0.05, validate_every=50, mixed_precision=False)
+either_optimizer = pytest.mark.parametrize("by_muon", [False, True], ids=["adamw", "muon"])
 
 
-def test_training_learns_and_logs(tmp_path):
-    averaged = train(line_task(), options(tmp_path, 300))
+def options(folder, steps, rate=0.05) -> LoopOptions:
+    return LoopOptions(folder, steps, rate, validate_every=50, mixed_precision=False)
+
+
+@either_optimizer
+def test_training_learns_and_logs(tmp_path, by_muon):
+    # Muon's steps have a length for the whole matrix, of which this one has a single number.
+    averaged = train(line_task(by_muon), options(tmp_path, 300, rate=0.25 if by_muon else 0.05))
     assert abs(averaged.weight.item() - 3) < 0.1
     lines = (tmp_path / "log.jsonl").read_text().splitlines()
     assert len(lines) == 6 and '"step": 300' in lines[-1]
     assert (tmp_path / "step_000300.png").exists()
 
 
-def test_resumed_run_is_bit_exact(tmp_path):
-    whole = train(line_task(), options(tmp_path / "whole", 150))
+@either_optimizer
+def test_resumed_run_is_bit_exact(tmp_path, by_muon):
+    whole = train(line_task(by_muon), options(tmp_path / "whole", 150))
 
-    interrupted = line_task()
+    interrupted = line_task(by_muon)
     calls = iter(range(120))  # dies in the middle of the third interval
 
     def dying(step, random, logged):
@@ -70,10 +77,16 @@ def test_resumed_run_is_bit_exact(tmp_path):
 
     with pytest.raises(KeyboardInterrupt):
         train(replace(interrupted, loss=dying), options(tmp_path / "parts", 150))
-    resumed = train(line_task(), options(tmp_path / "parts", 150))
+    resumed = train(line_task(by_muon), options(tmp_path / "parts", 150))
     for mine, other in zip(whole.parameters(), resumed.parameters(), strict=True):
         assert torch.equal(mine, other)
     assert torch.equal(load_averaged(nn.Linear(1, 1), tmp_path / "parts").weight, whole.weight)
+
+
+def test_run_with_another_optimizer_is_refused(tmp_path):
+    train(line_task(), options(tmp_path, 50))
+    with pytest.raises(FaceLiftError, match="another version's run"):
+        train(line_task(by_muon=True), options(tmp_path, 100))
 
 
 def test_a_folder_with_another_model_is_refused(tmp_path):

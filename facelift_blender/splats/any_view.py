@@ -3,20 +3,33 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 
 from bpy.types import NodeSocket
 
 from . import material
-from .builder import Builder
-from .gaussian_nodes import Gaussians
+from .builder import Builder, Results, Sockets, part
+from .gaussian_nodes import Gaussians, shown_by
 
+VERSION = 1
+"""Of the groups in here."""
 DIAMOND = math.sqrt(2.0)
 """EEVEE draws points as diamonds inside their radius; Cycles as spheres, which had better not be larger than needed."""
 
 
-def spheres(b: Builder, inputs: Mapping[str, NodeSocket], gaussians: Gaussians, in_viewport: NodeSocket) -> NodeSocket:
-    """Points with the radius and the attributes that the material reads, sorted for the camera."""
+def spheres(inputs: Sockets, gaussians: Gaussians) -> NodeSocket:
+    """Points with the radius and the attributes that the material reads, sorted for the camera.
+
+    Args:
+        inputs: of the modifier.
+    """
+    kinds = {"Pixel Filter": "Float", "Material": "Material", "Viewport Material": "Material"}
+    return shown_by(
+        "FaceLift Any View", VERSION, _spheres, gaussians, {name: (kind, inputs[name]) for name, kind in kinds.items()}
+    )
+
+
+def _spheres(b: Builder, inputs: Sockets, gaussians: Gaussians) -> NodeSocket:
+    in_viewport = b.node("GeometryNodeIsViewport").outputs[0]
     camera = gaussians.camera
     with b.frame("Any View: points that enclose the Gaussian"):
         z = b.split(gaussians.seen_center)[2]
@@ -80,7 +93,12 @@ def _longest_axis(b: Builder, arms: list[NodeSocket]) -> NodeSocket:
     Its square is the largest eigenvalue of the matrix of the arms' dot products; of a symmetric 3 × 3 matrix that is
     mean + 2 · spread · cos(arccos(determinant of (matrix − mean) / spread / 2) / 3).
     """
-    u, v, w = arms
+    group = part("FaceLift Longest Axis", VERSION, dict.fromkeys(("U", "V", "W"), "Vector"), _longest)
+    return b.call(group, dict(enumerate(arms)))[0]
+
+
+def _longest(b: Builder, arms: Sockets) -> Results:
+    u, v, w = arms["U"], arms["V"], arms["W"]
     uu, vv, ww, uv, uw, vw = (
         b.vector("DOT_PRODUCT", *pair) for pair in ((u, u), (v, v), (w, w), (u, v), (u, w), (v, w))
     )
@@ -95,4 +113,4 @@ def _longest_axis(b: Builder, arms: list[NodeSocket]) -> NodeSocket:
     cosine = b.math("MAXIMUM", b.math("MINIMUM", b.math("MULTIPLY", determinant, 0.5), 1.0), -1.0)
     angle = b.math("MULTIPLY", b.math("ARCCOSINE", cosine), 1.0 / 3.0)
     largest = b.math("MULTIPLY_ADD", b.math("COSINE", angle), b.math("MULTIPLY", spread, 2.0), mean)
-    return b.math("SQRT", b.math("MAXIMUM", largest, 0.0))
+    return {"Sigma": ("Float", b.math("SQRT", b.math("MAXIMUM", largest, 0.0)))}

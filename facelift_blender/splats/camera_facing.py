@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from functools import partial
 
 from bpy.types import NodeSocket
 
-from . import material
-from .builder import Builder, find_input
-from .gaussian_nodes import Gaussians
+from . import attributes, material
+from .builder import Builder, Sockets, find_input
+from .gaussian_nodes import Gaussians, shown_by
 
+VERSION = 1
+"""Of the group in here."""
 SMALLEST_GAP = 5e-7
 """Between the depths of two quads, relative to the depth. Of several surfaces at what is the same distance in single
 precision, Cycles sees one."""
@@ -17,13 +19,21 @@ RUN = 64
 """Quads that are kept apart together. Each run begins at its true depth, so that shifts do not add up."""
 
 
-def quads(b: Builder, inputs: Mapping[str, NodeSocket], gaussians: Gaussians, spent: list[str]) -> NodeSocket:
+def quads(inputs: Sockets, gaussians: Gaussians, sh_degree: int) -> NodeSocket:
     """A mesh of one quad per Gaussian in front of the camera, far to near.
 
     Args:
         inputs: of the modifier.
-        spent: attributes of the points that the mesh needs no more.
     """
+    name = "FaceLift Camera Facing" + (f" SH {sh_degree}" if sh_degree else "")
+    # What the points have and the mesh needs no more.
+    spent = [attributes.SCALE, attributes.ROTATION, attributes.BASE, attributes.COLOR, "radius"]
+    spent += [attributes.sh_name(k) for k in range((sh_degree + 1) ** 2 - 1)]
+    others = {"Pixel Filter": ("Float", inputs["Pixel Filter"]), "Material": ("Material", inputs["Material"])}
+    return shown_by(name, VERSION, partial(_quads, spent=spent), gaussians, others)
+
+
+def _quads(b: Builder, inputs: Sockets, gaussians: Gaussians, spent: list[str]) -> NodeSocket:
     camera = gaussians.camera
     with b.frame("Camera Facing: covariance in camera space"):
         center = gaussians.seen_center
@@ -85,7 +95,7 @@ def quads(b: Builder, inputs: Mapping[str, NodeSocket], gaussians: Gaussians, sp
         return b.node("GeometryNodeRealizeInstances", {"Geometry": placed}).outputs[0]
 
 
-def _without_ties(b: Builder, camera: Mapping[str, NodeSocket], z: NodeSocket) -> NodeSocket:
+def _without_ties(b: Builder, camera: Sockets, z: NodeSocket) -> NodeSocket:
     """Matrices in camera space for points sorted by `z`: the camera sees the same, with all depths apart."""
     with b.frame("Camera Facing: no two quads at the same depth"):
         index = b.node("GeometryNodeInputIndex").outputs[0]

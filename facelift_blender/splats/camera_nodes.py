@@ -7,11 +7,9 @@ from __future__ import annotations
 
 import bpy
 
-from .builder import Builder
+from .builder import Builder, Results, Sockets, part
 
-GROUP = "FaceLift Camera"
-VERSION = 2
-VERSION_KEY = "facelift_camera_version"
+VERSION = 3
 JACOBIAN_MARGIN = 0.3
 """As in the renderer: the projection is linearised at most this many half pictures outside the picture."""
 
@@ -49,13 +47,10 @@ def camera_group() -> bpy.types.GeometryNodeTree:
     Drawn by GPU: 1 if renders are made by EEVEE or Workbench.
     Pixel Width, Pixel Height: at unit depth. Left, Right, Bottom, Top: of the picture with its margin, at unit depth.
     """
-    for group in bpy.data.node_groups:
-        if group.get(VERSION_KEY) == VERSION and not group.library:
-            return group
-    group = bpy.data.node_groups.new(GROUP, "GeometryNodeTree")
-    group[VERSION_KEY] = VERSION
-    b = Builder(group)
+    return part("FaceLift Camera", VERSION, {}, _build)
 
+
+def _build(b: Builder, _: Sockets) -> Results:
     with b.frame("Matrices; a camera's scale is of no account"):
         active = b.node("GeometryNodeInputActiveCamera").outputs[0]
         info = b.node("GeometryNodeObjectInfo", {"Object": active}, transform_space="ORIGINAL").outputs
@@ -89,7 +84,7 @@ def camera_group() -> bpy.types.GeometryNodeTree:
     reach_x = b.math("MULTIPLY", half_width, 1.0 + JACOBIAN_MARGIN)
     reach_y = b.math("MULTIPLY", half_height, 1.0 + JACOBIAN_MARGIN)
 
-    outputs = {
+    return {
         "To Camera": ("Matrix", to_camera),
         "From Camera": ("Matrix", from_camera),
         "Location": ("Vector", location),
@@ -106,9 +101,3 @@ def camera_group() -> bpy.types.GeometryNodeTree:
         "Bottom": ("Float", b.math("SUBTRACT", center_y, reach_y)),
         "Top": ("Float", b.math("ADD", center_y, reach_y)),
     }
-    for name, (kind, _) in outputs.items():
-        group.interface.new_socket(name, in_out="OUTPUT", socket_type=f"NodeSocket{kind}")
-    end = b.node("NodeGroupOutput")
-    for name, (_, socket) in outputs.items():
-        b.set(end.inputs[name], socket)
-    return group

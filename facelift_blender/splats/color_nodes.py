@@ -2,49 +2,57 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from bpy.types import NodeSocket
 
-from .builder import Builder, Value
+from .builder import Builder, Results, Sockets, part
 
+VERSION = 1
+"""Of the groups in here."""
 _LUMA = (0.2126, 0.7152, 0.0722)
 
 
-class Recolor:
+_CHANGES = {"Tint": "Color", "Exposure": "Float", "Hue": "Float", "Saturation": "Float", "Value": "Float"}
+"""Inputs of the modifier, and their types, that :func:`recolored` obeys."""
+
+
+def recolored(b: Builder, inputs: Sockets, color: NodeSocket) -> NodeSocket:
     """Hue, saturation, value, tint and exposure: linear in the displayed colour, so that spherical harmonics follow."""
-
-    def __init__(self, b: Builder, inputs):
-        self.b = b
-        self.inputs = inputs
-        with b.frame("Factor for colours as displayed"):
-            # One stop of light is a factor 2^(1/2.2) in displayed values.
-            exposure = b.math("POWER", 2.0, b.math("DIVIDE", inputs["Exposure"], 2.2))
-            gain = b.math("MULTIPLY", exposure, inputs["Value"])
-            self.gain = b.vector("SCALE", displayed(b, inputs["Tint"]), scale=gain)
-
-    def __call__(self, color: NodeSocket) -> NodeSocket:
-        b, inputs = self.b, self.inputs
-        turned = b.node(
-            "ShaderNodeVectorRotate",
-            {"Vector": color, "Axis": (1.0, 1.0, 1.0), "Angle": inputs["Hue"]},
-            rotation_type="AXIS_ANGLE",
-        ).outputs[0]
-        luma = b.vector("DOT_PRODUCT", turned, _LUMA)
-        grey = b.math("MULTIPLY", luma, b.math("SUBTRACT", 1.0, inputs["Saturation"]))
-        saturated = b.vector("ADD", b.vector("SCALE", turned, scale=inputs["Saturation"]), b.join(grey, grey, grey))
-        return b.vector("MULTIPLY", saturated, self.gain)
+    group = part("FaceLift Recolor", VERSION, {"As Displayed": "Vector", **_CHANGES}, _recolored)
+    return b.call(group, {"As Displayed": color, **{name: inputs[name] for name in _CHANGES}})[0]
 
 
-def linear(b: Builder, color: Value) -> NodeSocket:
+def _recolored(b: Builder, inputs: Sockets) -> Results:
+    # One stop of light is a factor 2^(1/2.2) in displayed values.
+    exposure = b.math("POWER", 2.0, b.math("DIVIDE", inputs["Exposure"], 2.2))
+    gain = b.vector("SCALE", displayed(b, inputs["Tint"]), scale=b.math("MULTIPLY", exposure, inputs["Value"]))
+    turned = b.node(
+        "ShaderNodeVectorRotate",
+        {"Vector": inputs["As Displayed"], "Axis": (1.0, 1.0, 1.0), "Angle": inputs["Hue"]},
+        rotation_type="AXIS_ANGLE",
+    ).outputs[0]
+    luma = b.vector("DOT_PRODUCT", turned, _LUMA)
+    grey = b.math("MULTIPLY", luma, b.math("SUBTRACT", 1.0, inputs["Saturation"]))
+    saturated = b.vector("ADD", b.vector("SCALE", turned, scale=inputs["Saturation"]), b.join(grey, grey, grey))
+    return {"As Displayed": ("Vector", b.vector("MULTIPLY", saturated, gain))}
+
+
+def linear(b: Builder, color: NodeSocket) -> NodeSocket:
     """sRGB to linear light."""
+    return b.call(part("FaceLift Linear Light", VERSION, {"As Displayed": "Vector"}, _linear), {0: color})[0]
+
+
+def _linear(b: Builder, inputs: Sockets) -> Results:
     channels = []
-    for value in b.split(color):
+    for value in b.split(inputs["As Displayed"]):
         curve = b.math("POWER", b.math("MULTIPLY_ADD", value, 1 / 1.055, 0.055 / 1.055), 2.4)
         straight = b.math("MULTIPLY", value, 1 / 12.92)
         channels.append(b.switch("FLOAT", b.compare("GREATER_THAN", value, 0.04045), straight, curve))
-    return b.join(*channels)
+    return {"Linear Light": ("Vector", b.join(*channels))}
 
 
-def displayed(b: Builder, color: Value) -> NodeSocket:
+def displayed(b: Builder, color: NodeSocket) -> NodeSocket:
     """Linear light to sRGB."""
     channels = []
     for value in b.split(color):
@@ -54,9 +62,14 @@ def displayed(b: Builder, color: Value) -> NodeSocket:
     return b.join(*channels)
 
 
-def spherical_harmonics(b: Builder, direction: NodeSocket) -> list[NodeSocket]:
+def spherical_harmonics(b: Builder, direction: NodeSocket) -> Sequence[NodeSocket]:
     """The 15 real spherical harmonics of degrees 1 to 3, in the order and signs of 3D Gaussian Splatting."""
-    x, y, z = b.split(direction)
+    group = part("FaceLift Spherical Harmonics", VERSION, {"Direction": "Vector"}, _spherical_harmonics)
+    return b.call(group, {0: direction})
+
+
+def _spherical_harmonics(b: Builder, inputs: Sockets) -> Results:
+    x, y, z = b.split(inputs["Direction"])
     xx, yy, zz = (b.math("MULTIPLY", v, v) for v in (x, y, z))
     xy, yz, xz = b.math("MULTIPLY", x, y), b.math("MULTIPLY", y, z), b.math("MULTIPLY", x, z)
 
@@ -72,7 +85,7 @@ def spherical_harmonics(b: Builder, direction: NodeSocket) -> list[NodeSocket]:
         1.445305721320277,
     )
     ring = weighted((4.0, zz), (-1.0, xx), (-1.0, yy))
-    return [
+    values = [
         b.math("MULTIPLY", y, -c1),
         b.math("MULTIPLY", z, c1),
         b.math("MULTIPLY", x, -c1),
@@ -89,3 +102,4 @@ def spherical_harmonics(b: Builder, direction: NodeSocket) -> list[NodeSocket]:
         b.math("MULTIPLY", z, weighted((c8, xx), (-c8, yy))),
         b.math("MULTIPLY", x, weighted((-c4, xx), (3.0 * c4, yy))),
     ]
+    return {str(k): ("Float", value) for k, value in enumerate(values)}

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
 from bpy.types import NodeSocket
 
-from .builder import Builder
+from . import camera_nodes
+from .builder import Builder, Results, Sockets, Value, part
 
 SMALLEST_ALPHA = 1.0 / 255.0
 """A Gaussian ends where its alpha falls below this, as in every splat viewer."""
@@ -32,7 +33,7 @@ class Gaussians:
     rotation: NodeSocket
     opacity: NodeSocket
     color: NodeSocket
-    camera: Mapping[str, NodeSocket]
+    camera: Sockets
 
     @cached_property
     def reach(self) -> NodeSocket:
@@ -64,3 +65,33 @@ class Gaussians:
         position = b.node("GeometryNodeInputPosition").outputs[0]
         inputs = {"Vector": position, "Transform": self.camera["To Camera"]}
         return b.node("FunctionNodeTransformPoint", inputs).outputs[0]
+
+
+_FIELDS = {"Geometry": "Geometry", "Sigma": "Vector", "Rotation": "Rotation", "Opacity": "Float", "Color": "Color"}
+
+
+def shown_by(
+    name: str,
+    version: int,
+    build: Callable[[Builder, Sockets, Gaussians], NodeSocket],
+    gaussians: Gaussians,
+    inputs: Mapping[str, tuple[str, Value]],
+) -> NodeSocket:
+    """Geometry that a group of its own makes of `gaussians`.
+
+    Args:
+        name, version: of the group, as for :func:`.builder.part`.
+        build: adds the nodes; takes the other inputs, and the Gaussians inside the group.
+        inputs: the others; name → (socket type, value).
+    """
+
+    def inside(b: Builder, sockets: Sockets) -> Results:
+        fields = [sockets[field] for field in _FIELDS]
+        camera = b.call(camera_nodes.camera_group())
+        return {"Geometry": ("Geometry", build(b, sockets, Gaussians(b, *fields, camera)))}
+
+    kinds = {key: kind for key, (kind, _) in inputs.items()}
+    b, g = gaussians.b, gaussians
+    values = zip(_FIELDS, (g.geometry, g.sigma, g.rotation, g.opacity, g.color), strict=True)
+    group = part(name, version, {**_FIELDS, **kinds}, inside)
+    return b.call(group, {**dict(values), **{key: value for key, (_, value) in inputs.items()}})[0]

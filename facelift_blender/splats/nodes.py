@@ -16,6 +16,7 @@ cameras, instances and looking around.
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import bpy
 from bpy.types import NodeSocket
@@ -26,7 +27,7 @@ from .builder import Builder
 from .gaussian_nodes import SMALLEST_ALPHA, Gaussians
 
 GROUP = "FaceLift Splats"
-VERSION = 2
+VERSION = 3
 """Raised whenever the group changes, so that files keep the group they were made with and new objects get the new."""
 VERSION_KEY = "facelift_splats_version"
 DEGREE_KEY = "facelift_splats_sh_degree"
@@ -192,8 +193,8 @@ def _build(group: bpy.types.GeometryNodeTree, sh_degree: int) -> None:
         # Fewer and larger ones cover the same area.
         sigma = b.vector("SCALE", sigma, scale=b.math("POWER", b.math("MAXIMUM", chance, 1e-4), -0.5))
 
-    recolor = color_nodes.Recolor(b, inputs)
-    camera = b.node("GeometryNodeGroup", node_tree=camera_nodes.camera_group()).outputs
+    recolor = partial(color_nodes.recolored, b, inputs)
+    camera = b.call(camera_nodes.camera_group())
     with b.frame("Colour towards the camera"):
         color = b.vector("MULTIPLY_ADD", base, (SH_C0,) * 3, (0.5,) * 3)
         if rest:
@@ -206,11 +207,9 @@ def _build(group: bpy.types.GeometryNodeTree, sh_degree: int) -> None:
         red, green, blue = b.split(color)
         color = b.node("FunctionNodeCombineColor", {0: red, 1: green, 2: blue, 3: opacity}, mode="RGB").outputs[0]
 
-    spent = [attributes.SCALE, attributes.ROTATION, attributes.BASE, attributes.COLOR, "radius"]
-    spent += [attributes.sh_name(k) for k in range(len(rest))]
     gaussians = Gaussians(b, geometry, sigma, rotation, opacity, color, camera)
-    quads = camera_facing.quads(b, inputs, gaussians, spent)
-    spheres = any_view.spheres(b, inputs, gaussians, in_viewport)
+    quads = camera_facing.quads(inputs, gaussians, sh_degree)
+    spheres = any_view.spheres(inputs, gaussians)
     points = _points(b, geometry, sigma, base, rest, opacity, recolor)
     by_mode = b.node("GeometryNodeIndexSwitch", data_type="GEOMETRY")
     for _ in range(2):  # two to begin with

