@@ -6,6 +6,7 @@ import bpy
 from bpy.app.handlers import persistent
 
 from . import native
+from .viewport import rendering
 
 _LABEL = "Gaussian Splats (.ply)"
 
@@ -18,6 +19,15 @@ def _draw_export(menu, context) -> None:
     menu.layout.operator("facelift.export_splats", text=_LABEL)
 
 
+def _draw_view(menu, context) -> None:
+    if rendering.is_ours(context):
+        menu.layout.separator()
+        name = "facelift.viewport_render"
+        menu.layout.operator(name, text="Viewport Render Image with Splats", icon="RENDER_STILL").animation = False
+        film = menu.layout.operator(name, text="Viewport Render Animation with Splats", icon="RENDER_ANIMATION")
+        film.animation = True
+
+
 @persistent
 def _file_loaded(*_) -> None:
     native.adopt()
@@ -26,11 +36,13 @@ def _file_loaded(*_) -> None:
 def attach() -> None:
     bpy.types.TOPBAR_MT_file_import.append(_draw_import)
     bpy.types.TOPBAR_MT_file_export.append(_draw_export)
+    bpy.types.VIEW3D_MT_view.append(_draw_view)
     bpy.app.handlers.load_post.append(_file_loaded)
 
 
 def detach() -> None:
     bpy.types.TOPBAR_MT_file_import.remove(_draw_import)
     bpy.types.TOPBAR_MT_file_export.remove(_draw_export)
+    bpy.types.VIEW3D_MT_view.remove(_draw_view)
     if _file_loaded in bpy.app.handlers.load_post:
         bpy.app.handlers.load_post.remove(_file_loaded)

@@ -8,6 +8,7 @@ from bpy_extras.io_utils import ExportHelper, ImportHelper
 
 from ..attempt import attempt
 from . import editing, exporting, importing, native, nodes, objects, scene_settings
+from .viewport import rendering
 
 _MODE_ITEMS = [
     (nodes.CAMERA_FACING, "Camera Facing", "Exact for the scene's camera"),
@@ -220,6 +221,74 @@ class FACELIFT_OT_splats_native(_OnSplats, bpy.types.Operator):
         return attempt(self, lambda: native.set_native(context.object, self.on))
 
 
+class FACELIFT_OT_viewport_render(bpy.types.Operator):
+    """Make a picture of this viewport with its splats, or one of every frame. Blender's own Viewport Render leaves
+    out what add-ons draw"""
+
+    bl_idname = "facelift.viewport_render"
+    bl_label = "Viewport Render with Splats"
+
+    animation: BoolProperty(name="Animation", description="All frames of the scene, into its output folder")
+
+    @classmethod
+    def poll(cls, context):
+        return context.area is not None and context.area.type == "VIEW_3D"
+
+    def execute(self, context):
+        if not rendering.is_ours(context):
+            return bpy.ops.render.opengl(animation=self.animation, view_context=True)
+        if not self.animation:
+            return attempt(self, lambda: rendering.show(rendering.render(context)))
+        self._begin(context)
+        while self._next_frame(context):
+            pass
+        return self._end(context)
+
+    def invoke(self, context, event):
+        if not rendering.is_ours(context):
+            return bpy.ops.render.opengl("INVOKE_DEFAULT", animation=self.animation, view_context=True)
+        if not self.animation:
+            return self.execute(context)
+        self._begin(context)
+        self._timer = context.window_manager.event_timer_add(0.01, window=context.window)
+        context.window_manager.modal_handler_add(self)
+        return {"RUNNING_MODAL"}
+
+    def modal(self, context, event):
+        if event.type == "ESC":
+            self._message = f"Stopped after {self._written} frames"
+        elif event.type != "TIMER" or self._next_frame(context):
+            return {"RUNNING_MODAL"}
+        context.window_manager.event_timer_remove(self._timer)
+        return self._end(context)
+
+    def _begin(self, context) -> None:
+        scene = context.scene
+        self._before, self._written, self._message = scene.frame_current, 0, ""
+        self._frames = iter(range(scene.frame_start, scene.frame_end + 1, scene.frame_step))
+
+    def _next_frame(self, context) -> bool:
+        """Write one; whether more may follow."""
+        frame = next(self._frames, None)
+        if frame is None:
+            self._message = f"{self._written} frames written to {context.scene.render.filepath}"
+            return False
+        context.scene.frame_set(frame)
+        context.workspace.status_text_set(f"Viewport Render: frame {frame} of {context.scene.frame_end}; Esc stops")
+        if attempt(self, lambda: rendering.save_frame(context) and None) != {"FINISHED"}:
+            return False
+        self._written += 1
+        return True
+
+    def _end(self, context):
+        context.scene.frame_set(self._before)
+        context.workspace.status_text_set(None)
+        if not self._message:  # it failed, and has told why
+            return {"CANCELLED"}
+        self.report({"INFO"}, self._message)
+        return {"FINISHED"}
+
+
 class FACELIFT_FH_splats(bpy.types.FileHandler):
     bl_idname = "FACELIFT_FH_splats"
     bl_label = "Gaussian Splats (FaceLift)"
@@ -246,5 +315,6 @@ CLASSES = (
     FACELIFT_OT_splats_join,
     FACELIFT_OT_splats_instances_real,
     FACELIFT_OT_splats_native,
+    FACELIFT_OT_viewport_render,
     FACELIFT_FH_splats,
 )

@@ -271,6 +271,8 @@ def on_the_screen():
         if ours:
             expect(f"shading {kind}", RED)
     shading.type = "SOLID"
+    yield from settled()
+    viewport_renders()
     bpy.context.scene.facelift_draw_splats = False
     assert drawn_points(ball) == 0
     expect("switched off", GREY)
@@ -291,6 +293,56 @@ def on_the_screen():
     yield from settled()
     expect("with it again", RED)
     assert handlers._handle is not None
+
+
+def viewport_renders() -> None:
+    """The ball in the middle, in pictures and in films, of what is seen and through a camera that sees it."""
+    scene, view = bpy.context.scene, area().spaces.active
+    scene.render.resolution_x, scene.render.resolution_y, scene.render.resolution_percentage = 320, 160, 50
+    scene.frame_start, scene.frame_end = 1, 2
+    scene.render.filepath = str(FOLDER / "film_")
+    scene.view_settings.view_transform = "Standard"
+    engines = scene.render.bl_rna.properties["engine"].enum_items.keys()
+    scene.render.engine = next(engine for engine in engines if "EEVEE" in engine)  # without, no material preview
+    editor = next(a for a in bpy.context.window_manager.windows[0].screen.areas if a.type == "DOPESHEET_EDITOR")
+    editor.type = "IMAGE_EDITOR"
+    for kind in ("SOLID", "MATERIAL", "SOLID"):
+        print("-- viewport render", kind, flush=True)
+        view.shading.type = kind
+        with in_view():
+            assert bpy.ops.facelift.viewport_render() == {"FINISHED"}
+            assert bpy.ops.facelift.viewport_render(animation=True) == {"FINISHED"}
+        film = [bpy.data.images.load(str(FOLDER / f"film_000{frame}.png")) for frame in (1, 2)]
+        for image in (editor.spaces.active.image, *film):
+            assert tuple(image.size) == (160, 80), image.size
+            pixels = np.array(image.pixels[:]).reshape(80, 160, 4)
+            # Beside what is drawn over everything: the cursor, the origin, axes.
+            red, green, _ = pixels[44:48, 84:88, :3].mean(axis=(0, 1))
+            assert red > 2 * green and red > 0.5, f"no red ball in {image.name}: {red:.2f}, {green:.2f}"
+            assert abs(pixels[2, 2, 0] - pixels[2, 2, 1]) < 0.05, f"it is red everywhere in {image.name}"
+        for image in film:
+            bpy.data.images.remove(image)
+    assert sum(image.name.startswith("Viewport Render") for image in bpy.data.images) == 1
+    settings = scene.render.image_settings
+    if hasattr(settings, "media_type"):  # Blender 5
+        settings.media_type = "VIDEO"
+    settings.file_format = "FFMPEG"
+    with in_view():
+        refused(lambda: bpy.ops.facelift.viewport_render(animation=True), "Choose an image format")
+    if hasattr(settings, "media_type"):
+        settings.media_type = "IMAGE"
+    settings.file_format = "PNG"
+    editor.type = "DOPESHEET_EDITOR"
+    scene.render.engine = "BLENDER_WORKBENCH"
+
+
+def refused(work, words: str) -> None:
+    try:
+        work()
+    except RuntimeError as error:
+        assert words in str(error) and "Traceback" not in str(error), error
+        return
+    raise AssertionError(f"not refused: {words}")
 
 
 def snapshot() -> tuple:
@@ -341,9 +393,14 @@ def undo_and_redo_of_each_operator():
             ("Ball", "apply_render_settings", {}),
             ("Instance", "splats_instances_real", {}),
             ("Ball", "import_splats", {"filepath": str(FOLDER / "ball.ply")}),
+            ("Ball", "splats_join", {}),
         ):
             print("-- undo", name, flush=True)
             bpy.context.view_layer.objects.active = bpy.data.objects[active]
+            if name == "splats_join":
+                for item in objects.splat_objects(bpy.context.view_layer.objects):
+                    item.select_set(True)
+                bpy.ops.ed.undo_push(message="selected")
             before = snapshot()
             assert getattr(bpy.ops.facelift, name)("EXEC_DEFAULT", True, **arguments) == {"FINISHED"}
             after = snapshot()

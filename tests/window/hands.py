@@ -102,10 +102,15 @@ def forget_ticks() -> None:
     _ticks.clear()
 
 
-def ticks() -> str:
-    """Milliseconds between two ticks of the interface since they were forgotten, and of processor time therein."""
-    gaps = sorted(1000 * (b[0] - a[0]) for a, b in pairwise(_ticks))
-    work = sorted(1000 * (b[1] - a[1]) for a, b in pairwise(_ticks))
+def ticks_so_far() -> int:
+    return len(_ticks)
+
+
+def ticks(first: int = 0) -> str:
+    """Milliseconds between two ticks of the interface from the `first` since they were forgotten on, and of processor
+    time therein."""
+    gaps = sorted(1000 * (b[0] - a[0]) for a, b in pairwise(_ticks[first:]))
+    work = sorted(1000 * (b[1] - a[1]) for a, b in pairwise(_ticks[first:]))
     if not gaps:
         return "none"
 
@@ -113,7 +118,8 @@ def ticks() -> str:
         return f"median {values[len(values) // 2]:.0f}, 95 % {values[int(0.95 * len(values))]:.0f}"
 
     over = sum(gap > 1.5 * TICK * 1000 for gap in gaps)
-    return f"{summary(gaps)} ms, processor {summary(work)} ms, {over} of {len(gaps)} above 75 ms"
+    times = f"{summary(gaps)} ms, processor {summary(work)} ms"
+    return f"{times}, {over} of {len(gaps)} above 75 ms, longest {gaps[-1]:.0f}"
 
 
 def wait_for(reached, problem: str, seconds: float = 60.0):

@@ -10,6 +10,7 @@ arrays    packing and sorting, in NumPy
 shader    the shader
 drawing   textures, and the draw call
 handlers  what Blender calls
+rendering pictures and films of a viewport, with the splats
 """
 
 from __future__ import annotations

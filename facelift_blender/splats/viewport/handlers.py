@@ -5,6 +5,7 @@ from __future__ import annotations
 import bpy
 import numpy as np
 from bpy.app.handlers import persistent
+from mathutils import Matrix
 
 from . import collect, state
 from .drawing import Painter, Store, depth_without_lines
@@ -50,18 +51,17 @@ def _draw() -> None:
 
 
 def _draw_splats(context: bpy.types.Context) -> None:
-    clouds, places = _reader.visible(context)
-    if not places:
-        return
     region, view = context.region, context.region_data
-    _painter(region).draw(
-        clouds,
-        places,
-        np.array(view.view_matrix, np.float64),
-        np.array(view.window_matrix, np.float64),
-        (region.width, region.height),
-        depth=depth_without_lines() if _lines_have_depth(context.space_data) else None,
-    )
+    depth = depth_without_lines() if _lines_have_depth(context.space_data) else None
+    paint(context, view.view_matrix, view.window_matrix, (region.width, region.height), depth=depth)
+
+
+def paint(context: bpy.types.Context, view: Matrix, projection: Matrix, size: tuple[int, int], *, depth=None) -> None:
+    """Blend the splats that the viewport of `context` shows over the bound framebuffer; as :meth:`Painter.draw`."""
+    clouds, places = _reader.visible(context)
+    if places:
+        matrices = (np.array(matrix, np.float64) for matrix in (view, projection))
+        _painter(context.region).draw(clouds, places, *matrices, size, depth=depth)
 
 
 def _lines_have_depth(space: bpy.types.SpaceView3D) -> bool:
