@@ -36,7 +36,7 @@ from .released.job import Request as WeightsRequest
 from .released.job import run_request
 
 PROTOCOL = 1
-NICENESS = 10
+NICENESS = 5
 AUTOGROUP = Path("/proc/self/autogroup")
 """On Linux desktops every session is scheduled as a whole, and niceness counts only within one. The worker leads a
 session of its own, which has a niceness for itself."""
