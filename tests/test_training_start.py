@@ -267,4 +267,5 @@ def test_evaluation_tells_the_stages_apart(tmp_path):
     assert score.lift_psnr > 20 and score.front_view_psnr > 15
     assert score.psnr > score.delivered_psnr  # the filters cut off what the truth has
     assert 0 < score.delivered_ssim <= score.ssim + 0.02 < 1.02
+    assert 0 < score.inner_ssim < score.ssim  # the border is mostly white
     assert (tmp_path / "heads.png").is_file() and f"{score.front_psnr:.2f} dB" in str(score)
