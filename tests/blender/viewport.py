@@ -306,9 +306,10 @@ def viewport_renders() -> None:
     scene.render.engine = next(engine for engine in engines if "EEVEE" in engine)  # without, no material preview
     editor = next(a for a in bpy.context.window_manager.windows[0].screen.areas if a.type == "DOPESHEET_EDITOR")
     editor.type = "IMAGE_EDITOR"
-    for kind in ("SOLID", "MATERIAL", "SOLID"):
-        print("-- viewport render", kind, flush=True)
-        view.shading.type = kind
+    scene.camera.location *= 0.3
+    for kind, perspective in (("SOLID", "PERSP"), ("MATERIAL", "PERSP"), ("SOLID", "ORTHO"), ("MATERIAL", "CAMERA")):
+        print("-- viewport render", kind, perspective, flush=True)
+        view.shading.type, view.region_3d.view_perspective = kind, perspective
         with in_view():
             assert bpy.ops.facelift.viewport_render() == {"FINISHED"}
             assert bpy.ops.facelift.viewport_render(animation=True) == {"FINISHED"}
@@ -332,6 +333,7 @@ def viewport_renders() -> None:
     if hasattr(settings, "media_type"):
         settings.media_type = "IMAGE"
     settings.file_format = "PNG"
+    view.shading.type, view.region_3d.view_perspective = "SOLID", "PERSP"
     editor.type = "DOPESHEET_EDITOR"
     scene.render.engine = "BLENDER_WORKBENCH"
 
