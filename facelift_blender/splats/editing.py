@@ -10,6 +10,7 @@ from mathutils import Matrix, Vector
 
 from ..core import FaceLiftError
 from . import attributes, exporting, importing, nodes, objects, transforms
+from .viewport import state
 
 SELECTION = ".selection"
 """Attribute in which Blender keeps what is selected in a point cloud's Edit Mode."""
@@ -28,6 +29,7 @@ def show_as(item: bpy.types.Object, mode: str, *, render: bool, viewport: bool) 
         nodes.set_input(modifier, "Render As", mode)
     if viewport:
         nodes.set_input(modifier, "Viewport As", mode)
+        state.restart_previews()
 
 
 def add_crop_box(item: bpy.types.Object) -> bpy.types.Object:

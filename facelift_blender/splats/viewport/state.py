@@ -91,9 +91,16 @@ def _viewports():
 def _evaluate_again() -> None:
     for block in (*bpy.data.scenes, *(group for group in bpy.data.node_groups if nodes.VERSION_KEY in group)):
         block.update_tag()
+    restart_previews()
+
+
+def restart_previews() -> None:
+    """Begin rendered viewports anew, after the attributes of points have become others.
+
+    While their number stays, Cycles of Blender 4.3 keeps to the attributes with which it began, and the material finds
+    none of its own: all would be black.
+    """
     for space in _viewports():
         if space.shading.type == "RENDERED":
-            # Begin anew: while the number of points stays, Cycles of Blender 4.3 keeps to the attributes with which it
-            # began, and those of our drawing are not those that its shader needs: all would be black.
             space.shading.type = "SOLID"
             space.shading.type = "RENDERED"
