@@ -201,6 +201,20 @@ def test_kill_9_between_jobs_goes_unnoticed(jobs, fake):
     assert second.state == DONE
 
 
+def test_a_worker_whose_end_the_system_tells_late_is_replaced(jobs, fake, monkeypatch):
+    """A process with many threads can be dead and not to be collected yet."""
+    first = submit(jobs, fake)
+    follow(jobs, first)
+    ended = jobs._worker
+    os.kill(ended.pid, signal.SIGKILL)
+    assert gone(ended.pid)
+    running = type(ended).running
+    monkeypatch.setattr(type(ended), "running", property(lambda self: self is ended or running.fget(self)))
+    second = submit(jobs, fake)
+    follow(jobs, second)
+    assert second.state == DONE and jobs._worker is not ended
+
+
 @pytest.mark.parametrize("stage", ["load", "views", "gaussians"])
 def test_a_crash_at_any_stage_is_told(jobs, fake, monkeypatch, stage):
     monkeypatch.setenv("FAKE_MODE", f"dies in {stage}")

@@ -242,24 +242,33 @@ class Runner:
         return last[0]
 
     def _run_in_worker(self, job: Job) -> dict[str, Any]:
+        before = self._worker
         worker = self._ready_worker(job)
         if worker is None:
             return {"event": "cancelled"}
-        worker.send({"do": "run", "job": job.id, "request": asdict(job.request)})
-        deadline = None
-        while True:
-            if job.cancel.is_set() and deadline is None:
-                deadline = time.monotonic() + PATIENCE
-                worker.send({"do": "cancel", "job": job.id})
-            if deadline is not None and time.monotonic() > deadline:
-                self._drop_worker()
-                return {"event": "cancelled"}
-            event = worker.receive(TICK)
-            if event is None or event.get("job") != job.id:
-                continue
-            if event["event"] in ("done", "failed", "cancelled"):
-                return event
-            self._tell(job, event)
+        answered, deadline = False, None
+        try:
+            worker.send({"do": "run", "job": job.id, "request": asdict(job.request)})
+            while True:
+                if job.cancel.is_set() and deadline is None:
+                    deadline = time.monotonic() + PATIENCE
+                    worker.send({"do": "cancel", "job": job.id})
+                if deadline is not None and time.monotonic() > deadline:
+                    self._drop_worker()
+                    return {"event": "cancelled"}
+                event = worker.receive(TICK)
+                if event is None or event.get("job") != job.id:
+                    continue
+                answered = True
+                if event["event"] in ("done", "failed", "cancelled"):
+                    return event
+                self._tell(job, event)
+        except WorkerEnded:
+            if answered or worker is not before:
+                raise
+            # It ended while it had nothing to do, and the system tells only now.
+            self._drop_worker()
+            return self._run_in_worker(job)
 
     def _ready_worker(self, job: Job) -> Worker | None:
         """The worker, started if need be; None if the job is cancelled meanwhile."""
