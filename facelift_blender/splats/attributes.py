@@ -145,6 +145,11 @@ def to_linear(colors: np.ndarray) -> np.ndarray:
     return np.where(colors <= 0.04045, colors / 12.92, ((colors + 0.055) / 1.055) ** 2.4)
 
 
+def to_displayed(light: np.ndarray) -> np.ndarray:
+    """Linear light ≥ 0 to sRGB."""
+    return np.where(light <= 0.0031308, light * 12.92, 1.055 * light ** (1 / 2.4) - 0.055)
+
+
 def nothing() -> SplatArrays:
     """No Gaussians."""
     shapes = ((0, 3), (0, 1, 3), (0, 3), (0, 4), (0,))

@@ -275,7 +275,7 @@ class FACELIFT_OT_viewport_render(bpy.types.Operator):
             return False
         context.scene.frame_set(frame)
         context.workspace.status_text_set(f"Viewport Render: frame {frame} of {context.scene.frame_end}; Esc stops")
-        if attempt(self, lambda: rendering.save_frame(context) and None) != {"FINISHED"}:
+        if attempt(self, lambda: rendering.save_frame(context)) != {"FINISHED"}:
             return False
         self._written += 1
         return True

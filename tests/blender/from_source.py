@@ -8,7 +8,7 @@ import bpy
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
-FOLDER = Path(sys.argv[1])
+FOLDER = Path(sys.argv[-1])
 
 from facelift_blender import splats as package  # noqa: E402
 from facelift_blender.core import module  # noqa: E402

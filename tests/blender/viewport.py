@@ -19,14 +19,12 @@ import gpu
 import numpy as np
 from mathutils import Euler, Matrix, Vector
 
-HERE = Path(__file__).parent
-sys.path[:0] = [str(HERE.parents[1])]
-FOLDER = Path(sys.argv[-1])
+sys.path.insert(0, str(Path(__file__).parent))
+from from_source import FOLDER, package, refused
 
-from facelift_blender import splats as package  # noqa: E402
-from facelift_blender.core import module  # noqa: E402
-from facelift_blender.splats import attributes, editing, nodes, objects  # noqa: E402
-from facelift_blender.splats.viewport import collect, drawing, handlers, state  # noqa: E402
+from facelift_blender.core import module
+from facelift_blender.splats import attributes, editing, nodes, objects
+from facelift_blender.splats.viewport import collect, drawing, handlers, state
 
 formats = module("formats")
 SH_C0 = module("formats.arrays").SH_C0
@@ -336,15 +334,6 @@ def viewport_renders() -> None:
     view.shading.type, view.region_3d.view_perspective = "SOLID", "PERSP"
     editor.type = "DOPESHEET_EDITOR"
     scene.render.engine = "BLENDER_WORKBENCH"
-
-
-def refused(work, words: str) -> None:
-    try:
-        work()
-    except RuntimeError as error:
-        assert words in str(error) and "Traceback" not in str(error), error
-        return
-    raise AssertionError(f"not refused: {words}")
 
 
 def snapshot() -> tuple:

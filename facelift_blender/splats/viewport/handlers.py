@@ -52,16 +52,32 @@ def _draw() -> None:
 
 def _draw_splats(context: bpy.types.Context) -> None:
     region, view = context.region, context.region_data
-    depth = depth_without_lines() if _lines_have_depth(context.space_data) else None
-    paint(context, view.view_matrix, view.window_matrix, (region.width, region.height), depth=depth)
+    has_lines = _lines_have_depth(context.space_data)
+    paint(context, view.view_matrix, view.window_matrix, (region.width, region.height), has_lines)
 
 
-def paint(context: bpy.types.Context, view: Matrix, projection: Matrix, size: tuple[int, int], *, depth=None) -> None:
-    """Blend the splats that the viewport of `context` shows over the bound framebuffer; as :meth:`Painter.draw`."""
+def shows_splats(context: bpy.types.Context) -> bool:
+    """Whether there are any in the viewport of `context` that are ours to draw."""
+    return bool(_reader.visible(context)[1])
+
+
+def paint(
+    context: bpy.types.Context, view: Matrix, projection: Matrix, size: tuple[int, int], has_lines: bool = False
+) -> None:
+    """Blend the splats that the viewport of `context` shows over the bound framebuffer.
+
+    Args:
+        view: from world to view.
+        projection: from view to clip space.
+        size: of the framebuffer in pixels.
+        has_lines: the framebuffer's depth has lines that are not to cut splats.
+    """
     clouds, places = _reader.visible(context)
-    if places:
-        matrices = (np.array(matrix, np.float64) for matrix in (view, projection))
-        _painter(context.region).draw(clouds, places, *matrices, size, depth=depth)
+    if not places:
+        return
+    matrices = (np.array(matrix, np.float64) for matrix in (view, projection))
+    depth = depth_without_lines() if has_lines else None
+    _painter(context.region).draw(clouds, places, *matrices, size, depth=depth)
 
 
 def _lines_have_depth(space: bpy.types.SpaceView3D) -> bool:

@@ -11,6 +11,7 @@ import numpy as np
 from mathutils import Matrix
 
 from ...core import FaceLiftError
+from .. import attributes
 from . import handlers, state
 
 IMAGE = "Viewport Render"
@@ -26,6 +27,7 @@ def is_ours(context: bpy.types.Context) -> bool:
         isinstance(space, bpy.types.SpaceView3D)
         and space.shading.type in state.DRAWN_SHADINGS
         and state.drawn(context.scene)
+        and handlers.shows_splats(context)
     )
 
 
@@ -37,8 +39,8 @@ def render(context: bpy.types.Context) -> bpy.types.Image:
     return _image(_pixels(context, size), is_solid=context.space_data.shading.type == "SOLID")
 
 
-def save_frame(context: bpy.types.Context) -> str:
-    """Render the scene's frame to where its output says; the file.
+def save_frame(context: bpy.types.Context) -> None:
+    """Render the scene's frame to where its output says.
 
     Raises:
         FaceLiftError: the output is a film, or cannot be written.
@@ -55,7 +57,6 @@ def save_frame(context: bpy.types.Context) -> str:
             image.save(filepath=path, quality=settings.quality)
     except RuntimeError as error:
         raise FaceLiftError(f"Cannot write {path}: {error}") from None
-    return path
 
 
 def _pixels(context: bpy.types.Context, size: tuple[int, int]) -> np.ndarray:
@@ -107,9 +108,7 @@ def _image(pixels: np.ndarray, is_solid: bool) -> bpy.types.Image:
             image.name = IMAGE
     image.use_view_as_render = not is_solid
     if is_solid:
-        light = pixels[:, :, :3].clip(0, 1)
-        pixels = pixels.copy()
-        pixels[:, :, :3] = np.where(light <= 0.0031308, light * 12.92, 1.055 * light ** (1 / 2.4) - 0.055)
+        pixels = np.dstack([attributes.to_displayed(pixels[:, :, :3].clip(0, 1)), pixels[:, :, 3]])
     image.pixels.foreach_set(pixels.ravel())
     image.update()
     return image
