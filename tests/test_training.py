@@ -1,5 +1,6 @@
 """Training: a run that is interrupted equals one that is not, targets mean what they say, exports load."""
 
+import pickle
 from dataclasses import replace
 from pathlib import Path
 
@@ -34,8 +35,7 @@ def line_task(by_muon: bool = False) -> Task:
     torch.manual_seed(0)
     model = nn.Linear(1, 1)
 
-    def loss(step, random, logged):
-        x = torch.from_numpy(random.normal(size=(16, 1))).float()
+    def loss(step, x, random, logged):
         y = 3 * x - 1 + 0.1 * torch.randn(16, 1)
         return (model(x) - y).square().mean()
 
@@ -43,7 +43,11 @@ def line_task(by_muon: bool = False) -> Task:
         return {"error": abs(averaged.weight.item() - 3)}
 
     matrices = (model.weight,) if by_muon else ()
-    return Task(model, loss, validate, lambda averaged: Image.new("RGB", (4, 4)), matrices)
+    return Task(model, draw_numbers, loss, validate, lambda averaged: Image.new("RGB", (4, 4)), matrices)
+
+
+def draw_numbers(step, random) -> torch.Tensor:
+    return torch.from_numpy(random.normal(size=(16, 1))).float()
 
 
 either_optimizer = pytest.mark.parametrize("by_muon", [False, True], ids=["adamw", "muon"])
@@ -70,10 +74,10 @@ def test_resumed_run_is_bit_exact(tmp_path, by_muon):
     interrupted = line_task(by_muon)
     calls = iter(range(120))  # dies in the middle of the third interval
 
-    def dying(step, random, logged):
+    def dying(*arguments):
         if next(calls, None) is None:
             raise KeyboardInterrupt
-        return interrupted.loss(step, random, logged)
+        return interrupted.loss(*arguments)
 
     with pytest.raises(KeyboardInterrupt):
         train(replace(interrupted, loss=dying), options(tmp_path / "parts", 150))
@@ -81,6 +85,17 @@ def test_resumed_run_is_bit_exact(tmp_path, by_muon):
     for mine, other in zip(whole.parameters(), resumed.parameters(), strict=True):
         assert torch.equal(mine, other)
     assert torch.equal(load_averaged(nn.Linear(1, 1), tmp_path / "parts").weight, whole.weight)
+
+
+def test_batches_that_other_processes_draw_are_the_same(tmp_path):
+    alone = train(line_task(), options(tmp_path / "alone", 30))
+    helped = train(line_task(), replace(options(tmp_path / "helped", 30), workers=2))
+    assert torch.equal(alone.weight, helped.weight)
+
+
+def test_what_a_drawing_process_is_given_does_not_hold_the_heads(heads):
+    again = pickle.loads(pickle.dumps(heads))
+    assert np.array_equal(again[3].rgba, heads[3].rgba) and len(pickle.dumps(heads)) < 1000
 
 
 def test_run_with_another_optimizer_is_refused(tmp_path):

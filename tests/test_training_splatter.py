@@ -3,7 +3,8 @@
 import torch
 
 from facelift_core import cameras
-from facelift_core.training.splatter import GaussianBatch, splat
+from facelift_core.rasterizer import gsplat_backend
+from facelift_core.training.splatter import GaussianBatch, _by_gsplat, splat
 
 SIZE, FOCAL, DILATION = 24, 25.7, 0.1
 
@@ -82,3 +83,22 @@ def test_supersampling_averages_a_larger_picture():
     small = splat(gaussians, c2w.float(), FOCAL, SIZE, background.float(), supersample=2)
     averaged = torch.nn.functional.avg_pool2d(large.flatten(0, 1), 2).view_as(small)
     assert torch.allclose(small, averaged, atol=1e-6)
+
+
+def test_gsplat_gets_the_right_arguments(monkeypatch):
+    """The way for CUDA, with a stand-in for gsplat that draws by brute force what it is given."""
+    gaussians, c2w, background = scene()
+
+    def stand_in(
+        means, quats, scales, opacities, colors, viewmats, Ks, width, height, near_plane, eps2d, packed, backgrounds
+    ):
+        assert (width, height, eps2d) == (SIZE, SIZE, DILATION) and not packed and near_plane > 0
+        wanted = torch.tensor([[FOCAL, 0, SIZE / 2], [0, FOCAL, SIZE / 2], [0, 0, 1]], dtype=torch.float64)
+        assert torch.allclose(Ks, wanted.expand(2, 3, 3, 3)) and torch.equal(backgrounds[:, 1], background)
+        given = GaussianBatch(means, colors, scales.log(), quats, opacities.logit())
+        pictures = brute_force(given, torch.linalg.inv(viewmats), backgrounds[:, 0])
+        return pictures.permute(0, 1, 3, 4, 2), None, {}
+
+    monkeypatch.setattr(gsplat_backend, "rasterization", lambda: stand_in)
+    found = _by_gsplat(gaussians, c2w, FOCAL, SIZE, background, DILATION)
+    assert torch.allclose(found, brute_force(gaussians, c2w, background).flatten(0, 1), atol=1e-6)

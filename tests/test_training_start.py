@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from einops import reduce
+from einops import reduce, repeat
 from torch import nn
 
 from facelift_core import FaceLift, FaceLiftError, six_views
@@ -20,7 +20,7 @@ from facelift_core.gslrm import camera_rays
 from facelift_core.training import loop
 from facelift_core.training.autoencoder import load_autoencoder
 from facelift_core.training.cli import main
-from facelift_core.training.gaussians import build_gslrm, train_gaussians, with_finer_patches
+from facelift_core.training.gaussians import build_gslrm, train_gaussians, with_patches
 from facelift_core.training.heads.dataset import HeadDataset, read_shard, save_shard, shard_paths, write_shard
 from facelift_core.training.heads.folders import write_folder
 from facelift_core.training.reconstruction import ReconstructionBatch
@@ -82,8 +82,8 @@ def test_finer_patches_see_what_the_coarse_ones_saw_enlarged():
     """A picture of N² in patches of 4 is to the model what the same picture enlarged to (2N)² is in patches of 8."""
     torch.manual_seed(0)
     coarse = build_gslrm(64, 2).requires_grad_(False)
-    fine = with_finer_patches(coarse, 4)
-    assert fine.patch_size == 4 and with_finer_patches(coarse, 8) is coarse
+    fine = with_patches(coarse, 4)
+    assert fine.patch_size == 4 and with_patches(coarse, 8) is coarse
     images, cameras = torch.rand(1, 6, 3, 16, 16), intrinsics(16).float().expand(1, 6, 4)
     enlarged = images.repeat_interleave(2, -1).repeat_interleave(2, -2)
     origins, directions = camera_rays(cameras, six_views().float()[None], 16, 16)
@@ -94,7 +94,22 @@ def test_finer_patches_see_what_the_coarse_ones_saw_enlarged():
     averaged = reduce(pixels_coarse, "b n (p r q s) x -> b n (p q) x", "mean", p=4, q=4, r=2, s=2)
     assert torch.allclose(pixels, averaged, atol=1e-5)
     with pytest.raises(FaceLiftError, match="divisor"):
-        with_finer_patches(coarse, 3)
+        with_patches(coarse, 3)
+
+
+def test_larger_patches_see_what_the_small_ones_saw_in_pictures_of_half_the_size():
+    torch.manual_seed(0)
+    small = build_gslrm(64, 2).requires_grad_(False)
+    large = with_patches(small, 16)
+    assert large.patch_size == 16
+    images, cameras = torch.rand(1, 6, 3, 32, 32), intrinsics(32).float().expand(1, 6, 4)
+    halved = reduce(images, "b v c (h r) (w s) -> b v c h w", "mean", r=2, s=2)
+    origins, directions = camera_rays(cameras, six_views().float()[None], 32, 32)
+    averaged = reduce(directions, "b v (h r) (w s) c -> b v h w c", "mean", r=2, s=2)
+    free, pixels = large.decode(large.tokens(images, origins, directions))
+    free_small, pixels_small = small.decode(small.tokens(halved, origins, averaged))
+    repeated = repeat(pixels_small, "b n (p q) x -> b n (p r q s) x", p=8, q=8, r=2, s=2)
+    assert torch.allclose(free, free_small, atol=1e-4) and torch.allclose(pixels, repeated, atol=1e-4)
 
 
 def test_a_run_with_divided_patches_goes_on_and_is_exported(heads, autoencoder_run, weights_folder, tmp_path, capsys):
@@ -122,7 +137,7 @@ def test_a_batch_mixes_heads_with_and_without_drawn_views(heads, tmp_path):
     save_shard(tmp_path / path.name, shard.with_sampled(black))
     write_shard(tmp_path, range(50, 58), size=32, random_views=2)
     both, random = HeadDataset(tmp_path), np.random.default_rng(0)
-    batches = [ReconstructionBatch.draw(both, random, 2) for _ in range(40)]
+    batches = [ReconstructionBatch.draw(both, 2, step, random) for step in range(40)]
     drawn = [[bool((head == 0).all()) for head in batch.inputs] for batch in batches]
     assert {tuple(sorted(pair)) for pair in drawn} == {(False, False), (False, True), (True, True)}
     assert not any(batch.true_inputs and any(pair) for batch, pair in zip(batches, drawn, strict=True))
@@ -212,12 +227,15 @@ if Processes().main:
     torch.nn.init.constant_(model.weight, 0.3), torch.nn.init.constant_(model.bias, 0.1)
 
 
-def loss(step, random, logged):
-    x = torch.from_numpy(random.normal(size=(4, 3))).float()
+def draw(step, random):
+    return torch.from_numpy(random.normal(size=(4, 3))).float()
+
+
+def loss(step, x, random, logged):
     return (model(x) - x[:, :2]).square().mean()
 
 
-task = Task(model, loss, lambda averaged: {}, lambda averaged: Image.new("RGB", (2, 2)))
+task = Task(model, draw, loss, lambda averaged: {}, lambda averaged: Image.new("RGB", (2, 2)))
 train(task, LoopOptions(Path(sys.argv[1]), 6, 0.1, validate_every=6, mixed_precision=False))
 np.save(f"{sys.argv[1]}/weight-{Processes().stream}.npy", model.weight.detach().numpy())
 """
@@ -249,13 +267,14 @@ def test_two_processes_take_the_steps_of_one_with_both_their_batches(tmp_path):
     torch.nn.init.constant_(model.weight, 0.3)
     torch.nn.init.constant_(model.bias, 0.1)
 
-    def both(step, random, logged):
-        other = np.random.default_rng((0, step, 1))
-        other.integers(2**62)  # the seed of torch comes first
-        x = torch.from_numpy(np.concatenate([r.normal(size=(4, 3)) for r in (random, other)])).float()
+    def draw(step, random):
+        other, _ = np.random.default_rng((0, step, 1)).spawn(2)
+        return torch.from_numpy(np.concatenate([r.normal(size=(4, 3)) for r in (random, other)])).float()
+
+    def loss(step, x, random, logged):
         return (model(x) - x[:, :2]).square().mean()
 
-    task = Task(model, both, lambda averaged: {}, lambda averaged: Image.new("RGB", (2, 2)))
+    task = Task(model, draw, loss, lambda averaged: {}, lambda averaged: Image.new("RGB", (2, 2)))
     train(task, LoopOptions(tmp_path / "one", 6, 0.1, validate_every=6, mixed_precision=False))
     np.testing.assert_allclose(model.weight.detach().numpy(), first, atol=1e-5)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -75,14 +76,8 @@ def train_autoencoder(
     model = model.to(options.device)
     samples = _fixed_views(held_out, 48).to(options.device)
 
-    def loss(step: int, random: np.random.Generator, logged: dict[str, float]) -> Tensor:
-        if step < CROPS_UNTIL * options.steps:
-            crops = [_random_crop(_random_view(heads, random), random) for _ in range(4 * batch)]
-            # Skin and hair span two directions of colour; swapped channels teach the third, which clothes need.
-            images = torch.stack([crop[random.permutation(3)] if random.random() < 0.4 else crop for crop in crops])
-        else:
-            images = torch.stack([_random_view(heads, random) for _ in range(batch)])
-        images = images.to(options.device) * 2 - 1
+    def loss(step: int, images: Tensor, random: np.random.Generator, logged: dict[str, float]) -> Tensor:
+        images = images.to(options.device).float() / 127.5 - 1
         posterior = model.encode(images).latent_dist
         decoded = model.decode(posterior.sample()).sample.float()
         reconstruction = (decoded - images).abs().mean() + (decoded - images).square().mean()
@@ -105,7 +100,8 @@ def train_autoencoder(
         shown = samples[:12]
         return picture_grid([shown, averaged(shown * 2 - 1).sample / 2 + 0.5])
 
-    return train(Task(model, loss, validate, picture), options)
+    draw = partial(_draw, heads, batch, CROPS_UNTIL * options.steps)
+    return train(Task(model, draw, loss, validate, picture), options)
 
 
 def load_autoencoder(folder: Path, held_out: HeadDataset) -> AutoencoderKL:
@@ -121,6 +117,16 @@ def load_autoencoder(folder: Path, held_out: HeadDataset) -> AutoencoderKL:
         latents = model.encode(_fixed_views(held_out, 96) * 2 - 1).latent_dist.mode()
         model.register_to_config(scaling_factor=round(1 / latents.std().item(), 5))
     return model
+
+
+def _draw(heads: HeadDataset, count: int, crops_until: float, step: int, random: np.random.Generator) -> Tensor:
+    """(count, 3, H, W) views, or four crops of each (4 · count, 3, H/2, W/2), as bytes."""
+    images = [_random_view(heads, random) for _ in range(count)]
+    if step < crops_until:
+        crops = [_random_crop(view, random) for view in images for _ in range(4)]
+        # Skin and hair span two directions of colour; swapped channels teach the third, which clothes need.
+        images = [crop[random.permutation(3)] if random.random() < 0.4 else crop for crop in crops]
+    return (torch.stack(images) * 255).round().byte()
 
 
 def _random_view(heads: HeadDataset, random: np.random.Generator) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from pathlib import Path
 
@@ -51,7 +52,7 @@ def _parser() -> argparse.ArgumentParser:
         "--autoencoder", type=Path, metavar="RUN", help="learn on views as the diffusion makes them, not true ones only"
     )
     gaussians.add_argument(
-        "--patch", type=int, metavar="PIXELS", help="with --start-from: divide the patches into such of this side"
+        "--patch", type=int, metavar="PIXELS", help="with --start-from: make its patches smaller or larger"
     )
     gaussians.set_defaults(run=_gaussians)
 
@@ -102,6 +103,12 @@ def _add_training_arguments(parser: argparse.ArgumentParser, steps: int, batch: 
     parser.add_argument("--seed", type=int, default=0, help="default %(default)s")
     parser.add_argument("--device", default="auto", help="auto, cuda, mps or cpu (default %(default)s)")
     parser.add_argument(
+        "--workers",
+        type=int,
+        metavar="N",
+        help="processes that draw batches ahead (default: all cores but one for a GPU, none for a CPU)",
+    )
+    parser.add_argument(
         "--start-from",
         metavar="RUN|WEIGHTS",
         help="go on from the weights of another run, or from a checkpoint: mini, released, or a folder",
@@ -127,7 +134,12 @@ def _options(args: argparse.Namespace):
     from .processes import Processes
 
     torch.manual_seed(args.seed)
-    start = args.start_from
+    processes, start, workers = Processes(args.device), args.start_from, args.workers
+    if workers is None:
+        # Of several processes on one machine each has its share.
+        workers = (os.cpu_count() or 1) // processes.count - 1 if processes.device.type != "cpu" else 0
+    if workers < 0:
+        raise FaceLiftError(f"--workers must be at least 0, not {workers}.")
     if is_run(args.output):
         origin = read_origin(args.output)
     elif start and is_run(start):
@@ -140,7 +152,8 @@ def _options(args: argparse.Namespace):
         args.learning_rate,
         args.seed,
         validate_every=args.validate_every,
-        processes=Processes(args.device),
+        processes=processes,
+        workers=workers,
         origin=origin,
     )
 
@@ -177,19 +190,19 @@ def _views(args: argparse.Namespace) -> None:
 
 def _gaussians(args: argparse.Namespace) -> None:
     from .autoencoder import load_autoencoder
-    from .gaussians import as_diffused, gslrm_of, gslrm_of_run, train_gaussians, with_finer_patches
+    from .gaussians import as_diffused, gslrm_of, gslrm_of_run, train_gaussians, with_patches
     from .heads.dataset import HeadDataset
     from .loop import is_run
 
     heads, held_out, options = HeadDataset(args.heads), HeadDataset(args.held_out), _options(args)
     start = args.start_from or options.origin
     if args.patch and not start:
-        raise FaceLiftError("Patches are divided of a model that has learned: name one by --start-from.")
+        raise FaceLiftError("Only a model that has learned gets other patches: name one by --start-from.")
     model = None
     if start:
         run = next((Path(run) for run in (args.output, start) if is_run(run)), None)
         model = gslrm_of_run(run) if run else gslrm_of(options.origin)
-        model = with_finer_patches(model, args.patch or model.patch_size)
+        model = with_patches(model, args.patch or model.patch_size)
     autoencoder = load_autoencoder(args.autoencoder, held_out).to(options.device) if args.autoencoder else None
     degrade = as_diffused(autoencoder) if autoencoder else None
     train_gaussians(heads, held_out, model, options, args.batch, degrade, args.checkpointing)

@@ -8,12 +8,13 @@ directly from the z-buffer (place, colour, opacity, size), and renders take over
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from einops import rearrange, reduce
+from einops import rearrange, reduce, repeat
 from PIL import Image
 from torch import Tensor, nn
 
@@ -87,44 +88,51 @@ def gslrm_of_run(run: Path) -> GSLRM:
     """
     model, weights = gslrm_of(read_origin(run)), averaged_weights(run)
     embedding = weights.get("patch_embedder.1.weight")
-    if embedding is not None:  # the run may have divided the patches of what it began with
-        model = with_finer_patches(model, patch_side(embedding))
+    if embedding is not None:  # the run may have changed the patches of what it began with
+        model = with_patches(model, patch_side(embedding))
     load_learned(model, weights, run)
     return model
 
 
 @torch.no_grad()
-def with_finer_patches(model: GSLRM, patch_size: int) -> GSLRM:
-    """The same model with smaller patches, which sees pictures as if they had been enlarged by the ratio of the sizes.
+def with_patches(model: GSLRM, patch_size: int) -> GSLRM:
+    """The same model with other patches, which sees pictures as if their size had been changed by the same ratio.
 
-    A token that tells of fewer pixels tells more of each, at the price of more tokens. What the transformer has
-    learned stays: 64² pictures in patches of 4 come out 1 to 2 dB below patches of 8 before any training.
+    Smaller patches: a token that tells of fewer pixels tells more of each, at the price of more tokens. What the
+    transformer has learned stays: 64² pictures in patches of 4 come out 1 to 2 dB below patches of 8 before any
+    training. Larger ones: what was learned on small pictures is where learning on larger ones begins.
 
     Raises:
-        FaceLiftError: the model's patches are not a multiple of `patch_size`.
+        FaceLiftError: neither size is a multiple of the other.
     """
-    if patch_size == model.patch_size:
-        return model
-    ratio, rest = divmod(model.patch_size, patch_size) if patch_size > 0 else (0, 1)
-    if rest:
+    old = model.patch_size
+    small, large = sorted((old, patch_size))
+    if small < 1 or large % small:
         raise FaceLiftError(
-            f"Patches of {model.patch_size} pixels cannot be divided into patches of {patch_size}; choose a divisor."
+            f"Patches of {old} pixels cannot become patches of {patch_size}; choose a divisor or a multiple."
         )
+    if small == large:
+        return model
     state = model.state_dict()
     embedding, decoder = "patch_embedder.1.weight", "pixel_gaussian_decoder.1.weight"
-    # An enlarged pixel is seen ratio² times; what it decodes to is averaged.
-    split = {"p": patch_size, "r": ratio, "q": patch_size, "s": ratio}
-    state[embedding] = reduce(state[embedding], "w (p r q s c) -> w (p q c)", "sum", **split)
-    state[decoder] = reduce(state[decoder], "(p r q s n) w -> (p q n) w", "mean", **split)
-    finer = GSLRM(
+    split = {"p": small, "r": large // small, "q": small, "s": large // small}
+    if patch_size == small:
+        # An enlarged pixel is seen ratio² times; what it decodes to is averaged.
+        state[embedding] = reduce(state[embedding], "w (p r q s c) -> w (p q c)", "sum", **split)
+        state[decoder] = reduce(state[decoder], "(p r q s n) w -> (p q n) w", "mean", **split)
+    else:
+        share = (small / large) ** 2
+        state[embedding] = share * repeat(state[embedding], "w (p q c) -> w (p r q s c)", **split)
+        state[decoder] = repeat(state[decoder], "(p q n) w -> (p r q s n) w", **split)
+    other = GSLRM(
         width=model.input_layer_norm.weight.shape[0],
         layers=len(model.transformer_layers),
         patch_size=patch_size,
         free_gaussians=len(model.gaussian_position_embeddings),
         head_dim=head_dim(model),
     )
-    finer.load_state_dict(state)
-    return finer
+    other.load_state_dict(state)
+    return other
 
 
 def head_dim(model: GSLRM) -> int:
@@ -165,8 +173,8 @@ def train_gaussians(
         checkpoint_activations(model.transformer_layers)
     fixed = ReconstructionBatch.first(held_out, 16).to(device)
 
-    def loss(step: int, random: np.random.Generator, logged: dict[str, float]) -> Tensor:
-        drawn = ReconstructionBatch.draw(heads, random, batch).to(device)
+    def loss(step: int, drawn: ReconstructionBatch, random: np.random.Generator, logged: dict[str, float]) -> Tensor:
+        drawn = drawn.to(device)
         inputs = drawn.inputs
         if degrade and drawn.true_inputs and random.random() < 0.5:
             inputs = degrade(inputs, random)
@@ -210,7 +218,8 @@ def train_gaussians(
         return picture_grid([row for pair in pairs for row in pair])
 
     matrices = [parameter for parameter in model.transformer_layers.parameters() if parameter.ndim == 2]
-    return train(Task(model, loss, validate, picture, matrices), options)
+    draw = partial(ReconstructionBatch.draw, heads, batch)
+    return train(Task(model, draw, loss, validate, picture, matrices), options)
 
 
 def as_diffused(autoencoder: nn.Module) -> Degrade:

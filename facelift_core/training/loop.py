@@ -11,16 +11,18 @@ import copy
 import json
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Generic, TypeVar
 
 import numpy as np
 import torch
 import torch.utils.checkpoint
 from PIL import Image
 from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from ..errors import FaceLiftError
@@ -37,13 +39,18 @@ LOG_FILE = "log.jsonl"
 ORIGIN_FILE = "run.json"
 
 
+Batch = TypeVar("Batch")
+
+
 @dataclass(frozen=True)
-class Task:
+class Task(Generic[Batch]):
     """What to train.
 
     Attributes:
         model: every parameter that asks for a gradient is learned.
-        loss: step number and that step's own generator to a scalar loss; may log further figures into the mapping.
+        draw: step number and that step's own generator to a batch on the CPU. Other processes may do this ahead, so it
+            is to be picklable and has to leave the model alone.
+        loss: step number, its batch and another generator to a scalar loss; may log further figures into the mapping.
         validate: figures of the averaged model on held-out heads, higher or lower being the reader's business.
         picture: what the averaged model makes of a few held-out heads.
         matrices: weights of hidden linear layers, which Muon learns; AdamW learns the others. From the same checkpoint
@@ -51,7 +58,8 @@ class Task:
     """
 
     model: nn.Module
-    loss: Callable[[int, np.random.Generator, dict[str, float]], Tensor]
+    draw: Callable[[int, np.random.Generator], Batch]
+    loss: Callable[[int, Batch, np.random.Generator, dict[str, float]], Tensor]
     validate: Callable[[nn.Module], Mapping[str, float]]
     picture: Callable[[nn.Module], Image.Image]
     matrices: Sequence[nn.Parameter] = ()
@@ -64,6 +72,8 @@ class LoopOptions:
     Attributes:
         mixed_precision: bfloat16 where torch deems it safe.
         processes: this one among those of `accelerate launch`, with its device.
+        workers: further processes that draw batches ahead, so that a GPU need not wait for them. Which heads are drawn
+            does not depend on their number.
         origin: checkpoint whose architecture (and frozen parts) the run has; None for our own.
     """
 
@@ -75,6 +85,7 @@ class LoopOptions:
     validate_every: int = 500
     mixed_precision: bool = True
     processes: Processes = field(default_factory=Processes)
+    workers: int = 0
     origin: str | None = None
 
     @property
@@ -116,14 +127,14 @@ def train(task: Task, options: LoopOptions) -> nn.Module:
     )
     figures: dict[str, float] = {}
     started = time.monotonic()
-    while step < options.steps:
+    for batch in _batches(task, options, step):
         for group in (group for optimizer in optimizers for group in optimizer.param_groups):
             group["lr"] = learning_rate(step, options.steps, options.learning_rate)
-        random = np.random.default_rng((options.seed, step, *processes.stream))
+        _, random = _streams(options, step)
         torch.manual_seed(int(random.integers(2**62)))
         logged: dict[str, float] = {}
         with torch.autocast(options.device.type, torch.bfloat16, enabled=options.mixed_precision):
-            loss = task.loss(step, random, logged)
+            loss = task.loss(step, batch, random, logged)
         model.zero_grad(set_to_none=True)
         loss.backward()
         processes.average_gradients(learned)
@@ -158,6 +169,28 @@ def train(task: Task, options: LoopOptions) -> nn.Module:
             processes.wait()
     bar.close()
     return averaged
+
+
+def _streams(options: LoopOptions, step: int) -> tuple[np.random.Generator, np.random.Generator]:
+    """Random numbers of one step: for its batch and for all else."""
+    drawing, other = np.random.default_rng((options.seed, step, *options.processes.stream)).spawn(2)
+    return drawing, other
+
+
+class _Draws(Dataset):
+    """The batch of every step."""
+
+    def __init__(self, task: Task, options: LoopOptions):
+        self._draw, self._options = task.draw, options
+
+    def __getitem__(self, step: int):
+        return self._draw(step, _streams(self._options, step)[0])
+
+
+def _batches(task: Task, options: LoopOptions, first: int) -> Iterator:
+    """Of the steps from `first` on; each is one item to torch, which spreads them over the workers."""
+    steps = range(first, options.steps)
+    return iter(DataLoader(_Draws(task, options), batch_size=None, sampler=steps, num_workers=options.workers))
 
 
 def _optimizers(

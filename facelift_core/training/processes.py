@@ -39,6 +39,10 @@ class Processes:
         return self._state.is_main_process
 
     @property
+    def count(self) -> int:
+        return self._state.num_processes
+
+    @property
     def stream(self) -> tuple[int, ...]:
         """Tells this process's random numbers from the others'; nothing for the first, so that one alone is as ever."""
         return () if self.main else (self._state.process_index,)
@@ -48,13 +52,13 @@ class Processes:
 
     def agree_on(self, tensors: Iterable[Tensor]) -> None:
         """Everybody takes over the first one's numbers, in place."""
-        if self._state.num_processes > 1:
+        if self.count > 1:
             for tensor in tensors:
                 tensor.data.copy_(broadcast(tensor.data))
 
     def average_gradients(self, parameters: list[nn.Parameter]) -> None:
         """Replace every gradient by its mean over the processes, in one message."""
-        if self._state.num_processes == 1:
+        if self.count == 1:
             return
         gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
         mean = reduce(torch.cat([gradient.flatten() for gradient in gradients]), "mean")

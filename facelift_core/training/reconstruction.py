@@ -76,7 +76,8 @@ class ReconstructionBatch:
     true_inputs: bool
 
     @classmethod
-    def draw(cls, heads: HeadDataset, random: np.random.Generator, count: int) -> ReconstructionBatch:
+    def draw(cls, heads: HeadDataset, count: int, step: int, random: np.random.Generator) -> ReconstructionBatch:
+        """`step` makes no difference."""
         chosen = [HeadTensors.draw(heads, random) for _ in range(count)]
         if random.random() < SAMPLED_INPUTS and any(head.sampled is not None for head in chosen):
             # No other colours here: they would also change the white that drawn views stand before.

@@ -1,4 +1,5 @@
-"""Batched differentiable rendering for training: EWA projection in torch, blending in C++ on the CPU.
+"""Batched differentiable rendering for training: by gsplat on CUDA, where it works; else EWA projection in torch and
+blending in C++ on the CPU.
 
 The equations are those of :mod:`facelift_core.rasterizer`; what differs is the trade: many small pictures of a few
 thousand Gaussians each, with an analytic backward pass, instead of one large picture.
@@ -13,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..rasterizer import gsplat_backend
 from ..rasterizer.projection import rotation_matrices
 from .native import load
 
@@ -57,14 +59,49 @@ def splat(
     """
     batch, views = c2w.shape[:2]
     large = size * supersample
-    footprints, depths, radii = _project(gaussians, c2w, focal * supersample, large, dilation)
+    if c2w.device.type == "cuda" and gsplat_backend.rasterization():
+        image = _by_gsplat(gaussians, c2w, focal * supersample, large, background, dilation)
+    else:
+        image = _by_blending(gaussians, c2w, focal * supersample, large, background, dilation)
+    return F.avg_pool2d(image, supersample).view(batch, views, 3, size, size)
+
+
+def _by_gsplat(
+    gaussians: GaussianBatch, c2w: Tensor, focal: float, size: int, background: Tensor, dilation: float
+) -> Tensor:
+    """(B · V, 3, size, size)."""
+    views = c2w.shape[1]
+    camera = c2w.new_tensor([[focal, 0, size / 2], [0, focal, size / 2], [0, 0, 1]])
+    image, _, _ = gsplat_backend.rasterization()(
+        means=gaussians.positions,
+        quats=F.normalize(gaussians.rotations, dim=-1),
+        scales=gaussians.log_scales.exp(),
+        opacities=gaussians.opacity_logits.sigmoid(),
+        colors=gaussians.colors,
+        viewmats=torch.linalg.inv(c2w),
+        Ks=camera.expand(*c2w.shape[:2], 3, 3).contiguous(),
+        width=size,
+        height=size,
+        near_plane=NEAR,
+        eps2d=dilation,
+        packed=False,
+        backgrounds=background[:, None].expand(-1, views, -1).contiguous(),
+    )
+    return image.flatten(0, 1).permute(0, 3, 1, 2)
+
+
+def _by_blending(
+    gaussians: GaussianBatch, c2w: Tensor, focal: float, size: int, background: Tensor, dilation: float
+) -> Tensor:
+    """(B · V, 3, size, size)."""
+    views = c2w.shape[1]
+    footprints, depths, radii = _project(gaussians, c2w, focal, size, dilation)
     colors = gaussians.colors[:, None].expand(-1, views, -1, -1)
     image, transmittance = _Blend.apply(
-        footprints.flatten(0, 1), colors.flatten(0, 1), depths.flatten(0, 1), radii.flatten(0, 1), large
+        footprints.flatten(0, 1), colors.flatten(0, 1), depths.flatten(0, 1), radii.flatten(0, 1), size
     )
     image = image + transmittance[..., None] * background.repeat_interleave(views, 0)[:, None, None]
-    image = F.avg_pool2d(image.permute(0, 3, 1, 2), supersample)
-    return image.view(batch, views, 3, size, size)
+    return image.permute(0, 3, 1, 2)
 
 
 def _project(

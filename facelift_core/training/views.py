@@ -8,6 +8,7 @@ timesteps, so that the mean colour does not leak through the last step, and a vi
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -28,13 +29,15 @@ OTHER_BACKGROUND = 0.1
 
 @dataclass(frozen=True)
 class ViewBatch:
-    """Target views (B, V, 3, H, W) and the portrait as photographed (B, 3, H, W), over one background, in [0, 1]."""
+    """Target views (B, V, 3, H, W) and the portrait as photographed (B, 3, H, W), over one background: bytes, which
+    are quickest on their way from a process that draws them to a GPU, or numbers in [0, 1]."""
 
     views: Tensor
     portraits: Tensor
 
     @classmethod
-    def draw(cls, heads: HeadDataset, random: np.random.Generator, count: int) -> ViewBatch:
+    def draw(cls, heads: HeadDataset, count: int, step: int, random: np.random.Generator) -> ViewBatch:
+        """Of bytes; `step` makes no difference."""
         views, portraits = [], []
         for _ in range(count):
             head = HeadTensors.draw(heads, random)
@@ -42,7 +45,7 @@ class ViewBatch:
             background = plain_background(random) if random.random() < OTHER_BACKGROUND else WHITE
             views.append(composite(rgba, background))
             portraits.append(as_photographed(rgba[0], random, background))
-        return cls(torch.stack(views), torch.stack(portraits))
+        return cls(*((torch.stack(x) * 255).round().byte() for x in (views, portraits)))
 
     @classmethod
     def clean(cls, heads: HeadDataset, count: int) -> ViewBatch:
@@ -52,8 +55,10 @@ class ViewBatch:
         )
         return cls(views, views[:, 0])
 
-    def to(self, device: torch.device) -> ViewBatch:
-        return ViewBatch(self.views.to(device), self.portraits.to(device))
+    def on(self, device: torch.device) -> ViewBatch:
+        """As numbers in [0, 1]."""
+        moved = [x.to(device) for x in (self.views, self.portraits)]
+        return ViewBatch(*(x.float() / 255 if x.dtype == torch.uint8 else x for x in moved))
 
 
 def train_views(
@@ -67,7 +72,7 @@ def train_views(
     """Train on six views of `batch` heads per step, conditioned on a front view as photographed."""
     stage = stage.to(options.device)
     scheduler, alphas = stage.scheduler, stage.scheduler.alphas_cumprod.to(options.device)
-    fixed = ViewBatch.clean(held_out, 24).to(options.device)
+    fixed = ViewBatch.clean(held_out, 24).on(options.device)
     shown = ViewBatch(fixed.views[:6], fixed.portraits[:6])
     if gradient_checkpointing:
         stage.model.unet.enable_gradient_checkpointing()
@@ -84,8 +89,8 @@ def train_views(
         predicted = model(noisy, timesteps, condition, drawn.portraits, keep).float()
         return (predicted - target).square().mean((1, 2, 3, 4))
 
-    def loss(step: int, random: np.random.Generator, logged: dict[str, float]) -> Tensor:
-        drawn = ViewBatch.draw(heads, random, batch).to(options.device)
+    def loss(step: int, drawn: ViewBatch, random: np.random.Generator, logged: dict[str, float]) -> Tensor:
+        drawn = drawn.on(options.device)
         timesteps = torch.from_numpy(random.integers(0, len(alphas), batch)).to(options.device)
         keep = torch.from_numpy(random.random(batch) >= CONDITION_DROPOUT).float().to(options.device)
         error = errors(stage.model, drawn, timesteps, keep, noise=None)
@@ -131,4 +136,5 @@ def train_views(
         rows = [row for i in range(len(shown.views)) for row in (shown.views[i], guessed[i], sampled[i])]
         return picture_grid(rows)
 
-    return train(Task(stage.model, loss, validate, picture), options)
+    draw = partial(ViewBatch.draw, heads, batch)
+    return train(Task(stage.model, draw, loss, validate, picture), options)

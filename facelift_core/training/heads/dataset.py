@@ -149,6 +149,7 @@ class HeadDataset:
     """
 
     def __init__(self, folder: Path | str):
+        self._folder = folder
         self._folders = folder_paths(Path(folder))
         self._shards = [] if self._folders else [read_shard(path) for path in shard_paths(Path(folder))]
         if self._folders:
@@ -161,6 +162,9 @@ class HeadDataset:
             )
         self.views, self.size = kinds.pop()
         self._starts = np.concatenate([[0], np.cumsum([len(shard.seeds) for shard in self._shards])])
+
+    def __reduce__(self):
+        return HeadDataset, (self._folder,)  # another process maps the files anew
 
     def __len__(self) -> int:
         return len(self._folders) or int(self._starts[-1])
