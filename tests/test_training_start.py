@@ -24,6 +24,7 @@ from facelift_core.training.gaussians import build_gslrm, train_gaussians, with_
 from facelift_core.training.heads.dataset import HeadDataset, read_shard, save_shard, shard_paths, write_shard
 from facelift_core.training.heads.folders import write_folder
 from facelift_core.training.reconstruction import ReconstructionBatch
+from facelift_core.training.view_model import ViewStage
 
 
 @pytest.fixture(scope="module")
@@ -110,6 +111,50 @@ def test_larger_patches_see_what_the_small_ones_saw_in_pictures_of_half_the_size
     free_small, pixels_small = small.decode(small.tokens(halved, origins, averaged))
     repeated = repeat(pixels_small, "b n (p q) x -> b n (p r q s) x", p=8, q=8, r=2, s=2)
     assert torch.allclose(free, free_small, atol=1e-4) and torch.allclose(pixels, repeated, atol=1e-4)
+
+
+def test_a_grown_unet_does_to_enlarged_latents_what_it_did_before(weights_folder):
+    """But for the first and last convolution, which see no neighbours here."""
+    stage = ViewStage.of_weights(str(weights_folder))
+    old, side = stage.model.unet, stage.model.unet.config.sample_size
+    for convolution in (old.conv_in, old.conv_out):
+        alone = torch.zeros_like(convolution.weight)
+        alone[..., 1, 1] = convolution.weight[..., 1, 1]
+        convolution.weight.data = alone
+    latents = torch.randn(6, old.config.in_channels, side, side, generator=torch.Generator().manual_seed(0))
+    labels = torch.zeros(6, old.config.projection_class_embeddings_input_dim)
+    known = {"encoder_hidden_states": stage.model.prompt_embeds, "class_labels": labels}
+
+    def enlarged(x):
+        return x.repeat_interleave(2, -1).repeat_interleave(2, -2)
+
+    with torch.no_grad():
+        before = old(latents, torch.tensor(500), **known).sample
+        grown = stage.grown().model.unet
+        assert torch.allclose(grown(enlarged(latents), torch.tensor(500), **known).sample, enlarged(before), atol=1e-4)
+    assert grown.config.sample_size == 2 * side and all(p.requires_grad for p in grown.parameters())
+
+
+def test_a_grown_run_goes_on_and_is_exported(heads, weights_folder, tmp_path, capsys):
+    size = FaceLift.from_pretrained(weights_folder, "cpu").multiview.image_size
+    (tmp_path / "large").mkdir()
+    write_shard(tmp_path / "large", range(8), size=2 * size, random_views=2)
+    start = ("--start-from", str(weights_folder), "--grow", "--batch", "1")
+    views = run("views", tmp_path / "large", tmp_path / "large", tmp_path / "views", 2, *start)
+    run(
+        "views", tmp_path / "large", tmp_path / "large", views, 4, "--batch", "1"
+    )  # that it has grown is told by its state
+    further = ("--start-from", str(views), "--batch", "1")
+    views = run("views", tmp_path / "large", tmp_path / "large", tmp_path / "on", 2, *further)
+    gaussians = run(
+        "gaussians", heads, heads, tmp_path / "gaussians", 2, "--start-from", str(weights_folder), "--batch", "1"
+    )
+    runs = ["--views", str(views), "--gaussians", str(gaussians), "--held-out", str(tmp_path / "large")]
+    assert main(["export", "-o", str(tmp_path / "weights"), *runs]) == 0
+    assert FaceLift.from_pretrained(tmp_path / "weights", "cpu").multiview.image_size == 2 * size
+    none = ["--heads", str(heads), "--held-out", str(heads), "-o", str(tmp_path / "none")]
+    assert main(["views", *none, "--grow"]) == 1
+    assert "--start-from" in capsys.readouterr().err
 
 
 def test_a_run_with_divided_patches_goes_on_and_is_exported(heads, autoencoder_run, weights_folder, tmp_path, capsys):

@@ -46,7 +46,7 @@ def load_unet(folder: str | Path) -> UNet2DConditionModel:
         raise FaceLiftError(f"{folder / 'config.json'}: num_views should be a positive number, not {views!r}.")
     try:
         with torch.device("meta"):
-            unet = UNet2DConditionModel(**_stock_config(config))
+            unet = UNet2DConditionModel(**stock_config(config))
     except (ValueError, TypeError, KeyError, IndexError, AttributeError, RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise FaceLiftError(f"{folder / 'config.json'} does not describe a UNet: {reason}") from None
@@ -65,6 +65,12 @@ def set_attention(unet: UNet2DConditionModel, views: int, mode: str) -> None:
     )
 
 
+def attention_mode(unet: UNet2DConditionModel) -> str:
+    """What :func:`set_attention` was told."""
+    across = next(p for name, p in unet.attn_processors.items() if name.endswith("attn1.processor"))
+    return across.mode if isinstance(across, MultiViewAttention) else "none"
+
+
 def fit_to_cpu(unet: UNet2DConditionModel) -> None:
     """The same function in less time on a CPU: by its fastest products, with feed-forward layers in its cache."""
     replace_linears(unet)
@@ -79,7 +85,7 @@ def _mode(config: dict[str, Any]) -> str:
     return "sparse" if config.get("sparse_mv_attention", True) else "dense"
 
 
-def _stock_config(config: dict[str, Any]) -> dict[str, Any]:
+def stock_config(config: dict[str, Any]) -> dict[str, Any]:
     """The arguments of the stock class: multi-view blocks under their stock names, keys of no use to it left out."""
     known = inspect.signature(UNet2DConditionModel.__init__).parameters.keys() - {"self"}
     stock = {key: value for key, value in config.items() if key in known}

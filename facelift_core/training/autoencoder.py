@@ -31,8 +31,8 @@ CROPS_UNTIL = 0.75
 
 
 def downscaling(size: int) -> int:
-    """Pixels per latent along a side: views of 64 become latents of 16, and so do those of 128."""
-    return 4 if size <= 64 else 8
+    """Pixels per latent along a side: views of 64 become latents of 16, views of 128 latents of 32, and so do 256."""
+    return 4 if size <= 128 else 8
 
 
 def build_autoencoder(size: int) -> AutoencoderKL:

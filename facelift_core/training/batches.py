@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 import torch
@@ -70,27 +70,38 @@ def random_backgrounds(random: np.random.Generator, count: int) -> Tensor:
 
 @dataclass(frozen=True)
 class ColorShift:
-    """One photographer's colours, the same in every view of a head: gain per channel, gamma, saturation."""
+    """One photographer's colours, the same in every view of a head; or those of B heads.
+
+    gain (3,) per channel, gamma and saturation (); or (B, 1, 3), (B, 1) and (B, 1).
+    """
 
     gain: Tensor
-    gamma: float
-    saturation: float
+    gamma: Tensor
+    saturation: Tensor
 
     @classmethod
     def draw(cls, random: np.random.Generator) -> ColorShift:
         tint = np.exp(random.normal(0, 0.03, 3)) * np.exp(random.normal(0, 0.08))
         return cls(
             gain=torch.from_numpy(tint).float(),
-            gamma=float(np.exp(random.normal(0, 0.12))),
-            saturation=float(np.exp(random.normal(0, 0.15))),
+            gamma=torch.tensor(float(np.exp(random.normal(0, 0.12)))),
+            saturation=torch.tensor(float(np.exp(random.normal(0, 0.15)))),
         )
 
+    @classmethod
+    def stack(cls, shifts: list[ColorShift]) -> ColorShift:
+        return cls(*(torch.stack([getattr(x, f.name) for x in shifts])[:, None] for f in fields(cls)))
+
+    def to(self, device: torch.device) -> ColorShift:
+        return ColorShift(self.gain.to(device), self.gamma.to(device), self.saturation.to(device))
+
     def __call__(self, rgba: Tensor) -> Tensor:
-        """(…, 4, H, W) → the same with other colours and untouched alpha."""
+        """(…, 4, H, W), or (B, V, 4, H, W) of B heads → the same with other colours and untouched alpha."""
         color, alpha = rgba.split([3, 1], dim=-3)
-        color = color.clamp(1e-4, 1) ** self.gamma * self.gain[:, None, None]
+        gamma, saturation = (x[..., None, None, None] for x in (self.gamma, self.saturation))
+        color = color.clamp(1e-4, 1) ** gamma * self.gain[..., None, None]
         grey = color.mean(-3, keepdim=True)
-        return torch.cat([(grey + self.saturation * (color - grey)).clamp(0, 1), alpha], dim=-3)
+        return torch.cat([(grey + saturation * (color - grey)).clamp(0, 1), alpha], dim=-3)
 
 
 def as_photographed(rgba: Tensor, random: np.random.Generator, background: Tensor = WHITE) -> Tensor:

@@ -43,6 +43,9 @@ def _parser() -> argparse.ArgumentParser:
     _add_training_arguments(views, steps=12000, batch=4, learning_rate=5e-4)
     _add_checkpointing(views)
     views.add_argument("--autoencoder", type=Path, metavar="RUN", help="trained by `autoencoder`")
+    views.add_argument(
+        "--grow", action="store_true", help="with --start-from: make the model one for pictures of twice the size"
+    )
     views.set_defaults(run=_views)
 
     gaussians = commands.add_parser("gaussians", help="train stage 2, GS-LRM")
@@ -178,13 +181,22 @@ def _autoencoder(args: argparse.Namespace) -> None:
 def _views(args: argparse.Namespace) -> None:
     from .autoencoder import load_autoencoder
     from .heads.dataset import HeadDataset
+    from .loop import is_run
     from .view_model import ViewStage
     from .views import train_views
 
     heads, held_out, options = HeadDataset(args.heads), HeadDataset(args.held_out), _options(args)
     autoencoder = load_autoencoder(args.autoencoder, held_out) if args.autoencoder else None
-    stage = ViewStage.begin(options.origin, autoencoder, heads.size)
-    _started(stage.model, args)
+    if args.grow and not args.start_from:
+        raise FaceLiftError("Only a model that has learned grows: name one by --start-from.")
+    run = next((Path(run) for run in (args.output, args.start_from) if run and is_run(run)), None)
+    stage = (
+        ViewStage.of_run(run, args.autoencoder, heads)
+        if run
+        else ViewStage.begin(options.origin, autoencoder, heads.size)
+    )
+    if args.grow and not is_run(args.output):
+        stage = stage.grown()
     train_views(heads, held_out, stage, options, args.batch, args.checkpointing)
 
 

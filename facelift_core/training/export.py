@@ -9,8 +9,8 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from ..files import replacing
-from ..multiview.attention import MultiViewAttention
 from ..multiview.prompts import CACHE_FILE as PROMPT_EMBEDS
+from ..multiview.unet import attention_mode
 from ..weights import save_safetensors
 from .gaussians import gslrm_of_run, head_dim
 from .heads.dataset import HeadDataset
@@ -63,13 +63,13 @@ def _unet_config(unet: nn.Module) -> dict:
     for key in ("down_block_types", "up_block_types"):
         config[key] = [MULTI_VIEW_NAMES.get(name, name) for name in config[key]]
     config["mid_block_type"] = MULTI_VIEW_NAMES.get(config["mid_block_type"], config["mid_block_type"])
-    across = next(p for name, p in unet.attn_processors.items() if name.endswith("attn1.processor"))
+    mode = attention_mode(unet)
     return {
         **config,
         "_class_name": "UNetMV2DConditionModel",
         "num_views": VIEWS,
-        "multiview_attention": isinstance(across, MultiViewAttention),
-        "sparse_mv_attention": getattr(across, "mode", None) == "sparse",
+        "multiview_attention": mode != "none",
+        "sparse_mv_attention": mode == "sparse",
     }
 
 

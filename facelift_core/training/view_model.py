@@ -16,15 +16,19 @@ from ..cameras import VIEW_NAMES
 from ..checkpoints import find_pipeline
 from ..errors import FaceLiftError
 from ..multiview import MultiViewDiffusion
-from ..multiview.unet import set_attention
+from ..multiview.unet import attention_mode, set_attention
 from .autoencoder import LATENT_CHANNELS, downscaling, load_autoencoder
+from .growth import is_grown, with_outer_level
 from .heads.dataset import HeadDataset
-from .loop import load_averaged, read_origin
+from .loop import averaged_weights, load_learned, read_origin
 
 VIEWS = len(VIEW_NAMES)
 EMBEDDING_WIDTH = 64
 PROMPT_TOKENS = 4
 CHANNELS = (48, 96, 160)
+OUTER_CHANNELS = 48
+ATTENTION_SIDE = 16
+"""Latents of which side are attended to; there are levels without attention around these where latents are larger."""
 
 
 class ViewDiffusion(nn.Module):
@@ -60,22 +64,25 @@ class ViewDiffusion(nn.Module):
     @classmethod
     def small(cls, size: int) -> ViewDiffusion:
         """Untrained, of `mini`'s width, for views of this size; prompts are learned in place of a text encoder's."""
-        levels, side = len(CHANNELS), size // downscaling(size)
+        side = size // downscaling(size)
+        outer = max(0, (side // ATTENTION_SIDE).bit_length() - 1)
+        channels, across = (OUTER_CHANNELS,) * outer + CHANNELS, len(CHANNELS) - 1
         unet = UNet2DConditionModel(
             sample_size=side,
             in_channels=2 * LATENT_CHANNELS,
             out_channels=LATENT_CHANNELS,
-            block_out_channels=CHANNELS,
+            block_out_channels=channels,
             layers_per_block=1,
-            down_block_types=("CrossAttnDownBlock2D",) * (levels - 1) + ("DownBlock2D",),
-            up_block_types=("UpBlock2D",) + ("CrossAttnUpBlock2D",) * (levels - 1),
+            down_block_types=("DownBlock2D",) * outer + ("CrossAttnDownBlock2D",) * across + ("DownBlock2D",),
+            up_block_types=("UpBlock2D",) + ("CrossAttnUpBlock2D",) * across + ("UpBlock2D",) * outer,
             cross_attention_dim=EMBEDDING_WIDTH,
-            attention_head_dim=[c // 32 or 1 for c in CHANNELS],
+            attention_head_dim=[c // 32 for c in channels],
             use_linear_projection=True,
             class_embed_type="projection",
             projection_class_embeddings_input_dim=2 * EMBEDDING_WIDTH,
             norm_num_groups=16,
         )
+        unet.register_to_config(num_views=VIEWS)
         set_attention(unet, VIEWS, "sparse")
         tower = CLIPVisionModelWithProjection(
             CLIPVisionConfig(
@@ -199,8 +206,18 @@ class ViewStage:
         """
         autoencoder = load_autoencoder(autoencoder_run, heads) if autoencoder_run else None
         stage = cls.begin(read_origin(run), autoencoder, heads.size)
-        load_averaged(stage.model, run)
+        weights = averaged_weights(run)
+        if is_grown(weights, len(stage.model.unet.down_blocks)):
+            stage = stage.grown()
+        load_learned(stage.model, weights, run)
+        stage.model.eval()
         return stage
+
+    def grown(self) -> ViewStage:
+        """For views of twice the size, in the same autoencoder's latents."""
+        unet = self.model.unet
+        self.model.unet = with_outer_level(unet, attention_mode(unet)).requires_grad_(True)
+        return self
 
     def to(self, device: torch.device) -> ViewStage:
         return ViewStage(self.model.to(device), self.autoencoder.to(device), self.scheduler)
