@@ -234,6 +234,14 @@ def test_a_released_checkpoint_is_learned_on_and_exported(heads, weights_folder,
     assert "nowhere" in errors[0] and "--autoencoder" in errors[1] and len(errors) == 2
 
 
+def test_sampling_from_pure_noise_is_finite(heads, autoencoder_run):
+    """Our schedule ends without any signal, where float32 takes the root of a negative number for some step counts."""
+    stage = ViewStage.begin(None, load_autoencoder(autoencoder_run, HeadDataset(heads)), 32)
+    for steps in (3, 6, 7):
+        views = stage.sample(torch.rand(1, 3, 32, 32), steps, 2.0, torch.Generator().manual_seed(0))
+        assert views.shape == (1, 6, 3, 32, 32) and views.isfinite().all()
+
+
 def test_sampled_views_are_drawn_and_learned_from(held_out, weights_folder, tmp_path):
     heads = held_out
     sampled = tmp_path / "sampled"

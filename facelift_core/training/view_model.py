@@ -15,8 +15,9 @@ from transformers import CLIPImageProcessorPil, CLIPVisionConfig, CLIPVisionMode
 from ..cameras import VIEW_NAMES
 from ..checkpoints import find_pipeline
 from ..errors import FaceLiftError
-from ..multiview import MultiViewDiffusion
+from ..multiview import MultiViewDiffusion, solvers
 from ..multiview.unet import attention_mode, set_attention
+from ..presets import Sampling
 from .autoencoder import LATENT_CHANNELS, downscaling, load_autoencoder
 from .growth import is_grown, with_outer_level
 from .heads.dataset import HeadDataset
@@ -258,8 +259,7 @@ class ViewStage:
             (B, V, 3, H, W) in [0, 1].
         """
         model = model or self.model
-        scheduler = DDIMScheduler.from_config(self.scheduler.config)
-        scheduler.set_timesteps(steps)
+        run = solvers.start(self.scheduler, Sampling(steps))
         condition = self.encode(portraits[:, None])[:, 0]
         shape = (len(portraits), VIEWS, *condition.shape[1:])
         first = min(round((1 - strength) * steps), steps) if towards is not None else 0
@@ -267,13 +267,13 @@ class ViewStage:
         def noise() -> Tensor:
             return torch.randn(shape, generator=generator).to(portraits.device)
 
-        timesteps = scheduler.timesteps[first:]
+        timesteps = run.timesteps[first:]
         x = noise()
         if first:
             clean = self.encode(towards)
             if not len(timesteps):
                 return self.decode(clean)
-            x = scheduler.add_noise(clean, x, timesteps[:1].expand(len(clean)))
+            x = self.scheduler.add_noise(clean, x, timesteps[:1].expand(len(clean)))
         everything = torch.ones(len(portraits), device=portraits.device)
         for t in timesteps:
             time = t.to(portraits.device).expand(len(portraits))
@@ -281,5 +281,5 @@ class ViewStage:
             if guidance_scale != 1:
                 without = model(x, time, condition, portraits, 0 * everything).float()
                 out = without + guidance_scale * (out - without)
-            x = scheduler.step(out, t, x, eta=1.0, variance_noise=noise()).prev_sample
+            x = run.step(out, int(t), x, noise())
         return self.decode(x)
