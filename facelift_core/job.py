@@ -47,6 +47,7 @@ class Request:
         weights: "mini" or a folder.
         device: "auto", "cuda", "mps" or "cpu".
         steps: of the diffusion; 0: as many as the preset has.
+        guidance_scale: 0: the weights' own.
     """
 
     photo: str
@@ -55,7 +56,7 @@ class Request:
     device: str = "auto"
     preset: str = "quality"
     steps: int = 0
-    guidance_scale: float = 3.0
+    guidance_scale: float = 0.0
     seed: int = 4
     crop: bool = True
     matting: str = "auto"
@@ -123,15 +124,15 @@ def run(request: Request, emit: Emit, cancelled: Cancel, models: Models) -> None
         emit({"event": "views", "views": str(folder / VIEWS)})
 
     loaded = time.perf_counter() - start
-    steps = request.steps or None
+    steps, guidance_scale = request.steps or None, request.guidance_scale or None
     if model.device.type == "cpu":
-        seconds = model.estimate(request.preset, steps, request.guidance_scale)
+        seconds = model.estimate(request.preset, steps, guidance_scale)
         emit({"event": "estimate", "seconds": seconds})
     result = model.reconstruct(
         request.photo,
         preset=request.preset,
         steps=steps,
-        guidance_scale=request.guidance_scale,
+        guidance_scale=guidance_scale,
         seed=request.seed,
         crop=request.crop,
         matting=request.matting,

@@ -118,7 +118,7 @@ class FaceLift:
         return self.multiview.residence
 
     def estimate(
-        self, preset: str | Sampling = "quality", steps: int | None = None, guidance_scale: float = 3
+        self, preset: str | Sampling = "quality", steps: int | None = None, guidance_scale: float | None = None
     ) -> float:
         """Seconds that a photo will take here, measured on a small piece of the work; graphics cards beat it.
 
@@ -126,14 +126,15 @@ class FaceLift:
             FaceLiftError: unknown preset, or steps out of range.
         """
         how = sampling(preset, steps)
+        scale = self.multiview.guidance_scale if guidance_scale is None else guidance_scale
         with nothing_left_behind():
-            return estimate(self.multiview, self.gslrm, how, guidance_scale, measured_rate(self.multiview))
+            return estimate(self.multiview, self.gslrm, how, scale, measured_rate(self.multiview))
 
     def reconstruct(
         self,
         photo: str | Path | Image.Image | np.ndarray | AlignedPortrait,
         steps: int | None = None,
-        guidance_scale: float = 3.0,
+        guidance_scale: float | None = None,
         seed: int = 4,
         crop: bool = True,
         matting: str = "auto",
@@ -147,7 +148,7 @@ class FaceLift:
         Args:
             photo: file, PIL image, (H, W), (H, W, 3) or (H, W, 4) uint8, or a portrait that has been aligned already.
             steps: of the diffusion; None: as many as the preset has.
-            guidance_scale: how closely the views follow the portrait; 1 is without guidance.
+            guidance_scale: how closely the views follow the portrait; 1 is without guidance; None: the checkpoint's.
             seed: of the diffusion's random numbers.
             crop: scale and place the face as the models expect; False: the photo is such a portrait already.
             matting: how to remove the background, see :func:`~facelift_core.align.align_portrait`.

@@ -201,6 +201,19 @@ def test_guidance_of_one_takes_half_the_batch_and_is_the_limit_of_the_formula(mo
     torch.testing.assert_close(plain, guided, rtol=0, atol=1e-3)
 
 
+def test_a_checkpoint_tells_which_guidance_it_is_best_at(model, own_weights_folder, portrait):
+    assert model.guidance_scale == 3  # as published, where it tells nothing
+    torch.testing.assert_close(model(portrait, steps=1), model(portrait, steps=1, guidance_scale=3.0))
+    told = own_weights_folder / "mvdiffusion/pipeckpts/sampling.json"
+    told.write_text('{"guidance_scale": 1.5}')
+    other = MultiViewDiffusion.from_pretrained(own_weights_folder, device="cpu")
+    torch.testing.assert_close(other(portrait, steps=1), model(portrait, steps=1, guidance_scale=1.5))
+    for nonsense in ('"much"', "-1", "NaN", "true"):
+        told.write_text(f'{{"guidance_scale": {nonsense}}}')
+        with pytest.raises(fl.FaceLiftError, match="guidance_scale should be a number"):
+            MultiViewDiffusion.from_pretrained(own_weights_folder, device="cpu")
+
+
 def test_the_photo_is_encoded_once(model, portrait):
     seen = []
     hooks = [

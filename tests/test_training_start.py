@@ -150,8 +150,12 @@ def test_a_grown_run_goes_on_and_is_exported(heads, weights_folder, tmp_path, ca
         "gaussians", heads, heads, tmp_path / "gaussians", 2, "--start-from", str(weights_folder), "--batch", "1"
     )
     runs = ["--views", str(views), "--gaussians", str(gaussians), "--held-out", str(tmp_path / "large")]
-    assert main(["export", "-o", str(tmp_path / "weights"), *runs]) == 0
-    assert FaceLift.from_pretrained(tmp_path / "weights", "cpu").multiview.image_size == 2 * size
+    assert main(["export", "-o", str(tmp_path / "weights"), *runs, "--guidance", "2"]) == 0
+    exported = FaceLift.from_pretrained(tmp_path / "weights", "cpu").multiview
+    assert (exported.image_size, exported.guidance_scale) == (2 * size, 2)
+    again = ["--views", str(tmp_path / "weights"), "--gaussians", str(gaussians), "--held-out", str(tmp_path / "large")]
+    assert main(["export", "-o", str(tmp_path / "again"), *again]) == 0
+    assert FaceLift.from_pretrained(tmp_path / "again", "cpu").multiview.guidance_scale == 2
     none = ["--heads", str(heads), "--held-out", str(heads), "-o", str(tmp_path / "none")]
     assert main(["views", *none, "--grow"]) == 1
     assert "--start-from" in capsys.readouterr().err

@@ -26,7 +26,7 @@ class FACELIFT_OT_reconstruct(bpy.types.Operator):
 
     filepath: StringProperty(name="Photo", description="Empty: the photos of the scene", subtype="FILE_PATH")
     steps: IntProperty(name="Steps", default=50, min=1, max=1000)
-    guidance_scale: FloatProperty(name="Guidance", default=3.0, min=0.0)
+    guidance_scale: FloatProperty(name="Guidance", default=0.0, min=0.0)
     seed: IntProperty(name="Seed", default=4, min=0)
     crop: BoolProperty(name="Find the Face", default=True)
     matting: EnumProperty(name="Background", items=settings.MATTINGS, default="auto")

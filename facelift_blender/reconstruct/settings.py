@@ -90,8 +90,8 @@ class FaceLiftSettings(bpy.types.PropertyGroup):
     )
     guidance_scale: FloatProperty(
         name="Guidance",
-        description="How closely the views follow the photo; 1 is without guidance, in half the time",
-        default=3.0,
+        description="How closely the views follow the photo. 0: as the weights are best; 1: no guidance, half the time",
+        default=0.0,
         min=0.0,
         soft_max=10.0,
     )

@@ -76,9 +76,9 @@ def add_parser(commands) -> None:
     parser.add_argument(
         "--guidance",
         type=number(0),
-        default=3.0,
         metavar="SCALE",
-        help="how closely the views follow the photo (default 3); 1 is without guidance, in half the time",
+        help="how closely the views follow the photo (default: as the weights are best, 3 for released, 2 for mini); 1 "
+        "is without guidance, in half the time",
     )
     parser.add_argument("--seed", type=whole_number(0, 2**63 - 1), default=4, help="of the random numbers (default 4)")
     parser.add_argument("--device", type=device, default="auto", help="auto (default), cuda, cuda:1, mps or cpu")

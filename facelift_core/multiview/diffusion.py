@@ -36,6 +36,9 @@ TENSORS_AT_ONCE = {"unet": 28, "vae": 9, "image_encoder": 100}
 autoencoder (8.3 at full size in float32)."""
 IMAGE_SIZE_MAX = 512
 """The reference works at 512² although the UNet's config inherits a larger sample size from its ancestor."""
+SAMPLING_FILE = "sampling.json"
+"""Beside a checkpoint's networks, of our own layout: ``{"guidance_scale": 2.0}``."""
+PUBLISHED_GUIDANCE = 3.0
 
 
 @dataclass(frozen=True)
@@ -63,6 +66,7 @@ class MultiViewDiffusion:
     noising_scheduler: DDPMScheduler
     scheduler: DDIMScheduler
     prompt_embeds: Tensor
+    guidance_scale: float
     device: torch.device
     dtype: torch.dtype
     residence: Residence
@@ -110,6 +114,7 @@ class MultiViewDiffusion:
                 noising_scheduler=_load_scheduler(DDPMScheduler, folder / "image_noising_scheduler"),
                 scheduler=_load_scheduler(DDIMScheduler, folder / "scheduler"),
                 prompt_embeds=prompt_embeds.to(device, dtype),
+                guidance_scale=load_guidance(folder),
                 device=device,
                 dtype=dtype,
                 residence=Residence(device),
@@ -155,7 +160,7 @@ class MultiViewDiffusion:
         self,
         portrait: Image.Image,
         steps: int | None = None,
-        guidance_scale: float = 3.0,
+        guidance_scale: float | None = None,
         seed: int = 4,
         progress: Progress | None = None,
         cancelled: Cancel | None = None,
@@ -169,7 +174,7 @@ class MultiViewDiffusion:
         Args:
             portrait: aligned (spec §2), on white; its size is the size of the views, a multiple of ``vae_factor``.
             steps: of the solver; None: as many as the preset has.
-            guidance_scale: w in u + w·(c − u); 1 is without guidance and takes half the time.
+            guidance_scale: w in u + w·(c − u); 1 is without guidance and takes half the time. None: the checkpoint's.
             seed: 0 to 2⁶³ − 1.
             progress: called before the first step and after each, with the stage "views".
             cancelled: looked at as often, and between decoded views.
@@ -184,10 +189,9 @@ class MultiViewDiffusion:
         """
         how = check_settings(preset, steps, guidance_scale, seed)
         self._check_size(portrait)
+        scale = self.guidance_scale if guidance_scale is None else guidance_scale
         with nothing_left_behind():
-            return self._sample(
-                portrait.convert("RGB"), how, guidance_scale, seed, Monitor("views", progress, cancelled)
-            )
+            return self._sample(portrait.convert("RGB"), how, scale, seed, Monitor("views", progress, cancelled))
 
     def _sample(
         self, portrait: Image.Image, how: Sampling, guidance_scale: float, seed: int, monitor: Monitor
@@ -289,10 +293,10 @@ class MultiViewDiffusion:
                 )
 
 
-def check_settings(preset: str | Sampling, steps: int | None, guidance_scale: float, seed: int) -> Sampling:
+def check_settings(preset: str | Sampling, steps: int | None, guidance_scale: float | None, seed: int) -> Sampling:
     """How to sample; raises FaceLiftError unless the settings are in range."""
     how = sampling(preset, steps)
-    if not math.isfinite(guidance_scale) or guidance_scale < 0:
+    if guidance_scale is not None and not (math.isfinite(guidance_scale) and guidance_scale >= 0):
         raise FaceLiftError(f"The guidance scale should be a number from 0, not {guidance_scale}.")
     if not 0 <= seed < 2**63 or int(seed) != seed:
         raise FaceLiftError(f"The seed should be a whole number from 0 to 2^63 − 1, not {seed}.")
@@ -302,6 +306,21 @@ def check_settings(preset: str | Sampling, steps: int | None, guidance_scale: fl
 def _finer(dtype: torch.dtype) -> torch.dtype:
     """For the autoencoder: bfloat16 is too coarse for pictures, and little of the time is spent there."""
     return torch.float32 if dtype == torch.bfloat16 else dtype
+
+
+def load_guidance(folder: Path) -> float:
+    """The guidance scale that a checkpoint is best at, by its own account; the published one's if it tells nothing.
+
+    Raises:
+        FaceLiftError: it tells nonsense.
+    """
+    path = folder / SAMPLING_FILE
+    if not path.is_file():
+        return PUBLISHED_GUIDANCE
+    scale = load_json(path).get("guidance_scale", PUBLISHED_GUIDANCE)
+    if type(scale) not in (int, float) or not 0 <= scale < math.inf:
+        raise FaceLiftError(f"{path}: guidance_scale should be a number from 0, not {scale!r}.")
+    return float(scale)
 
 
 def _load_normalizer(folder: Path) -> tuple[Tensor, Tensor]:

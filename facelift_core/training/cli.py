@@ -76,6 +76,7 @@ def _parser() -> argparse.ArgumentParser:
     export.add_argument("--autoencoder", type=Path, metavar="RUN")
     export.add_argument("--views", required=True, metavar="RUN|WEIGHTS", help="weights: theirs as they are")
     export.add_argument("--gaussians", type=Path, required=True, metavar="RUN")
+    export.add_argument("--guidance", type=float, metavar="SCALE", help="that the views are best at (default 3)")
     _add_data_arguments(export, training=False)
     export.set_defaults(run=_export)
 
@@ -84,7 +85,7 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--count", type=int, default=100, help="heads (default %(default)s)")
     evaluate.add_argument("--first-seed", type=int, default=1_000_000, help="never trained on (default %(default)s)")
     evaluate.add_argument("--steps", type=int, default=50, help="diffusion steps (default %(default)s)")
-    evaluate.add_argument("--guidance", type=float, default=3.0, help="guidance scale (default %(default)s)")
+    evaluate.add_argument("--guidance", type=float, help="guidance scale (default: the weights' own)")
     evaluate.add_argument("--picture", type=Path, metavar="FILE.png", help="also draw truth and renders of eight heads")
     evaluate.add_argument("--device", default="auto", help="auto, cuda, mps or cpu (default %(default)s)")
     evaluate.set_defaults(run=_evaluate)
@@ -240,7 +241,7 @@ def _sample(args: argparse.Namespace) -> None:
 def _export(args: argparse.Namespace) -> None:
     from .export import export
 
-    export(args.output, args.autoencoder, args.views, args.gaussians, args.held_out)
+    export(args.output, args.autoencoder, args.views, args.gaussians, args.held_out, args.guidance)
 
 
 def _evaluate(args: argparse.Namespace) -> None:
@@ -248,7 +249,8 @@ def _evaluate(args: argparse.Namespace) -> None:
 
     seeds = range(args.first_seed, args.first_seed + args.count)
     print(evaluate(args.weights, seeds, args.steps, args.guidance, args.picture, args.device))
-    print(f"({args.count} heads, {args.steps} steps, guidance {args.guidance:g})")
+    guidance = "the weights' own guidance" if args.guidance is None else f"guidance {args.guidance:g}"
+    print(f"({args.count} heads, {args.steps} steps, {guidance})")
 
 
 if __name__ == "__main__":

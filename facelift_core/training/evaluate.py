@@ -76,7 +76,7 @@ def evaluate(
     weights: str | Path,
     seeds: Sequence[int],
     steps: int,
-    guidance_scale: float,
+    guidance_scale: float | None,
     picture: Path | None = None,
     device: str = "auto",
 ) -> Score:

@@ -8,7 +8,9 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
+from ..checkpoints import find_pipeline
 from ..files import replacing
+from ..multiview.diffusion import SAMPLING_FILE, load_guidance
 from ..multiview.prompts import CACHE_FILE as PROMPT_EMBEDS
 from ..multiview.unet import attention_mode
 from ..weights import save_safetensors
@@ -24,21 +26,30 @@ MULTI_VIEW_NAMES = {
 }
 
 
-def export(folder: Path, autoencoder_run: Path | None, views: str, gaussians_run: Path, held_out: Path) -> None:
+def export(
+    folder: Path,
+    autoencoder_run: Path | None,
+    views: str,
+    gaussians_run: Path,
+    held_out: Path,
+    guidance_scale: float | None = None,
+) -> None:
     """Write `folder`/mvdiffusion/pipeckpts/… and `folder`/gslrm/gslrm.safetensors.
 
     Args:
         autoencoder_run: may be None where the views were learned on from a checkpoint, which then gives its own.
         views: a run, or a checkpoint whose views, with its own autoencoder, go with the new Gaussians.
+        guidance_scale: what the checkpoint is to be sampled with where nothing else is asked for; None: as published,
+            or as `views` says if that is a checkpoint.
 
     Raises:
         FaceLiftError: a run is missing or of another model, or the folder cannot be written.
     """
-    stage = (
-        ViewStage.of_run(Path(views), autoencoder_run, HeadDataset(held_out))
-        if autoencoder_run or is_run(views)
-        else ViewStage.of_weights(views)
-    )
+    if autoencoder_run or is_run(views):
+        stage = ViewStage.of_run(Path(views), autoencoder_run, HeadDataset(held_out))
+    else:
+        stage = ViewStage.of_weights(views)
+        guidance_scale = load_guidance(find_pipeline(views)) if guidance_scale is None else guidance_scale
     model, pipeline = stage.model, folder / "mvdiffusion" / "pipeckpts"
     _write(pipeline / "vae", "diffusion_pytorch_model", stage.autoencoder, _config(stage.autoencoder))
     _write(pipeline / "unet", "diffusion_pytorch_model", model.unet, _unet_config(model.unet))
@@ -52,6 +63,9 @@ def export(folder: Path, autoencoder_run: Path | None, views: str, gaussians_run
     _save(statistics, pipeline / "image_normalizer" / "diffusion_pytorch_model.safetensors")
     _write_json(pipeline / "scheduler" / "scheduler_config.json", _config(stage.scheduler))
     _write_json(pipeline / "image_noising_scheduler" / "scheduler_config.json", _config(image_noising_scheduler()))
+
+    if guidance_scale is not None:
+        _write_json(pipeline / SAMPLING_FILE, {"guidance_scale": guidance_scale})
 
     gslrm = gslrm_of_run(gaussians_run)
     _save(gslrm.state_dict(), folder / "gslrm" / "gslrm.safetensors")
