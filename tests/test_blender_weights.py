@@ -57,7 +57,9 @@ def test_a_task_downloads_in_a_process_of_its_own_and_is_cancelled(hub, tmp_path
     licence.accept(own)
     hub.stall[UNET] = [100_000]
     task = run(Task("stalled", work), until=lambda: hub.stalling)
-    assert 0 < task.fraction < 1 and task.message.startswith("Downloading: ")
+    # The server may stall before the last word of the files before has been read.
+    wait_until(lambda: (task.poll(), task.message.startswith("Downloading: "))[1])
+    assert 0 < task.fraction < 1
     task.cancel.set()
     wait_until(lambda: task.poll() and task.over)
     assert task.state == "cancelled" and hub.stalling, "it did not wait for the server"
