@@ -187,15 +187,14 @@ def _views(args: argparse.Namespace) -> None:
     from .views import train_views
 
     heads, held_out, options = HeadDataset(args.heads), HeadDataset(args.held_out), _options(args)
-    autoencoder = load_autoencoder(args.autoencoder, held_out) if args.autoencoder else None
     if args.grow and not args.start_from:
         raise FaceLiftError("Only a model that has learned grows: name one by --start-from.")
     run = next((Path(run) for run in (args.output, args.start_from) if run and is_run(run)), None)
-    stage = (
-        ViewStage.of_run(run, args.autoencoder, heads)
-        if run
-        else ViewStage.begin(options.origin, autoencoder, heads.size)
-    )
+    if run:
+        stage = ViewStage.of_run(run, args.autoencoder, held_out)
+    else:
+        autoencoder = load_autoencoder(args.autoencoder, held_out) if args.autoencoder else None
+        stage = ViewStage.begin(options.origin, autoencoder, heads.size)
     if args.grow and not is_run(args.output):
         stage = stage.grown()
     train_views(heads, held_out, stage, options, args.batch, args.checkpointing)

@@ -47,7 +47,7 @@ def with_outer_level(unet: UNet2DConditionModel, mode: str) -> UNet2DConditionMo
 
 
 def is_grown(state: dict[str, Tensor], levels: int) -> bool:
-    """Whether the learned weights of a UNet have one level more than `levels`; their names begin with ``unet.``."""
+    """Whether the learned weights of a UNet have more than so many levels; their names begin with ``unet.``."""
     return any(name.startswith(f"unet.down_blocks.{levels}.") for name in state)
 
 

@@ -199,16 +199,16 @@ class ViewStage:
         return cls(model, parts.vae.float(), parts.scheduler)
 
     @classmethod
-    def of_run(cls, run: Path, autoencoder_run: Path | None, heads: HeadDataset) -> ViewStage:
+    def of_run(cls, run: Path, autoencoder_run: Path | None, held_out: HeadDataset) -> ViewStage:
         """What the run of `facelift-train views` has averaged.
 
         Raises:
             FaceLiftError: a run is missing or of another model.
         """
-        autoencoder = load_autoencoder(autoencoder_run, heads) if autoencoder_run else None
-        stage = cls.begin(read_origin(run), autoencoder, heads.size)
+        autoencoder = load_autoencoder(autoencoder_run, held_out) if autoencoder_run else None
+        stage = cls.begin(read_origin(run), autoencoder, held_out.size)
         weights = averaged_weights(run)
-        if is_grown(weights, len(stage.model.unet.down_blocks)):
+        while is_grown(weights, len(stage.model.unet.down_blocks)):
             stage = stage.grown()
         load_learned(stage.model, weights, run)
         stage.model.eval()
