@@ -53,7 +53,7 @@ from facelift_core.training.evaluate import RENDER_SCALE  # noqa: E402
 from facelift_core.training.heads.dataset import HeadDataset  # noqa: E402
 from facelift_core.training.quality import edge_distance, psnr, ssim  # noqa: E402
 
-VIEWS, GUIDANCE, OTHER_SEED, PICTURED = 6, 3.0, 1000, 2
+VIEWS, OTHER_SEED, PICTURED = 6, 1000, 2
 QUALITY, OTHER, LIMIT = "quality", "quality, other seed", "dpm 50"
 LABELS = {
     "to_quality": "to quality", "to_limit": "to limit", "detail": "detail", "front": "front", "views": "others",
@@ -189,7 +189,7 @@ def main() -> None:
             for name, how in chosen.items():
                 own_seed = seed + OTHER_SEED * (name == OTHER)
                 spent, views = timed(
-                    lambda h=head, s=own_seed, how=how: model.multiview(h.portrait, None, GUIDANCE, s, preset=how),
+                    lambda h=head, s=own_seed, how=how: model.multiview(h.portrait, None, None, s, preset=how),
                     model.device,
                 )
                 drawn[name] = views
@@ -203,7 +203,7 @@ def main() -> None:
             record = {"device": device_name(model.device), "weights": str(args.weights), "portraits": number + 1,
                       "seeds": args.seeds, "candidates": table}  # fmt: skip
             (args.out / "presets.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-    report(table, args, device_name(model.device))
+    report(table, args, f"{device_name(model.device)}, guidance {model.multiview.guidance_scale:g}")
     curves = {"presets_limit.png": "to_limit"} | ({"presets_curve.png": "front"} if args.heads else {})
     for file, key in curves.items():
         points = [
@@ -243,11 +243,11 @@ def paired_error(own: list[dict], quality: list[dict], key: str) -> float:
     return statistics.stdev(differences) / len(differences) ** 0.5
 
 
-def report(table: dict[str, dict], args: argparse.Namespace, device: str) -> None:
+def report(table: dict[str, dict], args: argparse.Namespace, where: str) -> None:
     """Print the table, and write it as presets.md."""
     quality = table[QUALITY]
     keys = [key for key in LABELS if key in quality]
-    lines = [f"{device}; {args.weights}; {args.count} portraits, {args.seeds} seeds, guidance {GUIDANCE}", ""]
+    lines = [f"{where}; {args.weights}; {args.count} portraits, {args.seeds} seeds", ""]
     lines.append("| | samples | counted | measured | " + " | ".join(LABELS[key] for key in keys) + " |")
     lines.append("|---" * (4 + len(keys)) + "|")
     for name, row in table.items():
