@@ -34,6 +34,7 @@ from .errors import Cancelled, FaceLiftError
 from .job import Event, Models, Request, run
 from .released.job import Request as WeightsRequest
 from .released.job import run_request
+from .threads import share_cores
 
 PROTOCOL = 1
 NICENESS = 5
@@ -72,6 +73,7 @@ class _Inbox:
 
 def main() -> int:
     out = _own_stdout()
+    share_cores()
     quiet_libraries()
     if sys.argv[1:2] == ["--check"]:
         out.write(json.dumps(check(sys.argv[2:])))

@@ -392,3 +392,17 @@ def test_version(capsys):
 
 def test_the_command_offers_every_way_of_matting():
     assert MATTINGS == METHODS
+
+
+@pytest.mark.parametrize(
+    "said, spins", [({}, "1000"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "ACTIVE"}, None)]
+)
+def test_threads_soon_give_their_cores_away_unless_somebody_has_said_otherwise(said, spins):
+    """In time for PyTorch, which reads it when it is loaded."""
+    script = (
+        "import os, sys; from facelift_core.cli import main; main(['--version']); "
+        "assert 'torch' not in sys.modules; print(os.environ.get('GOMP_SPINCOUNT'))"
+    )
+    env = {name: value for name, value in os.environ.items() if name not in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")}
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=env | said, check=True)
+    assert done.stdout.split()[-1] == str(spins)

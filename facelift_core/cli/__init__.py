@@ -13,6 +13,7 @@ from collections.abc import Sequence
 
 from .. import __version__
 from ..errors import FaceLiftError
+from ..threads import share_cores
 from . import info, reconstruct, render, setup, weights
 from .options import UsageError
 
@@ -21,6 +22,7 @@ TRACEBACK_VARIABLE = "FACELIFT_TRACEBACK"
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line `arguments` (of the process by default) and return the exit code."""
+    share_cores()
     try:
         options = build_parser().parse_args(arguments)
     except SystemExit as stopped:  # after --help, or after argparse has said what is wrong

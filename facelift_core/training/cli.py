@@ -8,10 +8,12 @@ import sys
 from pathlib import Path
 
 from ..errors import FaceLiftError
+from ..threads import share_cores
 from .heads import command as heads_command
 
 
 def main(argv: list[str] | None = None) -> int:
+    share_cores()
     args = _parser().parse_args(argv)
     try:
         return args.run(args) or 0
