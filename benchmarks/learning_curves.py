@@ -10,12 +10,12 @@ import json
 import sys
 from pathlib import Path
 
+from curve import COLORS
 from PIL import Image, ImageDraw, ImageFont
 
 from facelift_core.training.loop import LOG_FILE
 
 SIZE, MARGIN = (1000, 480), (70, 40, 30, 60)
-COLORS = ((31, 90, 166), (200, 80, 30), (40, 140, 70), (140, 60, 150), (90, 90, 90))
 LINES = 5
 
 

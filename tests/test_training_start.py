@@ -137,23 +137,19 @@ def test_a_grown_unet_does_to_enlarged_latents_what_it_did_before(weights_folder
 
 def test_a_grown_run_goes_on_and_is_exported(heads, weights_folder, tmp_path, capsys):
     size = FaceLift.from_pretrained(weights_folder, "cpu").multiview.image_size
-    (tmp_path / "large").mkdir()
-    write_shard(tmp_path / "large", range(8), size=2 * size, random_views=2)
-    start = ("--start-from", str(weights_folder), "--grow", "--batch", "1")
-    views = run("views", tmp_path / "large", tmp_path / "large", tmp_path / "views", 2, *start)
-    run(
-        "views", tmp_path / "large", tmp_path / "large", views, 4, "--batch", "1"
-    )  # that it has grown is told by its state
-    further = ("--start-from", str(views), "--batch", "1")
-    views = run("views", tmp_path / "large", tmp_path / "large", tmp_path / "on", 2, *further)
-    gaussians = run(
-        "gaussians", heads, heads, tmp_path / "gaussians", 2, "--start-from", str(weights_folder), "--batch", "1"
-    )
-    runs = ["--views", str(views), "--gaussians", str(gaussians), "--held-out", str(tmp_path / "large")]
+    large = tmp_path / "large"
+    large.mkdir()
+    write_shard(large, range(8), size=2 * size, random_views=2)
+    start = ("--start-from", str(weights_folder), "--batch", "1")
+    views = run("views", large, large, tmp_path / "views", 2, *start, "--grow")
+    run("views", large, large, views, 4, "--batch", "1")  # that it has grown is told by its state
+    views = run("views", large, large, tmp_path / "on", 2, "--start-from", str(views), "--batch", "1")
+    gaussians = run("gaussians", heads, heads, tmp_path / "gaussians", 2, *start)
+    runs = ["--views", str(views), "--gaussians", str(gaussians), "--held-out", str(large)]
     assert main(["export", "-o", str(tmp_path / "weights"), *runs, "--guidance", "2"]) == 0
     exported = FaceLift.from_pretrained(tmp_path / "weights", "cpu").multiview
     assert (exported.image_size, exported.guidance_scale) == (2 * size, 2)
-    again = ["--views", str(tmp_path / "weights"), "--gaussians", str(gaussians), "--held-out", str(tmp_path / "large")]
+    again = ["--views", str(tmp_path / "weights"), "--gaussians", str(gaussians), "--held-out", str(large)]
     assert main(["export", "-o", str(tmp_path / "again"), *again]) == 0
     assert FaceLift.from_pretrained(tmp_path / "again", "cpu").multiview.guidance_scale == 2
     none = ["--heads", str(heads), "--held-out", str(heads), "-o", str(tmp_path / "none")]

@@ -136,7 +136,7 @@ def _add_checkpointing(parser: argparse.ArgumentParser) -> None:
 def _options(args: argparse.Namespace):
     import torch
 
-    from .loop import LoopOptions, is_run, read_origin
+    from .loop import LoopOptions, read_origin
     from .processes import Processes
 
     torch.manual_seed(args.seed)
@@ -146,10 +146,8 @@ def _options(args: argparse.Namespace):
         workers = (os.cpu_count() or 1) // processes.count - 1 if processes.device.type != "cpu" else 0
     if workers < 0:
         raise FaceLiftError(f"--workers must be at least 0, not {workers}.")
-    if is_run(args.output):
-        origin = read_origin(args.output)
-    elif start and is_run(start):
-        origin = read_origin(Path(start))
+    if run := _run_to_go_on(args):
+        origin = read_origin(run)
     else:
         origin = str(Path(start).resolve()) if start and Path(start).exists() else start
     return LoopOptions(
@@ -164,20 +162,22 @@ def _options(args: argparse.Namespace):
     )
 
 
-def _started(model, args: argparse.Namespace):
-    """`model` with the weights of the run that --start-from names, if it names one."""
-    from .loop import is_run, load_averaged
+def _run_to_go_on(args: argparse.Namespace) -> Path | None:
+    """The run that the output folder holds, else the one that --start-from names; None if it names none."""
+    from .loop import is_run
 
-    start = args.start_from
-    return load_averaged(model, Path(start)) if start and is_run(start) and not is_run(args.output) else model
+    return next((Path(folder) for folder in (args.output, args.start_from) if folder and is_run(folder)), None)
 
 
 def _autoencoder(args: argparse.Namespace) -> None:
     from .autoencoder import autoencoder_of, train_autoencoder
     from .heads.dataset import HeadDataset
+    from .loop import load_averaged
 
     heads, options = HeadDataset(args.heads), _options(args)
-    model = _started(autoencoder_of(options.origin, heads.size), args)
+    model = autoencoder_of(options.origin, heads.size)
+    if run := _run_to_go_on(args):
+        load_averaged(model, run)
     train_autoencoder(heads, HeadDataset(args.held_out), model, options, args.batch)
 
 
@@ -191,8 +191,7 @@ def _views(args: argparse.Namespace) -> None:
     heads, held_out, options = HeadDataset(args.heads), HeadDataset(args.held_out), _options(args)
     if args.grow and not args.start_from:
         raise FaceLiftError("Only a model that has learned grows: name one by --start-from.")
-    run = next((Path(run) for run in (args.output, args.start_from) if run and is_run(run)), None)
-    if run:
+    if run := _run_to_go_on(args):
         stage = ViewStage.of_run(run, args.autoencoder, held_out)
     else:
         autoencoder = load_autoencoder(args.autoencoder, held_out) if args.autoencoder else None
@@ -206,7 +205,6 @@ def _gaussians(args: argparse.Namespace) -> None:
     from .autoencoder import load_autoencoder
     from .gaussians import as_diffused, gslrm_of, gslrm_of_run, train_gaussians, with_patches
     from .heads.dataset import HeadDataset
-    from .loop import is_run
 
     heads, held_out, options = HeadDataset(args.heads), HeadDataset(args.held_out), _options(args)
     start = args.start_from or options.origin
@@ -214,7 +212,7 @@ def _gaussians(args: argparse.Namespace) -> None:
         raise FaceLiftError("Only a model that has learned gets other patches: name one by --start-from.")
     model = None
     if start:
-        run = next((Path(run) for run in (args.output, start) if is_run(run)), None)
+        run = _run_to_go_on(args)
         model = gslrm_of_run(run) if run else gslrm_of(options.origin)
         model = with_patches(model, args.patch or model.patch_size)
     autoencoder = load_autoencoder(args.autoencoder, held_out).to(options.device) if args.autoencoder else None
