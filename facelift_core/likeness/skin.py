@@ -74,8 +74,13 @@ def _layer(
 ) -> Gaussians:
     """Discs of `size` pixels on every `step`-th of side² pixels, `depth` behind the surface."""
     count = side // step
-    scale = lambda picture: np.ascontiguousarray(cv2.resize(picture, (count, count), interpolation=cv2.INTER_LINEAR))
-    colors = cv2.resize(blur(cutout[..., :3], 0.7 * step) if step > 1 else cutout[..., :3], (count, count), interpolation=cv2.INTER_AREA)
+
+    def scale(picture: np.ndarray, how: int = cv2.INTER_LINEAR) -> np.ndarray:
+        return np.ascontiguousarray(cv2.resize(picture, (count, count), interpolation=how))
+
+    alpha = cutout[..., 3:].clip(1e-4)
+    area = cv2.INTER_AREA
+    colors = scale(cutout[..., :3] * alpha, area) / scale(alpha, area)[..., None] if count < len(cutout) else cutout[..., :3]
     opacity = scale(weight)
     chosen = opacity > MIN_WEIGHT
     points, normals = (torch.from_numpy(scale(a)[chosen]) for a in (surface.points, surface.normals))

@@ -147,6 +147,9 @@ def _with_face(depth: np.ndarray, known: np.ndarray, landmarks: Landmarks) -> tu
 def _relief(landmarks: Landmarks) -> np.ndarray:
     """(512, 512) z of the surface through the landmarks, the nearest where it is folded, NaN outside it; pixels."""
     points = landmarks.points.astype(np.float64)
+    # The landmarks' z goes along the ray to the face, the surface's along the optical axis.
+    centre = points[:, :2].mean(0)
+    points[:, 2] -= (points[:, :2] - centre) @ (centre - SIZE / 2) / intrinsics(SIZE)[0].item()
     # Triangles between the neighbours in the face's own front view: in the picture a turned face may overlap itself.
     triangles = Delaunay(points @ landmarks.axes[:2].T).simplices
     relief = np.full((SIZE, SIZE), np.inf)
