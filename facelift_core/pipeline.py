@@ -162,7 +162,8 @@ class FaceLift:
             cancelled: looked at as often.
             views_done: called with the result's ``views`` as soon as they exist, before the head does.
             preset: "quality", "balanced", "fast", or how to sample, see :mod:`~facelift_core.presets`.
-            agreeing: make the views agree in the preset's agreeing steps; False: as published.
+            agreeing: make the views agree in the preset's agreeing steps, with the portrait itself for a front; False:
+                as published.
 
         Raises:
             FaceLiftError: the photo cannot be read or shows no face, settings out of range, out of memory, or nothing
@@ -171,7 +172,6 @@ class FaceLift:
         """
         check_settings(preset, steps, guidance_scale, seed)
         how = self._sampling(preset, steps, agreeing)
-        agree = Agreement(self._lift_for_views) if agreeing else None
         with nothing_left_behind():
             run = _Run(progress, cancelled)
             with run.stage("align", "Aligning the portrait"):
@@ -181,12 +181,15 @@ class FaceLift:
                     aligned = align_portrait(_as_image(photo), crop=crop, matting=matting)
             with run.stage("views", "Six views") as monitor:
                 portrait = self._to_size_of_views(aligned.image)
+                agree = self.agreement(portrait) if agreeing else None
                 views = self._sparingly(
                     lambda: self.multiview(
                         portrait, None, guidance_scale, seed, monitor.forward, cancelled, how, agree
                     ),
                     monitor,
                 )
+                if agree is not None:
+                    views = agree.with_portrait(views)
             if views_done is not None:
                 views_done(views)
             raw, gaussians = self._lift(views, run)
@@ -213,6 +216,16 @@ class FaceLift:
             raw, gaussians = self._lift(views, run)
             return Result(None, views.to("cpu", torch.float32), gaussians, raw, run.timings)
 
+    def agreement(self, portrait: Image.Image) -> Agreement:
+        """What makes the views of `portrait`, which has their size, agree."""
+
+        def lift_there(views: Tensor, monitor: Monitor) -> Gaussians:
+            with self.residence.using("gslrm"):
+                return lift(self.gslrm, views, monitor).to(self.device)
+
+        pixels = torch.from_numpy(np.array(portrait.convert("RGB"))).permute(2, 0, 1) / 255
+        return Agreement(lift_there, pixels)
+
     def _lift(self, views: Tensor, run: _Run) -> tuple[Gaussians, Gaussians]:
         with run.stage("gaussians", "Lifting the views to 3D") as monitor:
             raw = self._sparingly(lambda: self._lift_at_once(views, monitor), monitor)
@@ -225,10 +238,6 @@ class FaceLift:
     def _lift_at_once(self, views: Tensor, monitor: Monitor) -> Gaussians:
         with nothing_left_behind(), self.residence.using("gslrm"):
             return lift(self.gslrm, views, monitor)
-
-    def _lift_for_views(self, views: Tensor, monitor: Monitor) -> Gaussians:
-        with self.residence.using("gslrm"):
-            return lift(self.gslrm, views, monitor).to(self.device)
 
     def _sampling(self, preset: str | Sampling, steps: int | None, agreeing: bool) -> Sampling:
         """How the views are sampled here."""

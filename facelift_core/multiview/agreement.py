@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from ..cameras import intrinsics, six_views
@@ -17,11 +18,14 @@ from ..gaussians import Gaussians
 from ..presets import Sampling
 from ..progress import Monitor
 from ..rasterizer import render
+from ..rasterizer.projection import ALPHA_CUT
 
 Agree = Callable[[Tensor, Monitor], Tensor]
 """(6, 3, H, W) views in [0, 1] on the CPU to such that agree; those that it leaves as they are stay to the bit."""
 STEPS_ON_CPU = 1
 """Of a large model: one lift takes as long there as ten steps of the UNet."""
+RENDER_SIDE = 512
+"""Pixels at least, averaged to a smaller view's: at its own few, the renderer's fixed low-pass takes detail away."""
 
 
 @dataclass(frozen=True)
@@ -30,19 +34,29 @@ class Agreement:
 
     Attributes:
         lift: six views to their Gaussians, on the device that is to draw them.
+        portrait: (3, H, W) in [0, 1], what the front shows in truth; lifted in its place. None: the front as drawn.
     """
 
     lift: Callable[[Tensor, Monitor], Gaussians]
+    portrait: Tensor | None = None
 
     @torch.no_grad()
     def __call__(self, views: Tensor, monitor: Monitor) -> Tensor:
+        gaussians = self.lift(self.with_portrait(views), monitor)
+        gaussians = gaussians[gaussians.opacities > ALPHA_CUT]  # the others, most of them, no pixel shows
         height, width = views.shape[-2:]
-        gaussians = self.lift(views, monitor)
+        scale = max(1, RENDER_SIDE // width)
+        camera = intrinsics(scale * width, scale * height)
         renders = []
-        for camera in six_views()[1:]:
+        for c2w in six_views()[1:]:
             monitor.check()
-            renders.append(render(gaussians, camera, intrinsics(width, height), width, height)[0])
-        return torch.cat([views[:1], torch.stack(renders).permute(0, 3, 1, 2).clamp(0, 1).to(views)])
+            picture = render(gaussians, c2w, camera, scale * width, scale * height).permute(0, 3, 1, 2)
+            renders.append(F.avg_pool2d(picture, scale).clamp(0, 1).to(views))
+        return torch.cat([views[:1], *renders])
+
+    def with_portrait(self, views: Tensor) -> Tensor:
+        """`views` with the portrait for a front, if there is one."""
+        return views if self.portrait is None else torch.cat([self.portrait[None].to(views), views[1:]])
 
 
 def affordable(how: Sampling, large_on_cpu: bool) -> Sampling:
