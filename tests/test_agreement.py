@@ -16,7 +16,7 @@ from facelift_core.multiview import solvers
 from facelift_core.multiview.agreement import Agreement, affordable
 from facelift_core.pictures import to_pictures
 from facelift_core.plans import PLANS
-from facelift_core.presets import PRESETS, SOLVERS, Sampling
+from facelift_core.presets import SOLVERS, Sampling
 from facelift_core.progress import Monitor
 from facelift_core.rasterizer import render
 
@@ -188,4 +188,3 @@ def test_a_large_model_on_a_processor_agrees_once():
     how = Sampling(agreeing_steps=3)
     assert affordable(how, False) == how and affordable(how, True).agreeing_steps == 1
     assert affordable(dataclasses.replace(how, agreeing_steps=0), True).agreeing_steps == 0
-    assert all(0 < preset.agreeing_steps <= preset.steps for preset in PRESETS.values())
