@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 import torch
-from diffusers import UNet2DConditionModel
+from diffusers import AutoencoderKL, UNet2DConditionModel
 from torch import nn
 
 from .presets import VIEWS, Sampling
@@ -48,14 +48,36 @@ def gslrm_products(gslrm: GSLRM, size: int) -> int:
     return tokens * _weights([gslrm]) + attention
 
 
+def vae_products(vae: AutoencoderKL, size: int) -> tuple[int, int]:
+    """Multiplications with the weights for one view of size² pixels encoded, and decoded."""
+    encoder, decoder, pixels = vae.encoder, vae.decoder, size**2
+    encoded, area = _weights([encoder.conv_in]) * pixels, pixels
+    for block in encoder.down_blocks:
+        encoded += _weights([block.resnets]) * area
+        if block.downsamplers is not None:
+            area //= 4
+            encoded += _weights([block.downsamplers]) * area
+    encoded += _weights([encoder.mid_block, encoder.conv_out]) * area
+    decoded = _weights([decoder.conv_in, decoder.mid_block]) * area
+    for block in decoder.up_blocks:
+        decoded += _weights([block.resnets]) * area
+        if block.upsamplers is not None:
+            area *= 4
+            decoded += _weights([block.upsamplers]) * area
+    return encoded, decoded + _weights([decoder.conv_out]) * pixels
+
+
 def estimate(
     multiview: MultiViewDiffusion, gslrm: GSLRM, sampling: Sampling, guidance_scale: float, rate: float
 ) -> float:
     """Seconds for views and Gaussians at `rate`, see :func:`measured_rate`. Reused features are not counted off."""
-    views = sampling.evaluations(guidance_scale) * unet_products(
-        multiview.unet, multiview.image_size // multiview.vae_factor
-    )
-    return (views + gslrm_products(gslrm, multiview.image_size)) / rate
+    size = multiview.image_size
+    unet = sampling.evaluations(guidance_scale) * unet_products(multiview.unet, size // multiview.vae_factor)
+    encoded, decoded = vae_products(multiview.vae, size)
+    lift = gslrm_products(gslrm, size)
+    agreement = lift + VIEWS * decoded + 2 * (VIEWS - 1) * encoded  # each but the front before and after
+    agreements = min(sampling.agreeing_steps, sampling.steps)
+    return (encoded + unet + agreements * agreement + VIEWS * decoded + lift) / rate
 
 
 @torch.no_grad()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -18,12 +18,13 @@ from .align import AlignedPortrait, align_portrait
 from .arithmetic import estimate, measured_rate
 from .cameras import VIEW_NAMES, intrinsics, six_views
 from .checkpoints import find_checkpoint
-from .device import NotEnoughMemory, free_memory, nothing_left_behind, select_device
+from .device import LARGE, NotEnoughMemory, free_memory, nothing_left_behind, select_device
 from .errors import FaceLiftError
 from .filters import filter_gaussians
 from .gaussians import Gaussians
 from .gslrm import GSLRM
 from .multiview import MultiViewDiffusion
+from .multiview.agreement import Agreement, affordable
 from .multiview.diffusion import check_settings
 from .plans import Plan, choose, step_down
 from .presets import Sampling, sampling
@@ -118,14 +119,18 @@ class FaceLift:
         return self.multiview.residence
 
     def estimate(
-        self, preset: str | Sampling = "quality", steps: int | None = None, guidance_scale: float | None = None
+        self,
+        preset: str | Sampling = "quality",
+        steps: int | None = None,
+        guidance_scale: float | None = None,
+        agreeing: bool = False,
     ) -> float:
         """Seconds that a photo will take here, measured on a small piece of the work; graphics cards beat it.
 
         Raises:
             FaceLiftError: unknown preset, or steps out of range.
         """
-        how = sampling(preset, steps)
+        how = self._sampling(preset, steps, agreeing)
         scale = self.multiview.guidance_scale if guidance_scale is None else guidance_scale
         with nothing_left_behind():
             return estimate(self.multiview, self.gslrm, how, scale, measured_rate(self.multiview))
@@ -142,6 +147,7 @@ class FaceLift:
         cancelled: Cancel | None = None,
         views_done: Callable[[Tensor], None] | None = None,
         preset: str | Sampling = "quality",
+        agreeing: bool = False,
     ) -> Result:
         """Reconstruct the head of the largest face in a photo.
 
@@ -156,6 +162,8 @@ class FaceLift:
             cancelled: looked at as often.
             views_done: called with the result's ``views`` as soon as they exist, before the head does.
             preset: "quality", "balanced", "fast", or how to sample, see :mod:`~facelift_core.presets`.
+            agreeing: make the views agree in the preset's agreeing steps, with the portrait itself for a front; False:
+                as published.
 
         Raises:
             FaceLiftError: the photo cannot be read or shows no face, settings out of range, out of memory, or nothing
@@ -163,6 +171,7 @@ class FaceLift:
             Cancelled: `cancelled` answered true.
         """
         check_settings(preset, steps, guidance_scale, seed)
+        how = self._sampling(preset, steps, agreeing)
         with nothing_left_behind():
             run = _Run(progress, cancelled)
             with run.stage("align", "Aligning the portrait"):
@@ -172,10 +181,15 @@ class FaceLift:
                     aligned = align_portrait(_as_image(photo), crop=crop, matting=matting)
             with run.stage("views", "Six views") as monitor:
                 portrait = self._to_size_of_views(aligned.image)
+                agree = self.agreement(portrait) if agreeing else None
                 views = self._sparingly(
-                    lambda: self.multiview(portrait, steps, guidance_scale, seed, monitor.forward, cancelled, preset),
+                    lambda: self.multiview(
+                        portrait, None, guidance_scale, seed, monitor.forward, cancelled, how, agree
+                    ),
                     monitor,
                 )
+                if agree is not None:
+                    views = agree.with_portrait(views)
             if views_done is not None:
                 views_done(views)
             raw, gaussians = self._lift(views, run)
@@ -202,6 +216,16 @@ class FaceLift:
             raw, gaussians = self._lift(views, run)
             return Result(None, views.to("cpu", torch.float32), gaussians, raw, run.timings)
 
+    def agreement(self, portrait: Image.Image) -> Agreement:
+        """What makes the views of `portrait`, which has their size, agree."""
+
+        def lift_there(views: Tensor, monitor: Monitor) -> Gaussians:
+            with self.residence.using("gslrm"):
+                return lift(self.gslrm, views, monitor).to(self.device)
+
+        pixels = torch.from_numpy(np.array(portrait.convert("RGB"))).permute(2, 0, 1) / 255
+        return Agreement(lift_there, pixels)
+
     def _lift(self, views: Tensor, run: _Run) -> tuple[Gaussians, Gaussians]:
         with run.stage("gaussians", "Lifting the views to 3D") as monitor:
             raw = self._sparingly(lambda: self._lift_at_once(views, monitor), monitor)
@@ -214,6 +238,14 @@ class FaceLift:
     def _lift_at_once(self, views: Tensor, monitor: Monitor) -> Gaussians:
         with nothing_left_behind(), self.residence.using("gslrm"):
             return lift(self.gslrm, views, monitor)
+
+    def _sampling(self, preset: str | Sampling, steps: int | None, agreeing: bool) -> Sampling:
+        """How the views are sampled here."""
+        how = sampling(preset, steps)
+        if not agreeing:
+            return replace(how, agreeing_steps=0)
+        weights = sum(weight.numel() for weight in self.multiview.unet.parameters())
+        return affordable(how, self.device.type == "cpu" and weights >= LARGE)
 
     def _sparingly(self, work: Callable[[], T], monitor: Monitor) -> T:
         """The result of `work`, with plans that take less and less while memory does not suffice."""
