@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 from PIL import Image
 
 from ..errors import FaceLiftError
-from .crop import SIZE, crop_to_face, face_size
+from .crop import MAX_CUTOUT, SIZE, Box, crop_to_face, cutout_side, face_size, resample, shown_region
 from .matting import METHODS, Matte, choose_method, on_white, remove_background
 from .mtcnn import Face, detect_faces
-from .photo import Photo, open_photo
+from .photo import ALL_TRANSPARENT, Photo, open_photo
 
 __all__ = [
     "METHODS",
@@ -20,6 +21,7 @@ __all__ = [
     "Face",
     "Matte",
     "Photo",
+    "align_cutout",
     "align_portrait",
     "crop_to_face",
     "detect_faces",
@@ -39,11 +41,14 @@ class AlignedPortrait:
 
     Attributes:
         image: RGB, 512 × 512, on white.
+        cutout: RGBA, square, the framing of `image` with as many pixels as the photo has there: 512 to 1024 a side.
+            Straight alpha; colours without the background's share, where nothing is transparent the photo's own.
         notes: what a person should know (several faces, which matting, …), one sentence each.
         face: the face it was aligned to, in pixels of the photo; None if none was looked for or found (crop=False).
     """
 
     image: Image.Image
+    cutout: Image.Image
     notes: tuple[str, ...]
     face: Face | None
 
@@ -80,7 +85,8 @@ def align_portrait(
     cut = photo.image.convert("RGB")
     cut.putalpha(matte.alpha)
     if not crop:
-        return AlignedPortrait(on_white(cut.resize((SIZE, SIZE))), tuple(notes), seed)
+        cutout = _cutout(cut, (0, 0, *cut.size))
+        return AlignedPortrait(on_white(cut.resize((SIZE, SIZE))), cutout, tuple(notes), seed)
 
     # The constants of the crop belong to boxes measured on white, so the face is measured (again) there.
     image = on_white(cut)
@@ -95,7 +101,43 @@ def align_portrait(
         notes.append(f"{len(faces)} faces were found; the largest is used.")
     if face_size(face.box) < SMALL_FACE:
         notes.append(f"The face has only {face_size(face.box):.0f} pixels; a closer photo gives a sharper head.")
-    return AlignedPortrait(crop_to_face(image, face.box), tuple(notes), face)
+    cutout = _cutout(cut, shown_region(cut.size, face.box))
+    return AlignedPortrait(crop_to_face(image, face.box), cutout, tuple(notes), face)
+
+
+def align_cutout(cutout: Image.Image | str | Path, face: Face | None = None) -> AlignedPortrait:
+    """A portrait from its cut-out, as it came from :func:`align_portrait` or painted since.
+
+    Args:
+        cutout: RGBA, square; the framing stays.
+        face: passed on.
+
+    Raises:
+        FaceLiftError: unreadable, not square, smaller than 512², or nothing is left in it.
+    """
+    photo = open_photo(cutout)
+    image = photo.image
+    if image.width != image.height:
+        raise FaceLiftError(f"{photo.name} has {image.width} × {image.height} pixels; a cut-out is square.")
+    if image.width < SIZE:
+        raise FaceLiftError(
+            f"{photo.name} has only {image.width} × {image.width} pixels; a cut-out has {SIZE} or more."
+        )
+    if ALL_TRANSPARENT in photo.notes:
+        raise FaceLiftError(f"{photo.name} is transparent everywhere; paint the person back in or cut it out again.")
+    image = image.convert("RGBA")
+    if image.width > MAX_CUTOUT:
+        image = image.resize((MAX_CUTOUT, MAX_CUTOUT))
+    return AlignedPortrait(on_white(image.resize((SIZE, SIZE))), image, photo.notes, face)
+
+
+def _cutout(cut: Image.Image, region: Box) -> Image.Image:
+    """`region` of `cut` (RGBA), with nothing where the photo does not reach."""
+    side = cutout_side(region)
+    colours, inside = resample(cut, region, side)
+    alpha = np.where(np.asarray(inside), np.asarray(colours.getchannel("A")), 0)
+    colours.putalpha(Image.fromarray(alpha))
+    return colours
 
 
 def find_faces(image: Image.Image) -> list[Face]:

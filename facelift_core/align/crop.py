@@ -14,6 +14,9 @@ FACE_SIZE = 194.2749650813705
 FACE_CENTRE = (251.83270369057132, 280.0133630862363)
 """x, y of the face box's centre in pixels of the portrait."""
 
+MAX_CUTOUT = 2 * SIZE
+"""The longest side of a cut-out in pixels."""
+
 MAX_SCALED_PIXELS = 64_000_000
 
 Box = tuple[float, float, float, float]
@@ -50,11 +53,7 @@ def crop_to_face(image: Image.Image, box: Box) -> Image.Image:
     Returns:
         RGB, 512 × 512; white where the photo does not reach.
     """
-    # All in float32, as the boxes are: the truncations depend on it.
-    x0, y0, x1, y1 = np.float32(box)
-    ratio = np.float32(FACE_SIZE) / np.float32(face_size(box))
-    size = [max(1, int(side * ratio)) for side in image.size]
-    offset = [target - int((a + b) / 2 * ratio) for target, a, b in zip(FACE_CENTRE, (x0, y0), (x1, y1), strict=True)]
+    size, offset = _placement(image.size, box)
     start = [int(max(-o, 0)) for o in offset]
     end = [int(min(SIZE - o, side)) for o, side in zip(offset, size, strict=True)]
 
@@ -69,3 +68,57 @@ def crop_to_face(image: Image.Image, box: Box) -> Image.Image:
             scaled = image.resize(shown, box=[edge * step[i % 2] for i, edge in enumerate((*start, *end))])
         portrait.paste(scaled, tuple(int(max(o, 0)) for o in offset))
     return portrait
+
+
+def shown_region(size: tuple[int, int], box: Box) -> Box:
+    """What :func:`crop_to_face` shows of a photo of `size` (width, height), in its pixels; may reach beyond it."""
+    scaled, offset = _placement(size, box)
+    step = [side / length for side, length in zip(size, scaled, strict=True)]
+    start = [-int(o) for o in offset]
+    return start[0] * step[0], start[1] * step[1], (start[0] + SIZE) * step[0], (start[1] + SIZE) * step[1]
+
+
+def _placement(size: tuple[int, int], box: Box) -> tuple[list[int], list[float]]:
+    """Width and height to scale a photo of `size` to, and where its corner then goes in the portrait (x, y)."""
+    # All in float32, as the boxes are: the truncations depend on it.
+    x0, y0, x1, y1 = np.float32(box)
+    ratio = np.float32(FACE_SIZE) / np.float32(face_size(box))
+    scaled = [max(1, int(side * ratio)) for side in size]
+    offset = [target - int((a + b) / 2 * ratio) for target, a, b in zip(FACE_CENTRE, (x0, y0), (x1, y1), strict=True)]
+    return scaled, offset
+
+
+def cutout_side(region: Box) -> int:
+    """Side of the cut-out that shows `region` of a photo: as many pixels as the photo has there, 512 to 1024."""
+    pixels = ((region[2] - region[0]) + (region[3] - region[1])) / 2
+    return 2 * round(min(max(pixels, SIZE), MAX_CUTOUT) / 2)
+
+
+def resample(image: Image.Image, region: Box, side: int) -> tuple[Image.Image, Image.Image]:
+    """`region` of a photo at `side` × `side` pixels.
+
+    Args:
+        image: any mode that can be resized.
+        region: in pixels of `image`; may reach beyond it.
+
+    Returns:
+        the picture in the mode of `image`, its border repeated where the photo does not reach; and where the photo
+        does reach (L, 255 or 0).
+    """
+    spans = [_span(region[axis], region[axis + 2], length, side) for axis, length in enumerate(image.size)]
+    (left, right, x0, x1), (top, bottom, y0, y1) = spans
+    scaled = np.asarray(image.resize((right - left, bottom - top), box=(x0, y0, x1, y1)))
+    inside = np.ones(scaled.shape[:2], np.uint8) * 255
+    margins = ((top, side - bottom), (left, side - right))
+    scaled = np.pad(scaled, (*margins, (0, 0))[: scaled.ndim], mode="edge")
+    return Image.fromarray(scaled, image.mode), Image.fromarray(np.pad(inside, margins))
+
+
+def _span(start: float, end: float, length: int, side: int) -> tuple[int, int, float, float]:
+    """Along one axis: the pixels of the result that a photo of `length` fills, and which part of it fills them."""
+    step = (end - start) / side
+    # At least one pixel, even of a region that lies outside.
+    first = min(max(round(-start / step), 0), side - 1)
+    last = max(min(round((length - start) / step), side), first + 1)
+    x0 = min(max(start + first * step, 0.0), length - 1.0)
+    return first, last, x0, max(min(start + last * step, float(length)), x0 + 1.0)

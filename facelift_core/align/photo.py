@@ -20,6 +20,9 @@ MAX_PIXELS = 178_000_000
 WORKING_PIXELS = 36_000_000
 """Larger photos are reduced by a whole factor when opened: the portrait is 512², and memory is finite."""
 
+ALL_TRANSPARENT = "The file marks the whole picture as transparent; that is ignored."
+"""The note of a photo of which nothing would be left."""
+
 # No EPS, WMF or the like: their plug-ins run other programs.
 _FORMATS = "JPEG MPO PNG WEBP TIFF HEIF AVIF BMP GIF PPM TGA JPEG2000 ICO PSD DDS SGI PCX QOI".split()
 _HEIF_BRANDS = {b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1"}
@@ -132,7 +135,7 @@ def _decode(opened: Image.Image, name: str) -> Photo:
     if alpha is not None:
         darkest, brightest = alpha.getextrema()
         if brightest == 0:
-            notes.append("The file marks the whole picture as transparent; that is ignored.")
+            notes.append(ALL_TRANSPARENT)
         elif darkest < 255:
             image.putalpha(alpha)
     if width * height > WORKING_PIXELS:
