@@ -14,6 +14,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from . import likeness as likenesses
 from .align import AlignedPortrait, align_portrait
 from .arithmetic import estimate, measured_rate
 from .cameras import VIEW_NAMES, intrinsics, six_views
@@ -142,6 +143,7 @@ class FaceLift:
         cancelled: Cancel | None = None,
         views_done: Callable[[Tensor], None] | None = None,
         preset: str | Sampling = "quality",
+        likeness: str = "photo",
     ) -> Result:
         """Reconstruct the head of the largest face in a photo.
 
@@ -156,6 +158,7 @@ class FaceLift:
             cancelled: looked at as often.
             views_done: called with the result's ``views`` as soon as they exist, before the head does.
             preset: "quality", "balanced", "fast", or how to sample, see :mod:`~facelift_core.presets`.
+            likeness: one of :data:`~facelift_core.likeness.LIKENESS`.
 
         Raises:
             FaceLiftError: the photo cannot be read or shows no face, settings out of range, out of memory, or nothing
@@ -163,6 +166,7 @@ class FaceLift:
             Cancelled: `cancelled` answered true.
         """
         check_settings(preset, steps, guidance_scale, seed)
+        likenesses.check(likeness)
         with nothing_left_behind():
             run = _Run(progress, cancelled)
             with run.stage("align", "Aligning the portrait"):
