@@ -115,7 +115,7 @@ class FACELIFT_OT_release_memory(bpy.types.Operator):
 
     @classmethod
     def poll(cls, context):
-        return here.runner.holds_models
+        return here.runner.holds_memory
 
     def execute(self, context):
         here.runner.release()
