@@ -9,7 +9,9 @@ import time
 from dataclasses import asdict
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))
@@ -28,11 +30,22 @@ PICTURE = HERE / "goldens" / "input.png"
 SOON = 120.0  # a bound for machines that are busy; everything takes a second or two
 
 
+def write_cutout(path: Path) -> Path:
+    """A disc of the picture's colours, which are there outside of it, too, where nothing is seen."""
+    with Image.open(PICTURE) as picture:
+        cutout = picture.convert("RGB").resize((512, 512))
+    y, x = np.mgrid[:512, :512]
+    cutout.putalpha(Image.fromarray(np.where(np.hypot(y - 256, x - 256) < 200, 255, 0).astype(np.uint8)))
+    cutout.save(path)
+    return path
+
+
 @pytest.fixture
 def fake(tmp_path, monkeypatch) -> Path:
     """A runtime's Python that is the fake worker."""
     monkeypatch.setenv("FAKE_HEAD", str(HEAD))
     monkeypatch.setenv("FAKE_PICTURE", str(PICTURE))
+    monkeypatch.setenv("FAKE_CUTOUT", str(write_cutout(tmp_path / "cutout.png")))
     python = tmp_path / "runtime" / "bin" / "python"
     python.parent.mkdir(parents=True)
     python.write_text(f"#!{sys.executable}\n" + (HERE / "blender" / "fake_worker.py").read_text())

@@ -47,7 +47,9 @@ def test_models_are_loaded_once_for_a_queue(weights_folder, tmp_path, monkeypatc
 def test_the_time_is_told_before_the_work(weights_folder, tmp_path):
     events = run(job.Models(), request(tmp_path / "job", weights_folder))
     stages = [event.get("stage", event["event"]) for event in events]
-    assert list(dict.fromkeys(stages)) == ["load", "estimate", "align", "views", "gaussians", "filter", "done"]
+    assert list(dict.fromkeys(stages)) == [
+        *("load", "estimate", "align", "cutout", "views", "gaussians", "filter", "done")
+    ]
     assert next(event for event in events if event["event"] == "estimate")["seconds"] > 0
     done = events[-1]
     assert done["precision"] == "float32" and done["memory"] == "all weights loaded, 12 views at once"

@@ -64,7 +64,7 @@ class Job:
         stage, fraction, message: as the worker told last.
         started, ended: clock of ``time.monotonic``, None before.
         estimate: seconds of the whole run, as the worker expected before it began; None: it does not say.
-        cutout: what the worker told of the portrait as cut out, once it is.
+        cutout: the portrait as cut out, once it is, and `notes` on it.
         views: picture of the six views, once there is one.
         head: what was made, in state DONE.
         error: one sentence, in state FAILED.
@@ -82,7 +82,8 @@ class Job:
     ended: float | None = None
     computing: float | None = None
     estimate: float | None = None
-    cutout: dict[str, Any] | None = None
+    cutout: Path | None = None
+    notes: tuple[str, ...] = ()
     views: Path | None = None
     head: folders.Finished | None = None
     error: str = ""
@@ -269,6 +270,7 @@ class Runner:
     def _run(self, job: Job) -> dict[str, Any]:
         """Run `job` to its last event; whatever goes wrong becomes that event."""
         if job.cancel.is_set():
+            folders.remove(job.folder)
             return {"event": "cancelled"}
         self._tell(job, {"event": "started"})
         try:
@@ -478,7 +480,8 @@ def _apply(job: Job | CutOut, event: dict[str, Any]) -> None:
         seconds = event.get("seconds")
         job.estimate = float(seconds) if isinstance(seconds, (int, float)) and 0 <= seconds < math.inf else None
     elif kind == "cutout":
-        job.cutout = event
+        picture = Path(str(event.get("cutout", "")))
+        job.cutout, job.notes = picture if picture.is_file() else None, notes_of(event)
     elif kind == "views":
         picture = Path(str(event.get("views", "")))
         job.views = picture if picture.is_file() else None
