@@ -105,8 +105,11 @@ def look_again() -> bool:
     """Look at every cut-out in which somebody may have painted; whether any has changed."""
     changed = False
     for image in bpy.data.images:
-        if is_cutout(image) and image.is_dirty:
-            before = _looks.get(image.session_uid)
+        if not is_cutout(image):
+            continue
+        before = _looks.get(image.session_uid)
+        # Undo may take the painting back by reading the image again.
+        if image.is_dirty or (before is not None and before.edited):
             changed = _look(image, again=True) != before or changed
     return changed
 

@@ -28,7 +28,8 @@ def open_editor(context, image: bpy.types.Image) -> None:
     space = area.spaces.active
     space.image, space.mode = image, "PAINT"
     space.display_channels = "COLOR_ALPHA"
-    space.show_region_ui = True
+    space.show_region_ui = space.show_region_tool_header = True
+    space.show_region_asset_shelf = False
     _soon(window, area, _settle)
     follow()
 
@@ -90,10 +91,7 @@ def _beside_the_view(context, window: bpy.types.Window) -> bpy.types.Area | None
     except RuntimeError:  # such as in an area that fills the window
         return None
     new = [area for area in window.screen.areas if area.as_pointer() not in before]
-    if not new:
-        return None
-    # The one on the right keeps the sidebar beside the place where it was.
-    return min((view, new[0]), key=lambda area: area.x)
+    return new[0] if new else None
 
 
 def _in_a_window(window: bpy.types.Window) -> tuple[bpy.types.Window, bpy.types.Area]:
@@ -110,6 +108,7 @@ def _settle(window: bpy.types.Window, area: bpy.types.Area) -> None:
     with bpy.context.temp_override(window=window, area=area, region=region):
         bpy.ops.image.view_all(fit_view=True)
         set_brush(bpy.context, ERASE)
+        bpy.ops.ed.undo_push(message="Brush for Cut-outs")  # or undoing the first stroke would take the brush away
     sidebar = next((region for region in area.regions if region.type == "UI"), None)
     if sidebar is not None:
         try:

@@ -32,6 +32,8 @@ STAGES = {
 
 ALONE, SIDE_BY_SIDE = 7.0, 5.5
 """Sizes of the photo, and of photo and cut-out beside each other."""
+ON_BACKGROUND = "Background:"
+"""How notes begin that a picture of the cut-out makes superfluous."""
 
 
 class _Sidebar:
@@ -141,7 +143,8 @@ def _draw_cutout(box, photo: int, subject: Subject, context) -> None:
             row.operator("facelift.reset_cutout", text="", icon="LOOP_BACK")
             box.label(text="Edited cut-out", icon="CHECKMARK")
         for note in known.notes if known is not None else ():
-            paragraphs(box, note, context, icon="INFO")
+            if not note.startswith(ON_BACKGROUND):
+                paragraphs(box, note, context, icon="INFO")
         return
     if cutouts.making(subject):
         box.label(text="Cutting the portrait out …", icon="SORTTIME")
