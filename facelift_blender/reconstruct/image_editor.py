@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import bpy
 
 from . import edits, session
@@ -22,7 +20,7 @@ def open_editor(context, image: bpy.types.Image) -> None:
     window = context.window or context.window_manager.windows[0]
     area = _open_already(window) or _beside_the_view(context, window)
     if area is None:
-        window, area = _in_a_window(window)
+        area = _in_a_window(window)
     area.type = "IMAGE_EDITOR"
     area.ui_type = "IMAGE_EDITOR"
     space = area.spaces.active
@@ -30,7 +28,7 @@ def open_editor(context, image: bpy.types.Image) -> None:
     space.display_channels = "COLOR_ALPHA"
     space.show_region_ui = space.show_region_tool_header = True
     space.show_region_asset_shelf = False
-    _soon(window, area, _settle)
+    bpy.app.timers.register(_settle, first_interval=SETTLED)
     follow()
 
 
@@ -60,8 +58,9 @@ def follow() -> None:
 
 
 def detach() -> None:
-    if bpy.app.timers.is_registered(_look):
-        bpy.app.timers.unregister(_look)
+    for timer in (_look, _settle):
+        if bpy.app.timers.is_registered(timer):
+            bpy.app.timers.unregister(timer)
 
 
 def _look() -> float | None:
@@ -94,40 +93,27 @@ def _beside_the_view(context, window: bpy.types.Window) -> bpy.types.Area | None
     return new[0] if new else None
 
 
-def _in_a_window(window: bpy.types.Window) -> tuple[bpy.types.Window, bpy.types.Area]:
+def _in_a_window(window: bpy.types.Window) -> bpy.types.Area:
     manager = bpy.context.window_manager
     before = {other.as_pointer() for other in manager.windows}
     with bpy.context.temp_override(window=window):
         bpy.ops.wm.window_new()
     new = next(other for other in manager.windows if other.as_pointer() not in before)
-    return new, max(new.screen.areas, key=lambda area: area.width * area.height)
+    return max(new.screen.areas, key=lambda area: area.width * area.height)
 
 
-def _settle(window: bpy.types.Window, area: bpy.types.Area) -> None:
-    region = next(region for region in area.regions if region.type == "WINDOW")
-    with bpy.context.temp_override(window=window, area=area, region=region):
-        bpy.ops.image.view_all(fit_view=True)
-        set_brush(bpy.context, ERASE)
-        bpy.ops.ed.undo_push(message="Brush for Cut-outs")  # or undoing the first stroke would take the brush away
-    sidebar = next((region for region in area.regions if region.type == "UI"), None)
-    if sidebar is not None:
-        try:
-            sidebar.active_panel_category = "FaceLift"
-        except TypeError:  # it has not been drawn yet
-            return
-
-
-def _soon(
-    window: bpy.types.Window, area: bpy.types.Area, work: Callable[[bpy.types.Window, bpy.types.Area], None]
-) -> None:
-    """After the next drawing; only if both are still there then."""
-    place = window.as_pointer(), area.as_pointer()
-
-    def run() -> None:
-        for manager in bpy.data.window_managers:
-            for now in manager.windows:
-                for there in now.screen.areas:
-                    if (now.as_pointer(), there.as_pointer()) == place and there.type == "IMAGE_EDITOR":
-                        work(now, there)
-
-    bpy.app.timers.register(run, first_interval=SETTLED)
+def _settle() -> None:
+    """What needs an area that has been drawn: how much of it the picture takes, its brush, its sidebar."""
+    for manager in bpy.data.window_managers:
+        for window in manager.windows:
+            for area in areas(window):
+                region = next(region for region in area.regions if region.type == "WINDOW")
+                with bpy.context.temp_override(window=window, area=area, region=region):
+                    bpy.ops.image.view_all(fit_view=True)
+                    set_brush(bpy.context, ERASE)
+                sidebar = next(region for region in area.regions if region.type == "UI")
+                try:
+                    sidebar.active_panel_category = "FaceLift"
+                except TypeError:  # it has not been drawn yet
+                    continue
+    bpy.ops.ed.undo_push(message="Brush for Cut-outs")  # or undoing the first stroke would take the brush away

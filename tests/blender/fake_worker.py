@@ -58,6 +58,9 @@ def work(job, request):
     if not Path(request["photo"]).is_file():
         say(event="failed", job=job, message="The photo is not there any more.")
         return
+    shutil.copyfile(os.environ["FAKE_CUTOUT"], folder / "cutout.png")
+    shutil.copyfile(os.environ["FAKE_PICTURE"], folder / "cutout_preview.png")
+    say(event="cutout", job=job, cutout=str(folder / "cutout.png"), notes=["As the job saw it."])
     for stage, fraction in stages:
         if mode == f"dies in {stage}":
             os._exit(3)
