@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from .formats.arrays import SH_C0, check_shapes
@@ -75,3 +77,8 @@ class Gaussians:
         from .formats import save
 
         save(self, path)
+
+
+def concatenate(parts: Sequence[Gaussians]) -> Gaussians:
+    """All Gaussians of `parts`, which have the same degree, one after the other."""
+    return Gaussians(**{f.name: torch.cat([getattr(part, f.name) for part in parts]) for f in fields(Gaussians)})

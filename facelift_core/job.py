@@ -78,9 +78,11 @@ class Request:
     def from_json(cls, data: Any) -> Request:
         """Raises FaceLiftError if `data` is not the ``asdict`` of a Request, for example of another version."""
         request = read(cls, data, {"photo", "folder"})
-        from .likeness import check
+        from .likeness import LIKENESS
 
-        check(request.likeness)
+        if request.likeness not in LIKENESS:
+            known = ", ".join(LIKENESS)
+            raise FaceLiftError(f"“{request.likeness}” is not a likeness FaceLift knows; use {known}.")
         return request
 
 

@@ -27,7 +27,6 @@ def open_editor(context, image: bpy.types.Image) -> None:
     space.image, space.mode = image, "PAINT"
     space.display_channels = "COLOR_ALPHA"
     space.show_region_ui = space.show_region_tool_header = True
-    space.show_region_asset_shelf = False
     bpy.app.timers.register(_settle, first_interval=SETTLED)
     follow()
 
@@ -107,6 +106,7 @@ def _settle() -> None:
     for manager in bpy.data.window_managers:
         for window in manager.windows:
             for area in areas(window):
+                area.spaces.active.show_region_asset_shelf = False
                 region = next(region for region in area.regions if region.type == "WINDOW")
                 with bpy.context.temp_override(window=window, area=area, region=region):
                     bpy.ops.image.view_all(fit_view=True)

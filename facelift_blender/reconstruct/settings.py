@@ -22,10 +22,14 @@ MATTINGS = (
     (
         "auto",
         "Automatic",
-        "Its transparency if it has any, else rembg if it is installed, else a classical cut",
+        "Its transparency if it has any, else rembg if it is installed, else the built-in cut",
     ),
     ("rembg", "rembg", "The neural network of the package rembg, which the runtime must have"),
-    ("grabcut", "Classical Cut", "GrabCut around the face; works everywhere"),
+    (
+        "segmentation",
+        "Built-In",
+        "A small neural network around the face, single hairs by their colour; works everywhere",
+    ),
     ("none", "None", "The photo has a white background already"),
 )
 LIKENESSES = (

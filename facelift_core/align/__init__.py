@@ -9,8 +9,9 @@ import numpy as np
 from PIL import Image
 
 from ..errors import FaceLiftError
+from .closed_form import unmix
 from .crop import MAX_CUTOUT, SIZE, Box, crop_to_face, cutout_side, face_size, resample, shown_region
-from .matting import METHODS, Matte, choose_method, on_white, remove_background
+from .matting import METHODS, Matte, choose_method, is_on_white, on_white, remove_background
 from .mtcnn import Face, detect_faces
 from .photo import ALL_TRANSPARENT, Photo, open_photo
 
@@ -71,22 +72,24 @@ def align_portrait(
     notes = list(photo.notes)
     method = choose_method(photo, matting)
 
-    # GrabCut starts from the face; the other methods do not look at it.
-    seed = None
-    if method == "grabcut":
+    # The segmentation starts from the face; the other methods do not look at it.
+    faces, seed = [], None
+    if method == "segmentation":
         faces = find_faces(photo.image)
         seed = faces[0] if faces else None
         if crop and seed is None:
             raise _no_face(photo)
         if seed is None:
             notes.append("No face was found to start from, so the background may be cut badly.")
-    matte = remove_background(photo, seed.box if seed else None, method, around_face=crop)
+    box, others = _boxes(faces)
+    matte = remove_background(photo, box, method, others=others, around_face=crop)
     notes.append(matte.note)
     cut = photo.image.convert("RGB")
     cut.putalpha(matte.alpha)
     if not crop:
-        cutout = _cutout(cut, (0, 0, *cut.size))
-        return AlignedPortrait(on_white(cut.resize((SIZE, SIZE))), cutout, tuple(notes), seed)
+        cutout = _cutout(photo, matte, faces, (0, 0, *cut.size))
+        image = cutout if method == "segmentation" else cut
+        return AlignedPortrait(on_white(image.resize((SIZE, SIZE))), cutout, tuple(notes), seed)
 
     # The constants of the crop belong to boxes measured on white, so the face is measured (again) there.
     image = on_white(cut)
@@ -101,8 +104,10 @@ def align_portrait(
         notes.append(f"{len(faces)} faces were found; the largest is used.")
     if face_size(face.box) < SMALL_FACE:
         notes.append(f"The face has only {face_size(face.box):.0f} pixels; a closer photo gives a sharper head.")
-    cutout = _cutout(cut, shown_region(cut.size, face.box))
-    return AlignedPortrait(crop_to_face(image, face.box), cutout, tuple(notes), face)
+    cutout = _cutout(photo, matte, faces, shown_region(image.size, face.box))
+    # The others are as the published system has them, to the last bit.
+    portrait = on_white(cutout.resize((SIZE, SIZE))) if method == "segmentation" else crop_to_face(image, face.box)
+    return AlignedPortrait(portrait, cutout, tuple(notes), face)
 
 
 def align_cutout(cutout: Image.Image | str | Path, face: Face | None = None) -> AlignedPortrait:
@@ -131,13 +136,32 @@ def align_cutout(cutout: Image.Image | str | Path, face: Face | None = None) -> 
     return AlignedPortrait(on_white(image.resize((SIZE, SIZE))), image, photo.notes, face)
 
 
-def _cutout(cut: Image.Image, region: Box) -> Image.Image:
-    """`region` of `cut` (RGBA), with nothing where the photo does not reach."""
+def _cutout(photo: Photo, matte: Matte, faces: list[Face], region: Box) -> Image.Image:
+    """RGBA, square: `region` of `photo`, with nothing where it does not reach."""
     side = cutout_side(region)
-    colours, inside = resample(cut, region, side)
-    alpha = np.where(np.asarray(inside), np.asarray(colours.getchannel("A")), 0)
-    colours.putalpha(Image.fromarray(alpha))
+    if matte.method in ("alpha", "none") and photo.image.mode == "RGBA":
+        cutout, inside = resample(photo.image, region, side)
+        colours, alpha = cutout.convert("RGB"), cutout.getchannel("A")
+    elif matte.method == "none" and not is_on_white(photo.image):
+        colours, inside = resample(photo.image, region, side)
+        alpha = inside
+    else:
+        if matte.method == "none":
+            # White is the background of the portrait, but not of the person.
+            box, others = _boxes(faces)
+            matte = remove_background(photo, box, "segmentation", others=others, around_face=box is not None)
+        colours, inside = resample(photo.image, region, side)
+        alpha, _ = resample(matte.alpha, region, side)
+        share = np.asarray(alpha, np.float32) / 255
+        colours = Image.fromarray(unmix(np.asarray(colours), share))
+    colours.putalpha(Image.fromarray(np.minimum(np.asarray(alpha), np.asarray(inside))))
     return colours
+
+
+def _boxes(faces: list[Face]) -> tuple[Box | None, list[Box]]:
+    """The box of the face that counts, if there is one, and those of the others."""
+    boxes = [face.box for face in faces]
+    return (boxes[0] if boxes else None), boxes[1:]
 
 
 def find_faces(image: Image.Image) -> list[Face]:

@@ -1,9 +1,10 @@
-"""Which pixels are the person: the photo's own alpha, U²-Net as rembg runs it, or GrabCut (spec §2, step 1)."""
+"""Which pixels are the person: the photo's own alpha, U²-Net as rembg runs it, or our own cut (spec §2, step 1)."""
 
 from __future__ import annotations
 
 import importlib.util
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,19 +12,18 @@ import numpy as np
 from PIL import Image
 
 from ..errors import FaceLiftError
-from . import grabcut
 from .crop import Box
+from .cut import cut_out
 from .photo import Photo
 
-METHODS = ("auto", "alpha", "rembg", "grabcut", "none")
+METHODS = ("auto", "alpha", "rembg", "segmentation", "none")
 
 _NOTES = {
     "alpha": "Background: the photo's own transparency is used.",
     "rembg": "Background: removed with U²-Net.",
-    "grabcut": "Background: removed by colour; for finer hair install rembg and run 'rembg d u2net' once.",
+    "segmentation": "Background: removed by the built-in segmentation.",
     "none": "Background: left as it is.",
 }
-_HOW_TO_REMBG = "install it with 'pip install rembg[cpu]' and run 'rembg d u2net' once (176 MB)"
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ def choose_method(photo: Photo, method: str = "auto") -> str:
     """What "auto" means for `photo`; any other method is checked and returned.
 
     In this order: the photo's alpha; nothing to do if it is on white already; U²-Net if onnxruntime and rembg's model
-    file are there (nothing is ever downloaded); GrabCut.
+    file are there (nothing is ever downloaded); the built-in segmentation.
 
     Raises:
         FaceLiftError: unknown method, or one that cannot be used with this photo or on this machine.
@@ -55,29 +55,39 @@ def choose_method(photo: Photo, method: str = "auto") -> str:
     if method == "alpha" and photo.image.mode != "RGBA":
         raise FaceLiftError(f"{photo.name} has no transparency to use as a matte; choose another matting method.")
     if method == "rembg" and importlib.util.find_spec("onnxruntime") is None:
-        raise FaceLiftError(f"Matting with rembg needs rembg, which is not installed; {_HOW_TO_REMBG}.")
+        raise FaceLiftError(
+            "The background cannot be removed with rembg, which is not installed; choose automatic matting."
+        )
     if method == "rembg" and _model_file() is None:
-        raise FaceLiftError(f"Matting with rembg needs its model u2net.onnx, which is not there; {_HOW_TO_REMBG}.")
+        raise FaceLiftError(
+            "The background cannot be removed with rembg: its model u2net.onnx is not there; choose automatic matting."
+        )
     if method != "auto":
         return method
     if photo.image.mode == "RGBA":
         return "alpha"
-    if _is_on_white(photo.image):
+    if is_on_white(photo.image):
         return "none"
     if importlib.util.find_spec("onnxruntime") is not None and _model_file() is not None:
         return "rembg"
-    return "grabcut"
+    return "segmentation"
 
 
 def remove_background(
-    photo: Photo, face_box: Box | None = None, method: str = "auto", *, around_face: bool = False
+    photo: Photo,
+    face_box: Box | None = None,
+    method: str = "auto",
+    *,
+    others: Sequence[Box] = (),
+    around_face: bool = False,
 ) -> Matte:
     """The matte of the person in `photo`.
 
     Args:
-        face_box: where the face is, in pixels of the photo; only GrabCut uses it.
+        face_box: where the face is, in pixels of the photo; only the segmentation uses it and what follows.
         method: one of :data:`METHODS`.
-        around_face: leave out what the portrait around `face_box` does not show; GrabCut is faster and better then.
+        others: faces of people to leave out.
+        around_face: leave out what the portrait around `face_box` does not show, which is faster and finer.
 
     Raises:
         FaceLiftError: as :func:`choose_method`; or the model file cannot be loaded.
@@ -85,9 +95,9 @@ def remove_background(
     method = choose_method(photo, method)
     if method == "rembg":
         alpha = _u2net(photo.image)
-    elif method == "grabcut":
+    elif method == "segmentation":
         pixels = np.asarray(photo.image.convert("RGB"))
-        alpha = Image.fromarray(grabcut.cut_out(pixels, face_box, around_face=around_face))
+        alpha = Image.fromarray(cut_out(pixels, face_box, others, around_face=around_face))
     elif photo.image.mode == "RGBA":
         alpha = photo.image.getchannel("A")
     else:
@@ -100,7 +110,7 @@ def on_white(image: Image.Image) -> Image.Image:
     return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
 
 
-def _is_on_white(image: Image.Image) -> bool:
+def is_on_white(image: Image.Image) -> bool:
     """Whether the border above the shoulders is white nearly everywhere."""
     pixels = np.asarray(image)
     height, width = pixels.shape[:2]
@@ -127,7 +137,7 @@ def _u2net(image: Image.Image) -> Image.Image:
     try:
         session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime has its own classes for each kind of damage
-        raise FaceLiftError(f"{file} is damaged; delete it and run 'rembg d u2net'.") from error
+        raise FaceLiftError(f"{file} is damaged; delete it, or choose another matting method.") from error
     pixels = np.asarray(image.convert("RGB").resize((320, 320), Image.Resampling.LANCZOS), np.float64)
     pixels = (pixels / max(pixels.max(), 1e-6) - (0.485, 0.456, 0.406)) / (0.229, 0.224, 0.225)
     batch = pixels.transpose(2, 0, 1)[None].astype(np.float32)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from ..pipeline import FaceLift
 
 HEAD_SUFFIX = ".ply"
-MATTINGS = ("auto", "alpha", "rembg", "grabcut", "none")
+MATTINGS = ("auto", "alpha", "rembg", "segmentation", "none")
 """As :data:`facelift_core.align.METHODS`, whose import takes too long for a --help."""
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 VIDEO_SUFFIXES = (".mp4",)

@@ -1,0 +1,94 @@
+"""468 points of a face with depth, by MediaPipe's face mesh (Kartynnik et al. 2019); weights: ``weights/README.md``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from PIL import Image
+
+from .crop import FACE_CENTRE, FACE_SIZE, SIZE
+
+COUNT = 468
+INPUT_SIDE = 192
+"""Pixels of the network's square input."""
+MARGIN = 1.5
+"""Side of the square that the network looks at, in extents of the face."""
+ROUNDS = 3
+"""The square follows the points of the round before; after three it stands still to a tenth of a pixel."""
+MIN_CONFIDENCE = 0.5
+EYES = 33, 263
+"""The outer corners, the picture's left one first in a face seen from the front."""
+FOREHEAD, CHIN = 10, 152
+
+_WEIGHTS = Path(__file__).parent / "weights" / "face_landmark.tflite"
+_POINTS, _CONFIDENCE = "conv2d_21", "conv2d_31"
+
+
+@dataclass(frozen=True)
+class Landmarks:
+    """The face in a portrait.
+
+    Attributes:
+        points: (468, 3) float32, in MediaPipe's order. x right and y down in pixels of the portrait, pixel (0, 0) has
+            its centre at (.5, .5); z in the same unit, away from the camera, from the face's mean: a scaled orthographic
+            projection.
+        confidence: that there is a face, in [0, 1].
+    """
+
+    points: np.ndarray
+    confidence: float
+
+    @property
+    def axes(self) -> np.ndarray:
+        """(3, 3) rows: the face's own x (its right eye to its left), y (forehead to chin) and z (into the head)."""
+        x = _unit(self.points[EYES[1]] - self.points[EYES[0]])
+        y = self.points[CHIN] - self.points[FOREHEAD]
+        y = _unit(y - (y @ x) * x)
+        return np.stack([x, y, np.cross(x, y)])
+
+
+def find_landmarks(portrait: Image.Image) -> Landmarks | None:
+    """The landmarks of the face of an aligned portrait (spec §2), or None where the network sees no face.
+
+    Args:
+        portrait: RGB, square, the face at its standard place.
+    """
+    pixels = np.asarray(portrait.convert("RGB"))
+    scale = len(pixels) / SIZE
+    network = cv2.dnn.readNetFromTFLite(str(_WEIGHTS))
+    centre, side, roll = np.multiply(FACE_CENTRE, scale), MARGIN * FACE_SIZE * scale, 0.0
+    for _ in range(ROUNDS):
+        points, confidence = _look(network, pixels, centre, side, roll)
+        flat = points[:, :2]
+        centre, side = (flat.min(0) + flat.max(0)) / 2, MARGIN * float(np.ptp(flat, axis=0).max())
+        right, down = points[EYES[1], :2] - points[EYES[0], :2]
+        roll = float(np.arctan2(down, right))
+    if not confidence >= MIN_CONFIDENCE or not np.isfinite(points).all():
+        return None
+    points[:, 2] -= points[:, 2].mean()
+    return Landmarks(points.astype(np.float32), confidence)
+
+
+def _look(network, pixels: np.ndarray, centre: np.ndarray, side: float, roll: float) -> tuple[np.ndarray, float]:
+    """The points, in pixels of the picture, and the confidence that the network finds in one rotated square of it."""
+    zoom = INPUT_SIDE / max(side, 1.0)
+    turn = zoom * np.array([[np.cos(roll), np.sin(roll)], [-np.sin(roll), np.cos(roll)]])
+    # warpAffine counts from the centre of the first pixel, everything else here from its corner.
+    offset = INPUT_SIDE / 2 - 0.5 - turn @ (np.asarray(centre) - 0.5)
+    square = cv2.warpAffine(
+        pixels, np.column_stack([turn, offset]), (INPUT_SIDE,) * 2, flags=cv2.INTER_AREA, borderValue=(255, 255, 255)
+    )
+    network.setInput(cv2.dnn.blobFromImage(square, 1 / 255.0))
+    # One output at a time: of several, OpenCV 5 gives none that it does not count as an end of the network.
+    points = network.forward(_POINTS).reshape(COUNT, 3).astype(np.float64)
+    logit = network.forward(_CONFIDENCE)
+    points[:, :2] = (points[:, :2] - INPUT_SIDE / 2) @ np.linalg.inv(turn).T + centre
+    points[:, 2] /= zoom
+    return points, float(1 / (1 + np.exp(-logit.item())))
+
+
+def _unit(vector: np.ndarray) -> np.ndarray:
+    return vector / max(float(np.linalg.norm(vector)), 1e-12)

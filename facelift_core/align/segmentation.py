@@ -1,0 +1,122 @@
+"""Which pixels are the person whose face is known, roughly: MediaPipe's selfie segmentation, run around the face."""
+
+from __future__ import annotations
+
+import hashlib
+from functools import cache
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from ..errors import FaceLiftError
+from .closed_form import solve_alpha
+from .crop import Box, face_size, visible_region
+
+WEIGHTS = Path(__file__).parent / "weights" / "selfie_segmentation.tflite"
+SHA256 = "9ee168ec7c8f2a16c56fe8e1cfbc514974cbbb7e434051b455635f1bd1462f5c"
+SIDE = 256
+"""Of the network's picture, in pixels."""
+MARGINS = (0.0, 0.25, 0.8, 2.0)
+"""How much more than the portrait shows each look takes in, in face sizes on each side."""
+
+SPLIT_SIDE = 200
+"""People are told apart where the longer side has this many pixels at most."""
+SPLIT_SURE = 0.5
+"""Log odds by place from which a pixel is one person's rather than another's for sure."""
+
+
+def person_probability(pixels: np.ndarray, box: Box | None, others: list[Box] | tuple[Box, ...] = ()) -> np.ndarray:
+    """How likely each pixel shows the person with the face `box`.
+
+    Args:
+        pixels: (H, W, 3) uint8 RGB.
+        box: the face, in pixels; None if unknown: whoever is there counts.
+        others: faces of people who do not count.
+
+    Returns:
+        (H, W) float32 in [0, 1].
+
+    Raises:
+        FaceLiftError: the network's file is missing or damaged.
+    """
+    if box is None:
+        return _look(pixels)
+    height, width = pixels.shape[:2]
+    looks = np.full((len(MARGINS), height, width), np.nan, np.float32)
+    for look, margin in zip(looks, MARGINS, strict=True):
+        edges = visible_region(box, margin)
+        x0, x1 = clipped(edges[0::2], width)
+        y0, y1 = clipped(edges[1::2], height)
+        look[y0:y1, x0:x1] = _look(pixels[y0:y1, x0:x1])
+    # A look errs by taking something for a person more often than the other way, and others then do not.
+    looks.sort(axis=0)
+    least, second, *_ = looks
+    person = np.where(np.isnan(second), least, (least + second) / 2)
+    if np.isnan(least).any():
+        person = np.where(np.isnan(least), _look(pixels), person)
+    near = [other for other in others if _overlap(visible_region(other), visible_region(box))]
+    return person * _share(pixels, person, box, near) if near else person
+
+
+def clipped(edges: tuple[float, float], length: int) -> tuple[int, int]:
+    """Integer start and end inside 0…length, never empty."""
+    start = min(max(int(edges[0]), 0), length - 1)
+    return start, min(max(int(edges[1]), start + 1), length)
+
+
+@cache
+def _network() -> cv2.dnn.Net:
+    try:
+        content = WEIGHTS.read_bytes()
+    except OSError as error:
+        raise FaceLiftError(
+            f"{WEIGHTS.name}, which finds the person in the photo, is missing; install again."
+        ) from error
+    if hashlib.sha256(content).hexdigest() != SHA256:
+        raise FaceLiftError(f"{WEIGHTS.name}, which finds the person in the photo, is damaged; install again.")
+    return cv2.dnn.readNetFromTFLite(np.frombuffer(content, np.uint8))
+
+
+def _look(pixels: np.ndarray) -> np.ndarray:
+    """(H, W) float32: what the network says of the whole of `pixels` (H, W, 3), at any proportions."""
+    network = _network()
+    network.setInput(cv2.dnn.blobFromImage(cv2.resize(pixels, (SIDE, SIDE), interpolation=cv2.INTER_AREA), 1 / 255))
+    answer = network.forward().reshape(SIDE, SIDE)
+    return cv2.resize(answer, pixels.shape[1::-1], interpolation=cv2.INTER_LINEAR).clip(0, 1)
+
+
+def _overlap(a: Box, b: Box) -> bool:
+    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
+
+
+def _share(pixels: np.ndarray, person: np.ndarray, box: Box, others: list[Box]) -> np.ndarray:
+    """(H, W) float32, 1 where the pixel is that of the face `box`, 0 where of one of the others.
+
+    Where the faces alone do not say for sure, colours tell: they spread from where they do, as alpha does.
+    """
+    height, width = person.shape
+    scale = min(1.0, SPLIT_SIDE / max(height, width))
+    size = max(3, round(width * scale)), max(3, round(height * scale))
+    small = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
+    odds = _by_place(box, pixels.shape[:2], size)
+    rivals = np.max([_by_place(other, pixels.shape[:2], size) for other in others], axis=0)
+    lead = odds - rivals
+    somebody = cv2.resize(person, size, interpolation=cv2.INTER_AREA) > 0.1
+    unknown = (np.abs(lead) < SPLIT_SURE) & somebody
+    share = solve_alpha(small, (lead > 0).astype(np.float32), unknown)
+    return cv2.resize(share, (width, height), interpolation=cv2.INTER_LINEAR)
+
+
+def _by_place(box: Box, shape: tuple[int, int], size: tuple[int, int]) -> np.ndarray:
+    """(h, w) log odds that a pixel of a photo of `shape` (H, W), shrunk to `size` (w, h), is the person of the face
+    `box`, from where it is alone: a head above shoulders. Unit: about .3 face sizes from the outline."""
+    x = (np.arange(size[0], dtype=np.float32) + 0.5) * (shape[1] / size[0])
+    y = (np.arange(size[1], dtype=np.float32) + 0.5) * (shape[0] / size[1])
+    face = face_size(box)
+    u = (x[None] - (box[0] + box[2]) / 2) / face
+    v = (y[:, None] - (box[1] + box[3]) / 2) / face
+    head = 1 - np.sqrt((u / 0.62) ** 2 + ((v + 0.18) / 0.85) ** 2)
+    half_width = np.interp(v, [0.35, 0.6, 0.8, 1.2, 3.0], [0.3, 0.4, 0.8, 1.25, 1.6])
+    body = np.minimum(half_width - np.abs(u), 2 * (v - 0.35))
+    return 3.5 * np.maximum(head, body)

@@ -1,0 +1,111 @@
+"""The portrait as a layer of Gaussians on the front of a head."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from scipy.spatial.transform import Rotation
+from torch import Tensor
+
+from ..align.crop import SIZE
+from ..cameras import intrinsics
+from ..gaussians import SH_C0, Gaussians, concatenate
+from .surface import Surface, blur, in_front_camera, project, sample, to_world
+
+GRAZING, FRONTAL = 0.2, 0.4
+"""Cosines between which the skin comes in: what the camera sees edgewise, the photo shows badly."""
+MIN_WEIGHT = 0.05
+IN_PLANE, ACROSS = 0.65, 0.3
+"""Standard deviations of a disc in its plane and along its normal, in pixels of the skin."""
+MAX_STRETCH = 4.0
+"""Discs grow with the slope of the surface up to this, so that they close it."""
+BACKING_STEP, BACKING_DEPTH, BACKING_SIZE = 3, 0.02, 2.4
+"""The layer behind the skin that closes its gaps: every so many pixels one, world units behind, sigma in pixels."""
+CLEARED = 0.06
+"""The head's own Gaussians are removed in front of the skin, and this far behind it, in world units."""
+
+
+def skin_weight(surface: Surface, alpha: np.ndarray) -> np.ndarray:
+    """(512, 512) in [0, 1], how opaque the skin is, given the person's `alpha` in the portrait."""
+    frontal = ((surface.facing - GRAZING) / (FRONTAL - GRAZING)).clip(0, 1)
+    return np.maximum(frontal, surface.face) * alpha
+
+
+def skin(surface: Surface, cutout: np.ndarray, weight: np.ndarray, limit: int) -> Gaussians:
+    """One disc for each pixel of the portrait where `weight` is, in the surface's plane.
+
+    Args:
+        cutout: (side, side, 4) float32 RGBA in [0, 1].
+        limit: of the number of Gaussians; the portrait is reduced until it holds.
+    """
+    covered = float((weight > MIN_WEIGHT).mean()) * (1 + 1 / BACKING_STEP**2)
+    side = min(len(cutout), int((limit / max(covered, 1e-6)) ** 0.5))
+    front = _layer(surface, cutout, weight, side, 1, 0.0, IN_PLANE)
+    back = _layer(surface, cutout, np.where(weight > 0.5, weight, 0), side, BACKING_STEP, BACKING_DEPTH, BACKING_SIZE)
+    return concatenate([front, back])
+
+
+def carve(head: Gaussians, surface: Surface, weight: np.ndarray, alpha: np.ndarray) -> Gaussians:
+    """`head` without what the skin replaces and without what the portrait shows is not there."""
+    camera = in_front_camera(head.positions)
+    pixels = project(camera)
+    behind = camera[:, 2] - sample(np.ascontiguousarray(surface.points[..., 2]), pixels)
+    replaced = (sample(weight, pixels) > 0.6) & (behind < CLEARED)
+    # Distance to the silhouette in pixels, positive inside.
+    person = (alpha > 0.5).astype(np.uint8)
+    inside = cv2.distanceTransform(person, cv2.DIST_L2, 5) - cv2.distanceTransform(1 - person, cv2.DIST_L2, 5)
+    distance = sample(inside.astype(np.float32), pixels)
+    framed = ((pixels > 0) & (pixels < SIZE)).all(1)
+    outside = framed & (distance < -2)
+    kept = ~(replaced | outside)
+    radius = head.scales.amax(1) / camera[:, 2].clamp(min=1e-3) * intrinsics(SIZE)[0].item()
+    room = torch.where(framed, (distance + 2) / (1.5 * radius), 1.0).clamp(0.3, 1.0)
+    shrunk = Gaussians(
+        head.positions, head.sh, head.log_scales + room.log()[:, None], head.rotations, head.opacity_logits
+    )
+    return shrunk[kept]
+
+
+def _layer(
+    surface: Surface, cutout: np.ndarray, weight: np.ndarray, side: int, step: int, depth: float, size: float
+) -> Gaussians:
+    """Discs of `size` pixels on every `step`-th of side² pixels, `depth` behind the surface."""
+    count = side // step
+
+    def scale(picture: np.ndarray, how: int = cv2.INTER_LINEAR) -> np.ndarray:
+        return np.ascontiguousarray(cv2.resize(picture, (count, count), interpolation=how))
+
+    alpha = cutout[..., 3:].clip(1e-4)
+    area = cv2.INTER_AREA
+    colors = (
+        scale(cutout[..., :3] * alpha, area) / scale(alpha, area)[..., None] if count < len(cutout) else cutout[..., :3]
+    )
+    opacity = scale(weight)
+    chosen = opacity > MIN_WEIGHT
+    points, normals = (torch.from_numpy(scale(a)[chosen]) for a in (surface.points, surface.normals))
+    normals = F.normalize(normals, dim=-1)
+    facing = torch.from_numpy(scale(surface.facing)[chosen]).clamp(min=1 / MAX_STRETCH)
+    pixel = points[:, 2] / intrinsics(side)[0].item()
+    points = points - normals * depth
+    rotations = _rotations(points, normals)
+    positions, _ = to_world(points, normals)
+    scales = torch.stack([pixel * size / facing, pixel * size, pixel * ACROSS * step], dim=1)
+    logits = torch.logit(torch.from_numpy(opacity[chosen]).clamp(0.02, 0.98))
+    sh = (torch.from_numpy(np.ascontiguousarray(colors[chosen])) - 0.5) / SH_C0
+    return Gaussians(positions, sh[:, None], scales.log(), rotations, logits)
+
+
+def _rotations(points: Tensor, normals: Tensor) -> Tensor:
+    """(N, 4) quaternions w, x, y, z in the world: x where the surface falls away from the camera, z along the normal."""
+    toward = F.normalize(points, dim=-1)
+    tilt = toward - (toward * normals).sum(-1, keepdim=True) * normals
+    flat = tilt.norm(dim=-1, keepdim=True) < 1e-3
+    tilt = torch.where(flat, torch.linalg.cross(normals, torch.tensor([0.0, 1.0, 0.0]).expand_as(normals)), tilt)
+    tilt = F.normalize(tilt, dim=-1)
+    axes = torch.stack([tilt, torch.linalg.cross(normals, tilt), normals], dim=-1)
+    _, columns = to_world(torch.zeros_like(points), axes.transpose(1, 2).reshape(-1, 3))
+    matrices = columns.view(-1, 3, 3).transpose(1, 2)
+    return torch.from_numpy(Rotation.from_matrix(matrices.numpy()).as_quat()[:, [3, 0, 1, 2]]).float()
