@@ -38,9 +38,7 @@ def refined(head: Gaussians, cutout: Tensor, monitor: Monitor, steps: int = STEP
         before = [_render(head, side[None], ANCHOR_SIZE, torch.ones(3)) for side in sides]
     fields = {name: getattr(head, name).clone().requires_grad_(name in RATES) for name in _NAMES}
     optimizer = torch.optim.Adam([{"params": [fields[n]], "lr": rate} for n, rate in RATES.items()], betas=BETAS)
-    schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimizer, lambda step: 0.1 + 0.9 * math.cos(math.pi / 2 * step / steps)
-    )
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 0.1 + 0.9 * math.cos(math.pi / 2 * step / steps))
     generator = torch.Generator().manual_seed(0)
     order = torch.cat([torch.randperm(len(ANCHORS), generator=generator) for _ in range(-(-steps // len(ANCHORS)))])
     for step in range(steps):
@@ -49,15 +47,9 @@ def refined(head: Gaussians, cutout: Tensor, monitor: Monitor, steps: int = STEP
         target = cutout[:3] * cutout[3:] + (1 - cutout[3:]) * background[:, None, None]
         now = Gaussians(**fields)
         drawn = _render(now, front, SIZE, background)
-        loss = (1 - SSIM_SHARE) * (drawn - target).abs().mean() + SSIM_SHARE * (
-            1 - ssim(drawn[None], target[None])
-        ).mean()
+        loss = (1 - SSIM_SHARE) * (drawn - target).abs().mean() + SSIM_SHARE * (1 - ssim(drawn[None], target[None])).mean()
         which = int(order[step])
-        loss = (
-            loss
-            + ANCHOR_WEIGHT
-            * (_render(now, sides[which : which + 1], ANCHOR_SIZE, torch.ones(3)) - before[which]).abs().mean()
-        )
+        loss = loss + ANCHOR_WEIGHT * (_render(now, sides[which : which + 1], ANCHOR_SIZE, torch.ones(3)) - before[which]).abs().mean()
         loss = loss + TIE * (fields["positions"] - head.positions).square().sum(-1).mean()
         optimizer.zero_grad()
         loss.backward()
@@ -71,7 +63,5 @@ _NAMES = ("positions", "sh", "log_scales", "rotations", "opacity_logits")
 
 def _render(head: Gaussians, c2w: Tensor, size: int, background: Tensor) -> Tensor:
     """(3, size, size)."""
-    batch = GaussianBatch(
-        head.positions[None], head.colors[None], head.log_scales[None], head.rotations[None], head.opacity_logits[None]
-    )
+    batch = GaussianBatch(head.positions[None], head.colors[None], head.log_scales[None], head.rotations[None], head.opacity_logits[None])
     return splat(batch, c2w[None], intrinsics(size)[0].item(), size, background[None], dilation=0.3)[0, 0]

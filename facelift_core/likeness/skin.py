@@ -80,9 +80,7 @@ def _layer(
 
     alpha = cutout[..., 3:].clip(1e-4)
     area = cv2.INTER_AREA
-    colors = (
-        scale(cutout[..., :3] * alpha, area) / scale(alpha, area)[..., None] if count < len(cutout) else cutout[..., :3]
-    )
+    colors = scale(cutout[..., :3] * alpha, area) / scale(alpha, area)[..., None] if count < len(cutout) else cutout[..., :3]
     opacity = scale(weight)
     chosen = opacity > MIN_WEIGHT
     points, normals = (torch.from_numpy(scale(a)[chosen]) for a in (surface.points, surface.normals))
