@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .errors import FaceLiftError
+from ..errors import FaceLiftError
 
 LIKENESS = ("off", "photo", "refined")
 

@@ -161,7 +161,7 @@ def cutout():
     picture("window_brought_back", sidebar_only=False)
     picture("panel_edited")
     settings().steps = SHORT
-    yield from press_big_button()
+    bpy.ops.facelift.reconstruct("INVOKE_DEFAULT")
     assert newest().request.cutout, "what was painted is not in the request"
     yield from until(lambda job: job.over)
     assert newest().state == "done", newest().error
