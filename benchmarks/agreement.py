@@ -29,11 +29,11 @@ from facelift_core.cameras import six_views, turntable  # noqa: E402
 from facelift_core.multiview.agreement import Agreement  # noqa: E402
 from facelift_core.pictures import to_pictures  # noqa: E402
 from facelift_core.presets import PRESETS, Sampling  # noqa: E402
+from facelift_core.quality import psnr, ssim  # noqa: E402
 from facelift_core.training.batches import WHITE, HeadTensors, composite  # noqa: E402
 from facelift_core.training.evaluate import TURNTABLE, render_views  # noqa: E402
 from facelift_core.training.heads.render import render  # noqa: E402
 from facelift_core.training.heads.scene import make_head  # noqa: E402
-from facelift_core.training.quality import psnr, ssim  # noqa: E402
 
 VIEWS, FIRST_SEED = 6, 1_000_000
 STEPS = (0, 1, 2, 3)

@@ -47,11 +47,11 @@ from timing import device_name, timed  # noqa: E402
 from facelift_core import FaceLift, cameras  # noqa: E402
 from facelift_core.multiview.unet import set_attention  # noqa: E402
 from facelift_core.presets import PRESETS, Sampling  # noqa: E402
+from facelift_core.quality import edge_distance, psnr, ssim  # noqa: E402
 from facelift_core.rasterizer import render  # noqa: E402
 from facelift_core.training.batches import WHITE, HeadTensors, composite, picture_grid  # noqa: E402
 from facelift_core.training.evaluate import RENDER_SCALE  # noqa: E402
 from facelift_core.training.heads.dataset import HeadDataset  # noqa: E402
-from facelift_core.training.quality import edge_distance, psnr, ssim  # noqa: E402
 
 VIEWS, OTHER_SEED, PICTURED = 6, 1000, 2
 QUALITY, OTHER, LIMIT = "quality", "quality, other seed", "dpm 50"

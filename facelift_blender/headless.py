@@ -29,6 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--weights", default="mini", help="mini (default) or a folder")
     parser.add_argument("--steps", type=int, default=50)
     parser.add_argument("--seed", type=int, default=4)
+    parser.add_argument("--likeness", default="photo", choices=("off", "photo", "refined"))
     options = parser.parse_args(arguments)
     try:
         import bpy
@@ -71,7 +72,12 @@ def make(options: argparse.Namespace) -> None:
         bpy.ops.facelift.import_splats(filepath=photo)
     else:
         bpy.ops.facelift.reconstruct(
-            filepath=photo, weights=options.weights, steps=options.steps, seed=options.seed, device="auto"
+            filepath=photo,
+            weights=options.weights,
+            steps=options.steps,
+            seed=options.seed,
+            likeness=options.likeness,
+            device="auto",
         )
     scene = bpy.context.scene
     scene.render.engine = "CYCLES"

@@ -25,6 +25,7 @@ class Sampling:
         reuse: the deep blocks of the UNet are computed in every so many-th step only; 1 is always.
         agreeing_steps: in so many of the last steps the views are made to agree, where a caller gives what makes them;
             see :mod:`~facelift_core.multiview.agreement`.
+        max_gaussians: that a head with the photo for a front has; see :mod:`~facelift_core.likeness`.
     """
 
     steps: int = 50
@@ -33,6 +34,7 @@ class Sampling:
     guided_until: float = 1.0
     reuse: int = 1
     agreeing_steps: int = 0
+    max_gaussians: int = 400_000
 
     def __post_init__(self) -> None:
         if not 1 <= self.steps <= 1000 or int(self.steps) != self.steps:
@@ -64,8 +66,8 @@ class Sampling:
 
 PRESETS = {
     "quality": Sampling(agreeing_steps=2),
-    "balanced": Sampling(10, "dpm", agreeing_steps=2),
-    "fast": Sampling(8, "dpm", reuse=2, agreeing_steps=1),
+    "balanced": Sampling(10, "dpm", agreeing_steps=2, max_gaussians=250_000),
+    "fast": Sampling(8, "dpm", reuse=2, agreeing_steps=1, max_gaussians=150_000),
 }
 """“quality” samples as the released system does, but for its agreeing steps, which take effect only where asked for.
 The others, and how many steps agree, were chosen by measurement: docs/performance.md."""

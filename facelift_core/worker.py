@@ -4,6 +4,7 @@
     python -m facelift_core.worker --check     tell in JSON whether this Python and machine can do it, and end
 
 In:   {"do": "run", "job": id, "request": {…}}   {"do": "cancel", "job": id}   {"do": "release"}
+      {"do": "cutout", "job": id, "request": {…}}, see :mod:`.cutouts`; beside what else is done
       {"do": "weights", "job": id, "request": {…}}, see :mod:`.released.job`
 Out:  {"event": "ready", …} once, then for each job the events of :mod:`.job` with "job": id, and as its last one
       "done", "failed" (message) or "cancelled".
@@ -27,11 +28,11 @@ from importlib import import_module
 from pathlib import Path
 from typing import IO, Any
 
-from . import __version__
+from . import __version__, cutouts
 from .cli.console import quiet_libraries
 from .cli.info import collect
 from .errors import Cancelled, FaceLiftError
-from .job import Event, Models, Request, run
+from .job import LOADING, Event, Models, Request, run
 from .released.job import Request as WeightsRequest
 from .released.job import run_request
 from .threads import share_cores
@@ -83,20 +84,31 @@ def main() -> int:
     inbox = _Inbox()
     threading.Thread(target=inbox.read, args=(sys.stdin,), name="stdin", daemon=True).start()
 
-    def send(event: Event) -> None:
-        out.write(json.dumps(event) + "\n")
-        out.flush()
+    lock = threading.Lock()
 
-    try:
-        send({"event": "ready", "protocol": PROTOCOL, "version": __version__, "pid": os.getpid()})
-        models = Models()
-        while (message := inbox.messages.get()) is not None:
-            if message.get("do") == "release":
-                models.release()
-            elif message.get("do") in ("run", "weights"):
-                send(_work(message, send, inbox, models))
-    except BrokenPipeError:  # nobody listens any more
-        os._exit(0)  # without Python's own attempt to flush into the pipe
+    def send(event: Event) -> None:
+        line = json.dumps(event) + "\n"
+        try:
+            with lock:
+                out.write(line)
+                out.flush()
+        except BrokenPipeError:  # nobody listens any more
+            os._exit(0)  # without Python's own attempt to flush into the pipe
+
+    send({"event": "ready", "protocol": PROTOCOL, "version": __version__, "pid": os.getpid()})
+    models = Models()
+    beside = threading.Thread()
+    while (message := inbox.messages.get()) is not None:
+        if message.get("do") == "release":
+            models.release()
+        elif message.get("do") == "cutout":
+            # Small beside what runs, and nobody who looks at a photo should wait for the head of another one.
+            beside = threading.Thread(target=lambda m=message: send(_work(m, send, inbox, models)), daemon=True)
+            beside.start()
+        elif message.get("do") in ("run", "weights"):
+            send(_work(message, send, inbox, models))
+    if beside.is_alive():
+        os._exit(0)  # Python would take PyTorch apart under it
     return 0
 
 
@@ -125,8 +137,13 @@ def _work(message: dict[str, Any], send, inbox: _Inbox, models: Models) -> Event
         return job in inbox.cancelled or inbox.closed.is_set()
 
     try:
+        if message["do"] == "run":
+            emit(LOADING)  # before what takes long without a model, too
+        _import(message["do"])
         if message["do"] == "weights":
             run_request(WeightsRequest.from_json(message.get("request")), emit, cancelled)
+        elif message["do"] == "cutout":
+            cutouts.run(cutouts.Request.from_json(message.get("request")), emit, cancelled, models.portraits)
         else:
             run(Request.from_json(message.get("request")), emit, cancelled, models)
         return last[0]
@@ -134,11 +151,10 @@ def _work(message: dict[str, Any], send, inbox: _Inbox, models: Models) -> Event
         return {"event": "cancelled", "job": job}
     except FaceLiftError as error:
         return {"event": "failed", "job": job, "message": str(error)}
-    except BrokenPipeError:
-        raise
     except Exception as error:
         traceback.print_exc()
-        models.release()
+        if message["do"] == "run":
+            models.release()
         missing = isinstance(error, ImportError)
         return {
             "event": "failed",
@@ -147,6 +163,17 @@ def _work(message: dict[str, Any], send, inbox: _Inbox, models: Models) -> Event
             if missing
             else f"An error that should not happen: {type(error).__name__}: {error}",
         }
+
+
+_importing = threading.Lock()
+
+
+def _import(what: str) -> None:
+    """The modules that `what` needs, one thread after the other: two in the middle of it may find modules half done."""
+    needed = {"cutout": "align", "run": "pipeline"}.get(what)
+    with _importing:
+        if needed is not None:
+            import_module(f"{__package__}.{needed}")
 
 
 def _step_back() -> None:

@@ -138,7 +138,7 @@ def test_all_but_the_front_become_renders_of_the_head(model, portrait, with_port
 
 
 def test_the_front_is_the_portrait(model, portrait):
-    result = model.reconstruct(portrait, crop=False, preset=Sampling(2, agreeing_steps=1), agreeing=True)
+    result = model.reconstruct(portrait, crop=False, preset=Sampling(2, agreeing_steps=1), likeness="photo")
     size = (model.multiview.image_size,) * 2
     front = np.array(result.portrait.resize(size, Image.Resampling.LANCZOS))
     assert np.array_equal(to_pictures(result.views)[0], front)
@@ -147,9 +147,9 @@ def test_the_front_is_the_portrait(model, portrait):
 @pytest.mark.parametrize("plan", PLANS, ids=lambda plan: plan.name)
 def test_every_plan_gives_the_same_views(model, weights_folder, portrait, plan):
     how = Sampling(2, agreeing_steps=1)
-    expected = model.reconstruct(portrait, crop=False, preset=how, agreeing=True)
+    expected = model.reconstruct(portrait, crop=False, preset=how, likeness="photo")
     other = fl.FaceLift.from_pretrained(weights_folder, "cpu", plan=plan)
-    found = other.reconstruct(portrait, crop=False, preset=how, agreeing=True)
+    found = other.reconstruct(portrait, crop=False, preset=how, likeness="photo")
     torch.testing.assert_close(found.views, expected.views, rtol=0, atol=5e-2 if plan.in_turn else 1e-4)
     for part in other.residence.parts.values():
         assert (part.home is not None) == plan.in_turn
@@ -164,7 +164,7 @@ def test_without_agreement_a_run_is_as_published(model, portrait):
 def test_half_precision(weights_folder, portrait):
     for dtype in (torch.float16, torch.bfloat16):
         half = fl.FaceLift.from_pretrained(weights_folder, "cpu", dtype)
-        result = half.reconstruct(portrait, crop=False, preset=Sampling(2, agreeing_steps=1), agreeing=True)
+        result = half.reconstruct(portrait, crop=False, preset=Sampling(2, agreeing_steps=1), likeness="photo")
         assert result.views.isfinite().all() and len(result.gaussians)
 
 
@@ -180,7 +180,7 @@ def test_memory_that_does_not_suffice_for_the_head_is_no_end(weights_folder, por
 
     monkeypatch.setattr(fl.pipeline, "lift", scarce)
     how = Sampling(2, agreeing_steps=1)
-    result = model.reconstruct(portrait, crop=False, preset=how, agreeing=True)
+    result = model.reconstruct(portrait, crop=False, preset=how, likeness="photo")
     assert len(result.gaussians) and attempts[:2] == list(PLANS[:2])
 
 

@@ -9,14 +9,18 @@ import time
 from dataclasses import asdict
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))
 
 from facelift_blender import core  # noqa: E402
 from facelift_blender.job import folders, runner, runtime  # noqa: E402
-from facelift_blender.job.runner import CANCELLED, DONE, FAILED, How, Request, Runner  # noqa: E402
+from facelift_blender.job.cutouts import DEBOUNCE, CutOuts, Subject, subject_of  # noqa: E402
+from facelift_blender.job.png import write_png  # noqa: E402
+from facelift_blender.job.runner import CANCELLED, DONE, FAILED, CutOut, How, Request, Runner  # noqa: E402
 from facelift_blender.reconstruct.pace import Pace  # noqa: E402
 from facelift_core import job as core_job  # noqa: E402
 from facelift_core.worker import NICENESS  # noqa: E402
@@ -28,11 +32,22 @@ PICTURE = HERE / "goldens" / "input.png"
 SOON = 120.0  # a bound for machines that are busy; everything takes a second or two
 
 
+def write_cutout(path: Path) -> Path:
+    """A disc of the picture's colours, which are there outside of it, too, where nothing is seen."""
+    with Image.open(PICTURE) as picture:
+        cutout = picture.convert("RGB").resize((512, 512))
+    y, x = np.mgrid[:512, :512]
+    cutout.putalpha(Image.fromarray(np.where(np.hypot(y - 256, x - 256) < 200, 255, 0).astype(np.uint8)))
+    cutout.save(path)
+    return path
+
+
 @pytest.fixture
 def fake(tmp_path, monkeypatch) -> Path:
     """A runtime's Python that is the fake worker."""
     monkeypatch.setenv("FAKE_HEAD", str(HEAD))
     monkeypatch.setenv("FAKE_PICTURE", str(PICTURE))
+    monkeypatch.setenv("FAKE_CUTOUT", str(write_cutout(tmp_path / "cutout.png")))
     python = tmp_path / "runtime" / "bin" / "python"
     python.parent.mkdir(parents=True)
     python.write_text(f"#!{sys.executable}\n" + (HERE / "blender" / "fake_worker.py").read_text())
@@ -403,6 +418,166 @@ def test_thorough_check_of_this_python(weights_folder):
     assert check.info["devices"]["cpu"] and check.info["weights"][str(weights_folder)]["bytes"] > 0
 
 
+# Cut-outs
+
+
+@pytest.fixture
+def desk(jobs) -> CutOuts:
+    return CutOuts(jobs)
+
+
+def copy_of_picture(tmp_path, name: str, color: int = 0) -> Path:
+    """Each with a content of its own."""
+    photo = tmp_path / name
+    Image.new("RGB", (64, 64), (color, len(name), 7)).save(photo)
+    return photo
+
+
+def subject(photo: Path = PICTURE) -> Subject:
+    return subject_of(photo, True, "auto")
+
+
+def settle(jobs: Runner, desk: CutOuts, *wanted: CutOut) -> None:
+    deadline = time.monotonic() + SOON
+    while not all(cutout.over for cutout in wanted):
+        assert time.monotonic() < deadline
+        for item, _ in jobs.poll():
+            if isinstance(item, CutOut):
+                desk.hear(item)
+        time.sleep(0.01)
+
+
+def test_a_cutout_is_made_and_known_from_then_on(jobs, desk, fake):
+    wanted = subject()
+    assert desk.known(wanted) is None and subject_of(PICTURE.with_name("nowhere.png"), True, "auto") is None
+    cutout = desk.ask(wanted, How(fake))
+    assert desk.making(wanted) and desk.ask(wanted, How(fake)) is cutout, "not twice"
+    settle(jobs, desk, cutout)
+    known = desk.known(wanted)
+    assert cutout.state == DONE and not desk.making(wanted) and not jobs.cutting
+    assert known.notes == ("2 faces were found; the largest is used.",) and known.preview.is_file()
+    with Image.open(known.cutout) as image:
+        assert image.mode == "RGBA"
+    assert CutOuts(Runner()).known(wanted) == known, "in the next Blender, too"
+    assert (
+        desk.known(subject_of(PICTURE, True, "none")) is None and desk.known(subject_of(PICTURE, False, "auto")) is None
+    )
+    assert jobs.holds_memory and not jobs.holds_models, "no model was loaded"
+    known.cutout.unlink()
+    assert desk.known(wanted) is None
+
+
+def test_the_same_photo_elsewhere_is_the_same(tmp_path):
+    copy = tmp_path / "copy.png"
+    copy.write_bytes(PICTURE.read_bytes())
+    assert subject(copy).key == subject().key != subject(copy_of_picture(tmp_path, "other.png")).key
+
+
+def test_a_photo_is_looked_at_for_a_moment_before_anything_begins(jobs, desk, fake, tmp_path):
+    first, second = (subject(copy_of_picture(tmp_path, name)) for name in ("a.png", "bb.png"))
+    desk.look(first, 0.0)
+    desk.tick(How(fake), 0.1)
+    desk.look(second, 0.2)
+    desk.look(second, 0.5)
+    desk.tick(How(fake), 0.2 + DEBOUNCE - 0.05)
+    assert desk.waiting and not jobs.cutting
+    desk.tick(How(fake), 0.2 + DEBOUNCE)
+    assert desk.making(second) and not desk.making(first) and not desk.waiting
+    desk.look(first, 1.0)
+    desk.look_away()
+    desk.tick(How(fake), 9.0)
+    assert not desk.making(first)
+
+
+def test_of_the_cutouts_that_wait_only_the_newest_is_made(jobs, desk, fake, tmp_path, monkeypatch):
+    monkeypatch.setenv("FAKE_CUT", "0.7")
+    subjects = [subject(copy_of_picture(tmp_path, name)) for name in ("a.png", "bb.png", "ccc.png")]
+    first = desk.ask(subjects[0], How(fake))
+    while jobs._cutting is None:
+        time.sleep(0.01)
+    others = [desk.ask(wanted, How(fake)) for wanted in subjects[1:]]
+    settle(jobs, desk, first, *others)
+    assert [first.state, *(other.state for other in others)] == [DONE, CANCELLED, DONE]
+    assert desk.known(subjects[1]) is None and not desk.making(subjects[1]), "it can be asked for again"
+
+
+def test_a_cutout_keeps_no_job_waiting(jobs, desk, fake, monkeypatch):
+    monkeypatch.setenv("FAKE_CUT", "60")
+    cutout = desk.ask(subject(), How(fake))
+    while jobs._cutting is None:
+        time.sleep(0.01)
+    job = submit(jobs, fake)
+    follow(jobs, job)
+    assert job.state == DONE and not cutout.over
+    start = time.monotonic()
+    jobs.shutdown()
+    assert time.monotonic() - start < runner.SHUTDOWN_SECONDS and not jobs._worker
+
+
+def test_a_cutout_is_made_beside_a_job(jobs, desk, fake, monkeypatch):
+    monkeypatch.setenv("FAKE_MODE", "stays in views")
+    job = submit(jobs, fake)
+    follow(jobs, job, until=lambda job: job.stage == "views")
+    cutout = desk.ask(subject(), How(fake))
+    settle(jobs, desk, cutout)
+    assert cutout.state == DONE and job.state == runner.RUNNING
+    jobs.cancel(job)
+    follow(jobs, job)
+
+
+def test_what_a_job_cut_out_is_known_without_asking(jobs, desk, fake, tmp_path):
+    photo = copy_of_picture(tmp_path, "photo.png")
+    job = submit(jobs, fake, photo)
+    follow(jobs, job)
+    desk.learn(job)
+    assert desk.known(subject(photo)).notes == ("As the job saw it.",) and job.head.cutout.is_file()
+    painted = jobs.submit(Request(str(PICTURE), str(folders.new_folder()), cutout=os.environ["FAKE_CUTOUT"]), How(fake))
+    follow(jobs, painted)
+    desk.learn(painted)
+    assert desk.known(subject()) is None, "painted by hand is not what the photo gives"
+
+
+def test_cutouts_that_fail(jobs, desk, fake, tmp_path, monkeypatch):
+    nobody = subject(copy_of_picture(tmp_path, "nobody.png"))
+    settle(jobs, desk, desk.ask(nobody, How(fake)))
+    assert desk.problems[nobody.key] == "No face was found."
+    lost = desk.ask(subject(), How(tmp_path / "no python"))
+    settle(jobs, desk, lost)
+    assert lost.state == FAILED and lost.error.startswith("Cannot start")
+    monkeypatch.setenv("FAKE_CUT", "60")
+    jobs.release()
+    killed = desk.ask(subject(), How(fake))
+    while jobs._cutting is None:
+        time.sleep(0.01)
+    os.kill(jobs._worker.pid, signal.SIGKILL)
+    settle(jobs, desk, killed)
+    assert killed.state == FAILED and "killed" in killed.error
+    monkeypatch.setenv("FAKE_CUT", "0")
+    again = desk.ask(subject(), How(fake))
+    settle(jobs, desk, again)
+    assert again.state == DONE and subject().key not in desk.problems
+
+
+def test_releasing_memory_drops_a_cutout(jobs, desk, fake, monkeypatch):
+    monkeypatch.setenv("FAKE_CUT", "60")
+    cutout = desk.ask(subject(), How(fake))
+    while jobs._cutting is None:
+        time.sleep(0.01)
+    jobs.release()
+    settle(jobs, desk, cutout)
+    assert cutout.state == CANCELLED and not desk.making(subject())
+
+
+def test_png_holds_every_pixel_as_it_was(tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, (37, 53, 4), np.uint8)
+    write_png(pixels, tmp_path / "a.png")
+    write_png(pixels[..., :3], tmp_path / "b.png")
+    with Image.open(tmp_path / "a.png") as image:
+        assert image.mode == "RGBA" and np.array_equal(np.asarray(image), pixels)
+    with Image.open(tmp_path / "b.png") as image:
+        assert np.array_equal(np.asarray(image), pixels[..., :3])
+
+
 # The real job, in this process
 
 
@@ -448,6 +623,9 @@ def test_real_worker_cancels_runs_again_and_tells_of_bad_weights(weights_folder,
         jobs.poll()
         time.sleep(0.02)
     assert not job.over, job.error
+    desk = CutOuts(jobs)
+    settle(jobs, desk, desk.ask(subject_of(PICTURE, False, "none"), how))
+    assert desk.known(subject_of(PICTURE, False, "none")) is not None and not job.over, desk.problems
     jobs.cancel(job)
     follow(jobs, job)
     assert job.state == CANCELLED and not job.folder.exists()

@@ -46,6 +46,10 @@ class Finished:
         return self.folder / _job.PORTRAIT
 
     @property
+    def cutout(self) -> Path:
+        return self.folder / _job.CUTOUT
+
+    @property
     def views(self) -> Path:
         return self.folder / _job.VIEWS
 
@@ -56,6 +60,10 @@ def cache_folder() -> Path:
 
 def jobs_folder() -> Path:
     return cache_folder() / "jobs"
+
+
+def cutouts_folder() -> Path:
+    return cache_folder() / "cutouts"
 
 
 def new_folder() -> Path:

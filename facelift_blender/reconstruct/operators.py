@@ -14,7 +14,7 @@ from . import session, settings
 from .camera import add_camera
 from .session import session as here
 
-_OF_RUN = ("steps", "guidance_scale", "seed", "crop", "matting", "device", "weights")
+_OF_RUN = ("steps", "guidance_scale", "seed", "crop", "matting", "likeness", "device", "weights")
 
 
 class FACELIFT_OT_reconstruct(bpy.types.Operator):
@@ -30,6 +30,7 @@ class FACELIFT_OT_reconstruct(bpy.types.Operator):
     seed: IntProperty(name="Seed", default=4, min=0)
     crop: BoolProperty(name="Find the Face", default=True)
     matting: EnumProperty(name="Background", items=settings.MATTINGS, default="auto")
+    likeness: EnumProperty(name="Likeness", items=settings.LIKENESSES, default="photo")
     device: StringProperty(name="Device", default="auto", description="auto, cuda, cuda:1, mps or cpu")
     weights: StringProperty(name="Weights", description="“mini”, “released” or a folder")
 
@@ -115,7 +116,7 @@ class FACELIFT_OT_release_memory(bpy.types.Operator):
 
     @classmethod
     def poll(cls, context):
-        return here.runner.holds_models
+        return here.runner.holds_memory
 
     def execute(self, context):
         here.runner.release()

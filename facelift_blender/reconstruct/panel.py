@@ -9,11 +9,12 @@ import bpy
 
 from .. import preferences, tasks
 from ..job import folders
+from ..job.cutouts import Subject
 from ..job.runner import DONE, FAILED, RUNNING, Job
-from . import pictures, readiness
+from . import edits, pictures, readiness
 from .layout import duration, paragraphs
 from .photo_operators import editor_image
-from .session import session
+from .session import cuts_out_by_itself, follow, session, subject_of_scene
 from .settings import photos_of
 
 STAGES = {
@@ -24,7 +25,15 @@ STAGES = {
     "views": "Making six views",
     "gaussians": "Lifting to 3D",
     "filter": "Cleaning up",
+    "skin": "Bringing in the photo",
+    "refine": "Fitting to the photo",
 }
+
+
+ALONE, SIDE_BY_SIDE = 7.0, 5.5
+"""Sizes of the photo, and of photo and cut-out beside each other."""
+ON_BACKGROUND = "Background:"
+"""How notes begin that a picture of the cut-out makes superfluous."""
 
 
 class _Sidebar:
@@ -48,6 +57,7 @@ class FACELIFT_PT_reconstruct(_Sidebar, bpy.types.Panel):
         column.use_property_split = True
         column.use_property_decorate = False
         column.prop(own, "preset")
+        column.prop(own, "likeness")
         column.prop(own, "seed")
 
         missing = readiness.before_running(context)
@@ -98,8 +108,9 @@ class FACELIFT_PT_advanced(_Sidebar, bpy.types.Panel):
 def _draw_photos(layout, own, context) -> None:
     box = layout.box()
     picture = pictures.icon(own.photo) if own.photo else 0
-    if picture:
-        box.template_icon(icon_value=picture, scale=7.0)
+    subject = subject_of_scene(context) if picture else None
+    if subject is not None:
+        _draw_cutout(box, picture, subject, context)
     row = box.row(align=True)
     row.prop(own, "photo", text="")
     box.operator("facelift.choose_photos", icon="FILE_IMAGE")
@@ -112,6 +123,41 @@ def _draw_photos(layout, own, context) -> None:
         row = box.row(align=True)
         row.label(text=Path(photo.path).name, icon="IMAGE_DATA")
         row.operator("facelift.remove_photo", text="", icon="X", emboss=False).index = index
+
+
+def _draw_cutout(box, photo: int, subject: Subject, context) -> None:
+    """The photo, beside it the portrait as cut out, and what can be done about that."""
+    cutouts = session.cutouts
+    known, image = cutouts.known(subject), edits.image_of(subject)
+    edited = edits.edited(image)
+    preview = edits.preview(image) if edited else (known.preview if known is not None else None)
+    picture = pictures.icon(str(preview)) if preview is not None else 0
+    row = box.row()
+    row.template_icon(icon_value=photo, scale=SIDE_BY_SIDE if picture else ALONE)
+    if picture:
+        row.template_icon(icon_value=picture, scale=SIDE_BY_SIDE)
+    if edited or known is not None:
+        row = box.row(align=True)
+        row.operator("facelift.edit_cutout", icon="BRUSH_DATA")
+        if edited:
+            row.operator("facelift.reset_cutout", text="", icon="LOOP_BACK")
+            box.label(text="Edited cut-out", icon="CHECKMARK")
+        for note in known.notes if known is not None else ():
+            if not note.startswith(ON_BACKGROUND):
+                paragraphs(box, note, context, icon="INFO")
+        return
+    if cutouts.making(subject):
+        box.label(text="Cutting the portrait out …", icon="SORTTIME")
+    elif problem := cutouts.problems.get(subject.key):
+        column = box.column()
+        column.alert = True
+        paragraphs(column, problem, context, icon="ERROR")
+    elif cuts_out_by_itself(context):
+        cutouts.look(subject, time.monotonic())
+        follow()
+        box.label(text="Cutting the portrait out …", icon="SORTTIME")
+    elif preferences.get(context).how() is not None and not session.runner.active:
+        box.operator("facelift.show_cutout", icon="IMAGE_ALPHA")
 
 
 def _draw_missing(layout, missing: list[readiness.Missing], context) -> None:
@@ -170,7 +216,15 @@ def _draw_last(layout, context) -> None:
         box.operator("facelift.import_head", text="Import Again", icon="IMPORT").folder = str(job.folder)
 
 
-_TIMES = {"load": "loading", "align": "aligning", "views": "views", "gaussians": "3D", "filter": "filter"}
+_TIMES = {
+    "load": "loading",
+    "align": "aligning",
+    "views": "views",
+    "gaussians": "3D",
+    "filter": "filter",
+    "skin": "photo",
+    "refine": "fitting",
+}
 
 
 def _draw_left(layout, head: folders.Finished) -> None:

@@ -12,6 +12,7 @@ from bpy.props import BoolProperty, CollectionProperty, IntProperty, StringPrope
 from .. import core
 from ..attempt import Chooser, attempt
 from ..job import folders
+from . import edits
 from .settings import set_photos
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".heic")
@@ -99,13 +100,17 @@ class FACELIFT_FH_photo(bpy.types.FileHandler):
 
 
 def editor_image(context) -> bpy.types.Image | None:
-    """The image of the active image Empty, else what the first Image Editor shows, in the own window before others."""
+    """The image of the active image Empty, else what the first Image Editor shows, in the own window before others.
+
+    Cut-outs are no photos.
+    """
     ob = context.view_layer.objects.active
     if ob is not None and ob.type == "EMPTY" and isinstance(ob.data, bpy.types.Image) and ob.select_get():
         return ob.data
     windows = [w for w in (context.window, *context.window_manager.windows) if w is not None]
     areas = (area for window in windows for area in window.screen.areas if area.type == "IMAGE_EDITOR")
-    return next((area.spaces.active.image for area in areas if area.spaces.active.image is not None), None)
+    images = (area.spaces.active.image for area in areas)
+    return next((image for image in images if image is not None and not edits.is_cutout(image)), None)
 
 
 def image_as_file(image: bpy.types.Image, scene: bpy.types.Scene) -> Path:

@@ -7,6 +7,8 @@ import os
 import bpy.utils.previews
 
 _collection: bpy.utils.previews.ImagePreviewCollection | None = None
+_shown: dict[str, str] = {}
+"""Paths to the keys of their pictures: of a file that changes, only what it is now is kept."""
 
 
 def icon(path: str) -> int:
@@ -24,6 +26,9 @@ def icon(path: str) -> int:
             _collection.load(key, path, "IMAGE")
         except (KeyError, RuntimeError):
             return 0
+        former, _shown[path] = _shown.get(path), key
+        if former in _collection:
+            del _collection[former]
     preview = _collection[key]
     # Asking for the size loads the picture now; left to Blender, panels would stay grey until someone moves the mouse.
     return preview.icon_id if all(preview.image_size) else 0
@@ -34,3 +39,4 @@ def clear() -> None:
     if _collection is not None:
         bpy.utils.previews.remove(_collection)
         _collection = None
+        _shown.clear()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 import traceback
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import bpy
@@ -17,9 +17,13 @@ from bpy.app.handlers import persistent
 
 from .. import core, preferences
 from ..job import folders
-from ..job.runner import CANCELLED, DONE, FAILED, TICK, Job, Request, Runner
-from . import arrival, presets, runtime_state
+from ..job.cutouts import CutOuts, Known, Subject, subject_of
+from ..job.runner import CANCELLED, DONE, FAILED, TICK, CutOut, Job, Request, Runner
+from . import arrival, edits, presets, runtime_state
 from .pace import Pace
+
+EDITED = "cutout_edited.png"
+"""In a job's folder, what was painted by hand."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +40,7 @@ class Session:
 
     Attributes:
         runner: the background thread and its jobs.
+        cutouts: the portraits as cut out.
         file: grows with every file that is loaded.
         arrived: jobs whose heads wait to be brought in.
         left: heads in the cache that nobody has imported, the newest first.
@@ -51,6 +56,10 @@ class Session:
     last: Job | None = None
     waiting_for: str = ""
     pace: Pace = field(default_factory=lambda: Pace(TICK))
+    cutouts: CutOuts = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.cutouts = CutOuts(self.runner)
 
 
 session = Session()
@@ -68,8 +77,11 @@ def submit(context, photos: Sequence[str], **settings) -> list[Job]:
         photos: files; a path beginning with // is relative to the .blend.
         settings: fields of :class:`~facelift_core.job.Request` that differ from the scene's settings.
 
+    What was painted in the cut-out of a photo is used.
+
     Raises:
-        FaceLiftError: no photo, one that does not exist, or no runtime; then none is started.
+        FaceLiftError: no photo, one that does not exist, no runtime, or no place for what was painted; then none of
+            those is started.
     """
     if not photos:
         raise core.FaceLiftError("Choose a portrait photo first.")
@@ -91,17 +103,57 @@ def submit(context, photos: Sequence[str], **settings) -> list[Job]:
         "seed": own.seed,
         "crop": own.crop,
         "matting": own.matting,
+        "likeness": own.likeness,
         **settings,
     }
     values = {"preset": presets.name_of(values["steps"]), **values}
     target = Target(session.file, context.scene.session_uid)
-    jobs = []
+    requests = []
     for path in paths:
-        request = Request(photo=str(path), folder=str(folders.new_folder()), **values)
-        jobs.append(session.runner.submit(request, how, target))
+        folder = folders.new_folder()
+        request = Request(photo=str(path), folder=str(folder), **values)
+        subject = subject_of(path, request.crop, request.matting)
+        if not request.cutout and subject is not None and edits.write_edited(subject, folder / EDITED):
+            request = replace(request, cutout=str(folder / EDITED))
+        requests.append(request)
+    jobs = [session.runner.submit(request, how, target) for request in requests]
     if not background():
         follow()
     return jobs
+
+
+def subject_of_scene(context) -> Subject | None:
+    """The scene's photo with what decides how it is cut out; None if there is none."""
+    own = context.scene.facelift
+    return subject_of(Path(bpy.path.abspath(own.photo)), own.crop, own.matting) if own.photo.strip() else None
+
+
+def cuts_out_by_itself(context) -> bool:
+    """Whether portraits are cut out as soon as somebody looks at the panel, without being asked to."""
+    own = preferences.get(context)
+    # Blender's own Python would be held up, and a job would have to share the machine.
+    return not (background() or own.in_process or session.runner.active) and runtime_state.current(own).ready
+
+
+def ask_for_cutout(context, subject: Subject) -> CutOut:
+    """Have the portrait cut out now. Raises FaceLiftError if there is nothing to do it with."""
+    how = preferences.get(context).how()
+    if how is None:
+        raise core.FaceLiftError("There is no runtime yet; install it, or choose a Python that has PyTorch.")
+    cutout = session.cutouts.ask(subject, how)
+    follow()
+    return cutout
+
+
+def wait_for_cutout(context, subject: Subject) -> Known | None:
+    """As :func:`ask_for_cutout`, to the end; for Blender without a window."""
+    cutout = ask_for_cutout(context, subject)
+    while not cutout.over:
+        pump()
+        time.sleep(TICK / 2)
+    if cutout.state == FAILED:
+        raise core.FaceLiftError(cutout.error)
+    return session.cutouts.known(subject)
 
 
 def wait(jobs: Sequence[Job]) -> None:
@@ -139,12 +191,19 @@ def pump() -> float | None:
     news = at_once = False
     for job, event in session.runner.poll():
         news, at_once = True, at_once or event["event"] != "progress"
+        if isinstance(job, CutOut):
+            session.cutouts.hear(job)
+            continue
+        if event["event"] == "cutout":
+            session.cutouts.learn(job)
         if event["event"] == "views" and job.views is not None and _scene_of(job.target) is not None:
             arrival.add_picture(job.views, f"{job.name} views")
         if event["event"] == DONE:
             session.arrived.append(job)
         if job.over:
             session.last = job
+    if session.cutouts.waiting:
+        at_once = _cut_out_what_is_looked_at() or at_once
     at_once = _bring_in_arrived() or _was_checking() or at_once or not busy()
     if session.pace.look(time.monotonic(), news, at_once, moving=bool(session.runner.active)):
         redraw()
@@ -153,7 +212,19 @@ def pump() -> float | None:
 
 def busy() -> bool:
     """Whether there is something to look after."""
-    return bool(session.runner.active or session.arrived or runtime_state.checking())
+    runner = session.runner
+    return bool(
+        runner.active or runner.cutting or session.cutouts.waiting or session.arrived or runtime_state.checking()
+    )
+
+
+def _cut_out_what_is_looked_at() -> bool:
+    """Whether something has begun."""
+    if not cuts_out_by_itself(bpy.context):
+        session.cutouts.look_away()
+        return False
+    session.cutouts.tick(preferences.get().how(), time.monotonic())
+    return not session.cutouts.waiting
 
 
 _checking_before = False

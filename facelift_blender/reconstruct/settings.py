@@ -32,6 +32,11 @@ MATTINGS = (
     ),
     ("none", "None", "The photo has a white background already"),
 )
+LIKENESSES = (
+    ("off", "Off", "The published result, drawn from the six views alone"),
+    ("photo", "Photo", "The front is made from the photo's own pixels"),
+    ("refined", "Refined", "As Photo, then fitted to the photo; takes up to a minute longer on a processor"),
+)
 DEVICES = (
     ("auto", "Automatic", "The graphics card if PyTorch can use it, else the processor"),
     ("cuda", "CUDA", "NVIDIA, or AMD with ROCm"),
@@ -91,6 +96,9 @@ class FaceLiftSettings(bpy.types.PropertyGroup):
         items=_PRESET_ITEMS,
         get=_get_preset,
         set=_set_preset,
+    )
+    likeness: EnumProperty(
+        name="Likeness", description="How much of the photo itself the head shows", items=LIKENESSES, default="photo"
     )
     guidance_scale: FloatProperty(
         name="Guidance",

@@ -16,12 +16,12 @@ from ..cameras import VIEW_NAMES, intrinsics, turntable
 from ..gaussians import Gaussians
 from ..pictures import to_pictures, write_picture
 from ..pipeline import FaceLift
+from ..quality import psnr, ssim
 from ..rasterizer import render
 from .batches import WHITE, HeadTensors, composite, picture_grid
 from .heads.render import render as render_head
 from .heads.render import sample_cameras
 from .heads.scene import make_head
-from .quality import psnr, ssim
 
 VIEWS = len(VIEW_NAMES)
 UNSEEN = 4

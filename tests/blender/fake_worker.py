@@ -1,7 +1,7 @@
 """A stand-in for the worker process without models: quick, and as badly behaved as FAKE_MODE says.
 
 Tests copy it, with a first line that makes it executable, to where a runtime's Python would be. Steps of the "views"
-stage take FAKE_STEP seconds. FAKE_HEAD and FAKE_PICTURE are what it makes.
+stage take FAKE_STEP seconds. FAKE_HEAD, FAKE_PICTURE and FAKE_CUTOUT are what it makes.
 """
 
 import json
@@ -31,18 +31,36 @@ def listen():
                 cancelled.add(message["job"])
             elif message["do"] == "run":
                 runs.append(message)
+            elif message["do"] == "cutout":
+                arguments = message["job"], message["request"]
+                threading.Thread(target=cut_out, args=arguments, daemon=True).start()
             waiting.notify()
     if mode != "deaf":
         os._exit(0)
 
 
+def cut_out(job, request):
+    """As slow as FAKE_CUT says; of a photo whose name has “nobody” in it there is none."""
+    time.sleep(float(os.environ.get("FAKE_CUT", "0")))
+    if "nobody" in request["photo"]:
+        say(event="failed", job=job, message="No face was found.")
+        return
+    Path(request["file"]).parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(os.environ["FAKE_CUTOUT"], request["file"])
+    shutil.copyfile(os.environ["FAKE_PICTURE"], request["preview"])
+    say(event="done", job=job, cutout=request["file"], notes=["2 faces were found; the largest is used."])
+
+
 def work(job, request):
     stages = [("load", 0.0), ("align", 0.0), *(("views", 0.05 + 0.08 * n) for n in range(10)), ("gaussians", 0.9)]
     folder = Path(request["folder"])
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
     if not Path(request["photo"]).is_file():
         say(event="failed", job=job, message="The photo is not there any more.")
         return
+    shutil.copyfile(os.environ["FAKE_CUTOUT"], folder / "cutout.png")
+    shutil.copyfile(os.environ["FAKE_PICTURE"], folder / "cutout_preview.png")
+    say(event="cutout", job=job, cutout=str(folder / "cutout.png"), notes=["As the job saw it."])
     for stage, fraction in stages:
         if mode == f"dies in {stage}":
             os._exit(3)

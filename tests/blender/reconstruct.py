@@ -81,6 +81,60 @@ with case("the next one finds the models loaded"):
     assert again != head and session.last.head.summary["timings"]["load"] < 1.0
     assert [c.name for c in again.users_collection] == ["FaceLift"]
 
+with case("likeness"):
+    assert session.last.head.summary["request"]["likeness"] == "photo"
+    bpy.context.scene.facelift.likeness = "refined"
+    assert bpy.ops.facelift.reconstruct(filepath=str(PHOTO), likeness="off", **FAST) == {"FINISHED"}
+    assert session.last.head.summary["request"]["likeness"] == "off"
+    bpy.context.scene.facelift.likeness = "photo"
+
+with case("the portrait is cut out, painted in, and used"):
+    edits = import_module(f"{PACKAGE}.reconstruct.edits")
+    look_up = import_module(f"{PACKAGE}.reconstruct.session").subject_of_scene
+    own = bpy.context.scene.facelift
+    assert "Choose a portrait" in error_of(bpy.ops.facelift.edit_cutout)
+    own.photo, own.crop, own.matting = str(PHOTO), False, "none"
+    subject = look_up(bpy.context)
+    assert bpy.ops.facelift.show_cutout() == {"FINISHED"} and session.cutouts.known(subject) is not None
+    assert bpy.ops.facelift.edit_cutout() == {"FINISHED"}
+    image = edits.image_of(subject)
+    assert image.packed_file is not None and image.size[0] >= 512 and not edits.edited(image)
+    assert bpy.ops.facelift.edit_cutout() == {"FINISHED"} and edits.image_of(subject) == image, "no second one"
+    assert bpy.ops.facelift.reconstruct(**FAST) == {"FINISHED"}
+    assert session.last.request.cutout == "", "nothing was painted"
+    plain = session.last.head.portrait.read_bytes()
+    pixels = np.empty(image.size[0] * image.size[1] * 4, np.float32)
+    image.pixels.foreach_get(pixels)
+    colours = pixels.reshape(-1, 4)[:, :3].copy()
+    pixels.reshape(image.size[1], -1, 4)[image.size[1] // 2 :, :, 3] = 0.0  # Blender's first row is the lowest
+    image.pixels.foreach_set(pixels)
+    assert edits.look_again() and edits.edited(image) and edits.preview(image).is_file()
+    assert bpy.ops.facelift.reconstruct(**FAST) == {"FINISHED"}
+    assert session.last.request.cutout.startswith(session.last.request.folder)
+    assert session.last.head.portrait.read_bytes() != plain
+    written = bpy.data.images.load(session.last.request.cutout)
+    found = np.empty_like(pixels)
+    written.pixels.foreach_get(found)
+    assert np.abs(found - pixels).max() < 1 / 500, "also the colours of what is not seen"
+    bpy.data.images.remove(written)
+    own.matting = "auto"
+    assert edits.image_of(look_up(bpy.context)) is None, "it is of another cut-out"
+    own.matting = "none"
+
+with case("what was painted is in the saved file"):
+    folder = tempfile.mkdtemp()
+    bpy.ops.wm.save_as_mainfile(filepath=f"{folder}/painted.blend")
+    bpy.ops.wm.open_mainfile(filepath=f"{folder}/painted.blend")
+    image = edits.image_of(look_up(bpy.context))
+    assert edits.edited(image)
+    image.pixels.foreach_get(found)
+    assert np.abs(found - pixels).max() < 1 / 500
+    assert bpy.ops.facelift.reconstruct(**FAST) == {"FINISHED"} and session.last.request.cutout
+    assert bpy.ops.facelift.reset_cutout() == {"FINISHED"} and edits.image_of(look_up(bpy.context)) is None
+    assert bpy.ops.facelift.reconstruct(**FAST) == {"FINISHED"} and not session.last.request.cutout
+    bpy.context.scene.facelift.photo = ""
+    head = next(ob for ob in bpy.data.objects if ob.type == "POINTCLOUD" and ob.get("facelift_seed") == "9")
+
 with case("weights that are none"):
     assert "does not hold FaceLift weights" in error_of(
         bpy.ops.facelift.reconstruct, filepath=str(PHOTO), **{**FAST, "weights": tempfile.mkdtemp()}

@@ -16,6 +16,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parent))
 
 from hands import (
+    HEIGHT,
     average_colors,
     blocks_of_view,
     click,
@@ -27,6 +28,7 @@ from hands import (
     region,
     run,
     say,
+    stroke,
     ticks,
     ticks_so_far,
     until_quiet,
@@ -35,8 +37,8 @@ from hands import (
 )
 
 PACKAGE = "bl_ext.user_default.facelift"
-BUTTON, CANCEL, USE_IMAGE = (144, 323), (201, 363), (133, 263)
-"""Where they are in the sidebar, with a photo chosen."""
+BUTTON, CANCEL, USE_IMAGE, EDIT = (144, 345), (201, 385), (133, 263), (134, 174)
+"""Where they are in the sidebar, with a photo chosen and cut out."""
 LONG, SHORT = 900, 50
 HEAD_DIFFERS = 0.06
 """From the background, in displayed values, where a block shows the head."""
@@ -113,6 +115,70 @@ def prepare():
     settings().steps = LONG
     view().tag_redraw()
     yield 6
+
+
+def cutout():
+    """The portrait as cut out, painted in, taken back, painted in again and used."""
+    edits = import_module(f"{PACKAGE}.reconstruct.edits")
+    subject = import_module(f"{PACKAGE}.reconstruct.session").subject_of_scene(bpy.context)
+    yield from cut_out()
+    yield 1
+    picture("panel_cutout")
+    click(*on_screen(*EDIT))
+    yield from wait_for(lambda: edits.image_of(subject) is not None, "the click did not open the cut-out")
+    yield 6
+    picture("window_cutout", sidebar_only=False)
+    editor = next(a for a in bpy.context.window_manager.windows[0].screen.areas if a.type == "IMAGE_EDITOR")
+    space = editor.spaces.active
+    assert space.image == edits.image_of(subject) and space.mode == "PAINT", (space.image, space.mode)
+    where = next(region for region in editor.regions if region.type == "WINDOW")
+    brush = bpy.context.tool_settings.image_paint.brush
+    assert brush is not None and brush.blend == "ERASE_ALPHA", brush
+
+    def place(x, y):
+        """Of the picture, from its left and top, on the screen."""
+        inside = where.view2d.view_to_region(x, 1 - y, clip=False)
+        return round(where.x + inside[0]), round(HEIGHT - where.y - inside[1])
+
+    def edited() -> bool:
+        return edits.edited(edits.image_of(subject))
+
+    across = [place(0.3 + 0.05 * n, 0.45) for n in range(9)]
+    stroke(*across)
+    yield from wait_for(edited, "the stroke did not edit")
+    yield 2
+    picture("window_erased", sidebar_only=False)
+    press("ctrl+z", *place(0.5, 0.5))
+    yield from wait_for(lambda: not edited(), "Ctrl Z did not take the stroke back")
+    yield 2
+    press("ctrl+shift+z", *place(0.5, 0.5))
+    yield from wait_for(edited, "Ctrl Shift Z did not bring the stroke back")
+    with bpy.context.temp_override(window=bpy.context.window_manager.windows[0], area=editor, region=where):
+        bpy.ops.facelift.cutout_brush(blend="ADD_ALPHA")
+    yield 1
+    stroke(*[place(0.1 + 0.05 * n, 0.2) for n in range(16)])
+    yield 8
+    picture("window_brought_back", sidebar_only=False)
+    picture("panel_edited")
+    settings().steps = SHORT
+    bpy.ops.facelift.reconstruct("INVOKE_DEFAULT")
+    assert newest().request.cutout, "what was painted is not in the request"
+    yield from until(lambda job: job.over)
+    assert newest().state == "done", newest().error
+    yield 3
+    picture("window_of_edited", sidebar_only=False)
+    edits.reset(subject)
+    with bpy.context.temp_override(window=bpy.context.window_manager.windows[0], area=editor):
+        bpy.ops.screen.area_close()
+    yield 2
+    say("cut-out: good")
+
+
+def cut_out():
+    """Wait for the cut-out that is made because somebody looks at the panel."""
+    module = import_module(f"{PACKAGE}.reconstruct.session")
+    known = lambda: session().cutouts.known(module.subject_of_scene(bpy.context))  # noqa: E731
+    yield from wait_for(lambda: known() is not None, "the portrait was not cut out by itself", 120)
 
 
 def job():
@@ -311,7 +377,7 @@ def missing():
     picture("panel_missing")
 
 
-PARTS = {part.__name__: part for part in (job, shadings, undo, several, drops, missing)}
+PARTS = {part.__name__: part for part in (cutout, job, shadings, undo, several, drops, missing)}
 
 
 def steps():

@@ -74,6 +74,12 @@ def click(x: float, y: float) -> None:
     _xdotool("mousemove", x, y, "sleep", 1, "mousedown", 1, "sleep", 0.2, "mouseup", 1)
 
 
+def stroke(*places: tuple[int, int]) -> None:
+    """The mouse drawn over places on the screen with its button held."""
+    moves = [word for x, y in places[1:] for word in ("mousemove", x, y, "sleep", 0.2)]
+    _xdotool("mousemove", *places[0], "sleep", 1, "mousedown", 1, "sleep", 0.3, *moves, "mouseup", 1)
+
+
 def press(key: str, x: float, y: float) -> None:
     """A key with the mouse over a place on the screen: Blender gives keys to what is under it."""
     _xdotool("mousemove", x, y, "sleep", 1, "key", key)

@@ -1,0 +1,157 @@
+"""The buttons of the portrait as cut out: show it, paint in it, take that back."""
+
+from __future__ import annotations
+
+import bpy
+from bpy.props import EnumProperty
+
+from .. import core
+from ..attempt import Confirmed, attempt
+from ..job.cutouts import Known, Subject
+from . import edits, image_editor, session
+from .session import subject_of_scene
+
+BRUSHES = (
+    (image_editor.ERASE, "Erase", "Take away what does not belong to the person"),
+    (image_editor.BRING_BACK, "Bring Back", "Bring back what has been taken away, in the photo's colours"),
+)
+
+
+def _subject(context) -> Subject:
+    subject = subject_of_scene(context)
+    if subject is None:
+        raise core.FaceLiftError("Choose a portrait photo first.")
+    return subject
+
+
+def _known(context, subject: Subject) -> Known:
+    """The cut-out; without a window it is made if need be."""
+    known = session.session.cutouts.known(subject)
+    if known is None and session.background():
+        known = session.wait_for_cutout(context, subject)
+    if known is None:
+        raise core.FaceLiftError("The portrait has not been cut out yet; show the cut-out first.")
+    return known
+
+
+class FACELIFT_OT_show_cutout(bpy.types.Operator):
+    """Show the portrait without its background, as the head will be made of it"""
+
+    bl_idname = "facelift.show_cutout"
+    bl_label = "Show Cut-out"
+    bl_options = {"INTERNAL"}
+
+    def execute(self, context):
+        def work() -> None:
+            subject = _subject(context)
+            if session.background():
+                _known(context, subject)
+            else:
+                session.ask_for_cutout(context, subject)
+
+        return attempt(self, work)
+
+
+class FACELIFT_OT_edit_cutout(bpy.types.Operator):
+    """Paint in the portrait as cut out: erase what does not belong to the person, bring back what is missing"""
+
+    bl_idname = "facelift.edit_cutout"
+    bl_label = "Edit Cut-out"
+    bl_options = {"REGISTER", "UNDO", "INTERNAL"}
+
+    def execute(self, context):
+        def work() -> None:
+            subject = _subject(context)
+            image = edits.image_of(subject) or edits.load(_known(context, subject), subject)
+            if not session.background():
+                try:
+                    image_editor.open_editor(context, image)
+                except RuntimeError as error:
+                    reason = str(error).strip().removeprefix("Error: ")
+                    raise core.FaceLiftError(
+                        f"“{image.name}” can be painted in any Image Editor; none could be opened: {reason}"
+                    ) from None
+
+        return attempt(self, work)
+
+
+class FACELIFT_OT_reset_cutout(Confirmed, bpy.types.Operator):
+    """Forget what was painted in the cut-out of this photo"""
+
+    bl_idname = "facelift.reset_cutout"
+    bl_label = "Reset Cut-out"
+    bl_options = {"REGISTER", "UNDO", "INTERNAL"}
+
+    def execute(self, context):
+        def work() -> None:
+            subject = _subject(context)
+            image = edits.image_of(subject)
+            if image is None:
+                return
+            windows = [] if session.background() else context.window_manager.windows
+            showing = [a for window in windows for a in image_editor.areas(window) if a.spaces.active.image == image]
+            edits.reset(subject)
+            known = session.session.cutouts.known(subject)
+            if showing and known is not None:
+                image = edits.load(known, subject)
+                for area in showing:
+                    area.spaces.active.image = image
+            session.redraw()
+
+        return attempt(self, work)
+
+
+class FACELIFT_OT_cutout_brush(bpy.types.Operator):
+    """What the brush does in the cut-out"""
+
+    bl_idname = "facelift.cutout_brush"
+    bl_label = "Brush for Cut-outs"
+    bl_options = {"INTERNAL"}
+
+    blend: EnumProperty(items=BRUSHES)
+
+    @classmethod
+    def description(cls, context, properties):
+        return next(about for name, _, about in BRUSHES if name == properties.blend)
+
+    def execute(self, context):
+        image_editor.set_brush(context, self.blend)
+        return {"FINISHED"}
+
+
+class FACELIFT_PT_cutout(bpy.types.Panel):
+    bl_idname = "FACELIFT_PT_cutout"
+    bl_label = "Cut-out"
+    bl_space_type = "IMAGE_EDITOR"
+    bl_region_type = "UI"
+    bl_category = "FaceLift"
+
+    @classmethod
+    def poll(cls, context):
+        return edits.is_cutout(context.space_data.image)
+
+    def draw(self, context):
+        layout, space = self.layout, context.space_data
+        image_editor.follow()
+        if space.mode != "PAINT":
+            layout.prop_enum(space, "mode", "PAINT", text="Paint")
+            return
+        brush = context.tool_settings.image_paint.brush
+        blend = brush.blend if brush is not None else ""
+        row = layout.row(align=True)
+        row.scale_y = 1.4
+        for name, label, _ in BRUSHES:
+            row.operator("facelift.cutout_brush", text=label, depress=blend == name).blend = name
+        row = layout.row(align=True)
+        row.prop_enum(space, "display_channels", "COLOR_ALPHA", text="Cut-out")
+        row.prop_enum(space, "display_channels", "COLOR", text="Photo")
+        layout.operator("facelift.reset_cutout", icon="LOOP_BACK")
+
+
+CLASSES = (
+    FACELIFT_OT_show_cutout,
+    FACELIFT_OT_edit_cutout,
+    FACELIFT_OT_reset_cutout,
+    FACELIFT_OT_cutout_brush,
+    FACELIFT_PT_cutout,
+)

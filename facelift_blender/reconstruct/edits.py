@@ -1,0 +1,180 @@
+"""Cut-outs that people paint in: images of the file, packed into it, each of one photo.
+
+What is painted is told from what is not by the pixels alone, so that undo and saving need no help.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import bpy
+import numpy as np
+from bpy.app.handlers import persistent
+
+from .. import core
+from ..job import folders
+from ..job.cutouts import Known, Subject
+from ..job.png import write_png
+
+KEY, ORIGINAL = "facelift_cutout", "facelift_cutout_original"
+"""Custom properties of an image: of which photo it is the cut-out, and the digest of its pixels before any painting."""
+PREVIEW_SIDE = 256
+EVERY = 1.5
+"""Seconds between two looks at an image in which somebody paints."""
+
+
+@dataclass(frozen=True)
+class _Look:
+    """What the pixels were when they were looked at last."""
+
+    digest: str
+    edited: bool
+    preview: Path | None
+
+
+_looks: dict[int, _Look] = {}
+"""By the image's session_uid."""
+
+
+def image_of(subject: Subject) -> bpy.types.Image | None:
+    """The image of this file in which the cut-out can be painted, if there is one."""
+    return next((image for image in bpy.data.images if image.get(KEY) == subject.key), None)
+
+
+def is_cutout(image: bpy.types.Image | None) -> bool:
+    return image is not None and image.get(KEY) is not None
+
+
+def load(known: Known, subject: Subject) -> bpy.types.Image:
+    """The cut-out as an image of this file.
+
+    Raises:
+        FaceLiftError: it cannot be read.
+    """
+    try:
+        image = bpy.data.images.load(str(known.cutout))
+        image.pack()
+    except RuntimeError:
+        raise core.FaceLiftError("The cut-out cannot be read; show it again.") from None
+    image.name = f"{subject.photo.stem} cut-out"
+    image.filepath = f"//{image.name}.png"
+    image.alpha_mode = "STRAIGHT"
+    image.use_fake_user = True  # nothing else of the file refers to it
+    image[KEY], image[ORIGINAL] = subject.key, _digest(_pixels(image))
+    return image
+
+
+def edited(image: bpy.types.Image | None) -> bool:
+    """Whether somebody has painted in it, as of the last look."""
+    return image is not None and _look(image).edited
+
+
+def preview(image: bpy.types.Image) -> Path | None:
+    """A small picture of it on a checker, as of the last look."""
+    return _look(image).preview
+
+
+def write_edited(subject: Subject, path: Path) -> bool:
+    """Write what was painted; False if nothing was.
+
+    Raises:
+        FaceLiftError: it cannot be written.
+    """
+    image = image_of(subject)
+    if image is None or not _look(image, again=True).edited:
+        return False
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_png(_pixels(image), path)
+    except OSError as error:
+        raise core.FaceLiftError(f"Cannot write {path}: {error.strerror or error}.") from None
+    return True
+
+
+def reset(subject: Subject) -> None:
+    """Forget what was painted."""
+    image = image_of(subject)
+    if image is not None:
+        _looks.pop(image.session_uid, None)
+        bpy.data.images.remove(image)
+
+
+def look_again() -> bool:
+    """Look at every cut-out in which somebody may have painted; whether any has changed."""
+    changed = False
+    for image in bpy.data.images:
+        if not is_cutout(image):
+            continue
+        before = _looks.get(image.session_uid)
+        # Undo may take the painting back by reading the image again.
+        if image.is_dirty or (before is not None and before.edited):
+            changed = _look(image, again=True) != before or changed
+    return changed
+
+
+def _look(image: bpy.types.Image, again: bool = False) -> _Look:
+    known = _looks.get(image.session_uid)
+    if known is not None and not again:
+        return known
+    pixels = _pixels(image)
+    digest = _digest(pixels)
+    if known is None or digest != known.digest:
+        is_edited = pixels.size > 0 and digest != image.get(ORIGINAL)
+        known = _Look(digest, is_edited, _write_preview(image, pixels) if is_edited else None)
+        _looks[image.session_uid] = known
+    return known
+
+
+def _write_preview(image: bpy.types.Image, pixels: np.ndarray) -> Path | None:
+    path = folders.cutouts_folder() / f"{image[KEY]}_edited.png"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_png(core.module("checker").on_checker(pixels, PREVIEW_SIDE), path)
+    except OSError:
+        return None
+    return path
+
+
+def _pixels(image: bpy.types.Image) -> np.ndarray:
+    """(H, W, 4) uint8, the first row on top; empty if the image has none."""
+    width, height = image.size
+    values = np.empty(width * height * image.channels, np.float32)
+    if not values.size or image.channels != 4:
+        return np.zeros((0, 0, 4), np.uint8)
+    image.pixels.foreach_get(values)
+    np.rint(np.clip(values, 0, 1, out=values) * np.float32(255), out=values)
+    return np.ascontiguousarray(values.astype(np.uint8).reshape(height, width, 4)[::-1])
+
+
+def _digest(pixels: np.ndarray) -> str:
+    return hashlib.sha1(pixels).hexdigest()
+
+
+@persistent
+def _before_saving(*_) -> None:
+    """What was painted goes into the file: Blender itself leaves it out until somebody saves the image."""
+    for image in bpy.data.images:
+        if is_cutout(image) and image.is_dirty and image.has_data:
+            image.pack()
+
+
+@persistent
+def _file_loaded(*_) -> None:
+    _looks.clear()
+
+
+def attach() -> None:
+    bpy.app.handlers.save_pre.append(_before_saving)
+    bpy.app.handlers.load_post.append(_file_loaded)
+
+
+def detach() -> None:
+    for handlers, handler in (
+        (bpy.app.handlers.save_pre, _before_saving),
+        (bpy.app.handlers.load_post, _file_loaded),
+    ):
+        if handler in handlers:
+            handlers.remove(handler)
+    _looks.clear()

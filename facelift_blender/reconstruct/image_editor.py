@@ -1,0 +1,119 @@
+"""An Image Editor to paint a cut-out in: where one is open already, else beside the 3D view, else in a window."""
+
+from __future__ import annotations
+
+import bpy
+
+from . import edits, session
+
+ERASE, BRING_BACK = "ERASE_ALPHA", "ADD_ALPHA"
+NARROWEST = 700
+"""Pixels of a 3D view, by a scale of 1, that can be shared."""
+ESSENTIAL = "brushes/essentials_brushes-mesh_texture.blend/Brush/Erase Soft"
+OWN_BRUSH = "FaceLift Cut-out"
+SETTLED = 0.3
+"""Seconds until a new area has a size and a sidebar."""
+
+
+def open_editor(context, image: bpy.types.Image) -> None:
+    """Show `image` for painting. Raises RuntimeError where Blender makes no area for it."""
+    window = context.window or context.window_manager.windows[0]
+    area = _open_already(window) or _beside_the_view(context, window)
+    if area is None:
+        area = _in_a_window(window)
+    area.type = "IMAGE_EDITOR"
+    area.ui_type = "IMAGE_EDITOR"
+    space = area.spaces.active
+    space.image, space.mode = image, "PAINT"
+    space.display_channels = "COLOR_ALPHA"
+    space.show_region_ui = space.show_region_tool_header = True
+    bpy.app.timers.register(_settle, first_interval=SETTLED)
+    follow()
+
+
+def areas(window: bpy.types.Window) -> list[bpy.types.Area]:
+    """The Image Editors of `window` that show a cut-out."""
+    shown = [area for area in window.screen.areas if area.type == "IMAGE_EDITOR"]
+    return [area for area in shown if edits.is_cutout(area.spaces.active.image)]
+
+
+def set_brush(context, blend: str) -> None:
+    """The brush of the Image Editor in `context` takes away, or brings back."""
+    settings = context.tool_settings.image_paint
+    if settings.is_property_readonly("brush"):
+        if settings.brush is None or settings.brush.blend not in (ERASE, BRING_BACK):
+            bpy.ops.brush.asset_activate(asset_library_type="ESSENTIALS", relative_asset_identifier=ESSENTIAL)
+    else:
+        own = bpy.data.brushes.get(OWN_BRUSH) or bpy.data.brushes.new(OWN_BRUSH, mode="TEXTURE_PAINT")
+        settings.brush = own
+    if settings.brush is not None:
+        settings.brush.blend = blend
+
+
+def follow() -> None:
+    """Show in the panel what is being painted, as long as an Image Editor shows a cut-out."""
+    if not session.background() and not bpy.app.timers.is_registered(_look):
+        bpy.app.timers.register(_look, first_interval=edits.EVERY)
+
+
+def detach() -> None:
+    for timer in (_look, _settle):
+        if bpy.app.timers.is_registered(timer):
+            bpy.app.timers.unregister(timer)
+
+
+def _look() -> float | None:
+    if edits.look_again():
+        session.redraw()
+    windows = [window for manager in bpy.data.window_managers for window in manager.windows]
+    return edits.EVERY if any(map(areas, windows)) else None
+
+
+def _open_already(window: bpy.types.Window) -> bpy.types.Area | None:
+    shown = areas(window)
+    if shown:
+        return shown[0]
+    return next((area for area in window.screen.areas if area.ui_type == "IMAGE_EDITOR"), None)
+
+
+def _beside_the_view(context, window: bpy.types.Window) -> bpy.types.Area | None:
+    views = [area for area in window.screen.areas if area.type == "VIEW_3D"]
+    view = max(views, key=lambda area: area.width, default=None)
+    if view is None or view.width < NARROWEST * context.preferences.system.ui_scale:
+        return None
+    before = {area.as_pointer() for area in window.screen.areas}
+    region = next(region for region in view.regions if region.type == "WINDOW")
+    try:
+        with context.temp_override(window=window, area=view, region=region):
+            bpy.ops.screen.area_split(direction="VERTICAL", factor=0.5)
+    except RuntimeError:  # such as in an area that fills the window
+        return None
+    new = [area for area in window.screen.areas if area.as_pointer() not in before]
+    return new[0] if new else None
+
+
+def _in_a_window(window: bpy.types.Window) -> bpy.types.Area:
+    manager = bpy.context.window_manager
+    before = {other.as_pointer() for other in manager.windows}
+    with bpy.context.temp_override(window=window):
+        bpy.ops.wm.window_new()
+    new = next(other for other in manager.windows if other.as_pointer() not in before)
+    return max(new.screen.areas, key=lambda area: area.width * area.height)
+
+
+def _settle() -> None:
+    """What needs an area that has been drawn: how much of it the picture takes, its brush, its sidebar."""
+    for manager in bpy.data.window_managers:
+        for window in manager.windows:
+            for area in areas(window):
+                area.spaces.active.show_region_asset_shelf = False
+                region = next(region for region in area.regions if region.type == "WINDOW")
+                with bpy.context.temp_override(window=window, area=area, region=region):
+                    bpy.ops.image.view_all(fit_view=True)
+                    set_brush(bpy.context, ERASE)
+                sidebar = next(region for region in area.regions if region.type == "UI")
+                try:
+                    sidebar.active_panel_category = "FaceLift"
+                except TypeError:  # it has not been drawn yet
+                    continue
+    bpy.ops.ed.undo_push(message="Brush for Cut-outs")  # or undoing the first stroke would take the brush away

@@ -1,0 +1,29 @@
+"""Pictures with transparency as people look at them: on a checker. Needs NumPy only, which Blender has, too."""
+
+from __future__ import annotations
+
+import numpy as np
+
+LIGHT, DARK, SQUARE = 150, 110, 16
+"""Grey values of the squares, and their side in pixels: neither black hair nor white collars vanish."""
+
+
+def on_checker(pixels: np.ndarray, side: int) -> np.ndarray:
+    """A small opaque copy of a cut-out.
+
+    Args:
+        pixels: (H, W, 4) uint8 RGBA, straight alpha.
+        side: of the copy in pixels, about; it is made smaller by a whole factor.
+
+    Returns:
+        (h, w, 3) uint8.
+    """
+    factor = max(1, min(pixels.shape[:2]) // side)
+    height, width = (length // factor for length in pixels.shape[:2])
+    blocks = pixels[: height * factor, : width * factor].astype(np.float32)
+    blocks = blocks.reshape(height, factor, width, factor, 4)
+    weight = blocks[..., 3:] / 255.0
+    colours, cover = (blocks[..., :3] * weight).mean((1, 3)), weight.mean((1, 3))
+    rows, columns = np.arange(height)[:, None] // SQUARE, np.arange(width) // SQUARE
+    ground = np.where((rows + columns) % 2 == 0, LIGHT, DARK)[..., None]
+    return (colours + (1 - cover) * ground).round().astype(np.uint8)
