@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 import facelift_core as fl
 from facelift_core.cameras import intrinsics, six_views
 from facelift_core.filters import keep_indices
+from facelift_core.presets import Sampling
 
 GOLDENS = Path(__file__).parent / "goldens"
 FIELDS = ("positions", "sh", "log_scales", "rotations", "opacity_logits")
@@ -36,7 +37,7 @@ def cut_out() -> Image.Image:
 
 @pytest.fixture(scope="module")
 def result(model, cut_out) -> fl.Result:
-    return model.reconstruct(cut_out, steps=2, crop=False)
+    return model.reconstruct(cut_out, steps=2, crop=False, likeness="off")
 
 
 def equal(a: fl.Gaussians, b: fl.Gaussians) -> bool:
@@ -48,6 +49,7 @@ def test_result(result, model):
     assert result.views.shape == (6, 3, model.multiview.image_size, model.multiview.image_size)
     assert result.views.dtype == torch.float32 and result.views.min() >= 0 and result.views.max() <= 1
     assert len(result.raw_gaussians) == 2 + 6 * 64 * 64
+    assert result.likeness == "off"
     assert equal(result.gaussians, result.raw_gaussians[keep_indices(result.raw_gaussians)])
     assert 0 < len(result.gaussians) < len(result.raw_gaussians)
     assert list(result.timings) == ["align", "views", "gaussians", "filter"]
@@ -88,6 +90,7 @@ def test_views_are_told_of_before_the_head_exists(model, cut_out, result):
         cut_out,
         steps=2,
         crop=False,
+        likeness="off",
         progress=lambda stage, *_: told.append(stage),
         views_done=lambda views: told.append(views),
     )
@@ -100,7 +103,7 @@ def test_views_are_told_of_before_the_head_exists(model, cut_out, result):
 def test_photos_as_path_image_and_array_are_the_same(model, cut_out, result, tmp_path):
     cut_out.save(tmp_path / "photo.png")
     for photo in (tmp_path / "photo.png", str(tmp_path / "photo.png"), np.array(cut_out)):
-        assert equal(model.reconstruct(photo, steps=2, crop=False).gaussians, result.gaussians)
+        assert equal(model.reconstruct(photo, steps=2, crop=False, likeness="off").gaussians, result.gaussians)
 
 
 @pytest.mark.parametrize(
@@ -122,31 +125,43 @@ def test_settings_are_checked_before_the_photo_is_opened(model, tmp_path):
         model.reconstruct(tmp_path / "none.jpg", steps=0)
 
 
-def test_progress_is_monotone_over_all_stages(model, cut_out):
+STAGES = ["align", "views", "gaussians", "filter", "skin", "refine"]
+
+
+@pytest.fixture
+def short_refinement(monkeypatch) -> None:
+    for name in ("STEPS", "STEPS_BY_TORCH"):
+        monkeypatch.setattr(f"facelift_core.likeness.refine.{name}", 2)
+
+
+def test_progress_is_monotone_over_all_stages(model, cut_out, short_refinement):
     calls = []
-    model.reconstruct(cut_out, steps=4, crop=False, progress=lambda *call: calls.append(call))
+    how = Sampling(4)
+    model.reconstruct(cut_out, preset=how, crop=False, likeness="refined", progress=lambda *call: calls.append(call))
     stages = [stage for stage, _, _ in calls]
     fractions = [fraction for _, fraction, _ in calls]
-    assert list(dict.fromkeys(stages)) == ["align", "views", "gaussians", "filter"]
+    assert list(dict.fromkeys(stages)) == STAGES
     assert fractions == sorted(fractions) and fractions[0] == 0 and fractions[-1] == 1
-    assert sum(message.startswith("Step") for _, _, message in calls) == 4
+    assert sum(message.startswith("Step") for _, _, message in calls) == 4 + 2
     assert sum(message.startswith("Layer") for _, _, message in calls) == len(model.gslrm.transformer_layers)
 
 
-@pytest.mark.parametrize("stage", ["align", "views", "gaussians", "filter"])
-def test_cancelling_in_each_stage(model, cut_out, stage, result):
+@pytest.mark.parametrize("stage", STAGES)
+def test_cancelling_in_each_stage(model, cut_out, stage, result, short_refinement):
     reached = []
     with pytest.raises(fl.Cancelled):
         model.reconstruct(
             cut_out,
             steps=2,
             crop=False,
+            likeness="refined",
             progress=lambda name, fraction, message: reached.append(name),
             cancelled=lambda: stage in reached,
         )
     assert reached[-1] == stage and reached.count(stage) == 1
     assert not any(layer._forward_pre_hooks for layer in model.gslrm.transformer_layers)
-    assert equal(model.reconstruct(cut_out, steps=2, crop=False).gaussians, result.gaussians)  # as good as new
+    again = model.reconstruct(cut_out, steps=2, crop=False, likeness="off")
+    assert equal(again.gaussians, result.gaussians)  # as good as new
 
 
 def test_a_head_that_is_filtered_away_is_an_error(model, result, monkeypatch):

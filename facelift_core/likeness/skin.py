@@ -101,7 +101,7 @@ def _layer(
 
 
 def _rotations(points: Tensor, normals: Tensor) -> Tensor:
-    """(N, 4) quaternions w, x, y, z in the world: x where the surface falls away from the camera, z along the normal."""
+    """(N, 4) quaternions w, x, y, z in the world: x where the surface falls off from the camera, z along the normal."""
     toward = F.normalize(points, dim=-1)
     tilt = toward - (toward * normals).sum(-1, keepdim=True) * normals
     flat = tilt.norm(dim=-1, keepdim=True) < 1e-3
