@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms, ImageDraw, ImageOps
 
-from facelift_core import FaceLiftError
+from facelift_core import FaceLiftError, align
 from facelift_core.align import (
     align_cutout,
     align_portrait,
@@ -157,6 +157,20 @@ def test_largest_of_several_faces_is_used_with_a_note(portrait):
     result = align_portrait(ImageOps.mirror(two_people(portrait)), matting="none")
     assert any("2 faces" in note for note in result.notes)
     assert result.face.box[0] > 500
+
+
+def test_face_in_a_large_photo_is_found_again_where_it_was(portrait, monkeypatch):
+    """Only what is near the face is then cut out, at the size that the cut-out can show."""
+    monkeypatch.setattr(align, "LARGE_PHOTO", 1_000_000)
+    monkeypatch.setattr(align, "MAX_CUTOUT", 300)
+    large = Image.new("RGB", (1800, 1300), (90, 120, 90))
+    large.paste(portrait.resize((1200, 1200), Image.Resampling.BILINEAR), (600, 100))
+    result = align_portrait(large)
+    box = np.array(FACES["whole"][0]["box"]) * 1200 / 512 + (600, 100, 600, 100)
+    assert np.allclose(result.face.box, box, atol=0.06 * (box[2] - box[0]))
+    x, y = result.face.landmarks[2]
+    assert box[0] < x < box[2] and box[1] < y < box[3]
+    assert np.abs(over(result.cutout, "white") - np.asarray(align_portrait(portrait).image, np.float32)).mean() < 12
 
 
 def test_small_face_gets_a_note(portrait):
