@@ -1,5 +1,6 @@
 """Photo → portrait (spec §2): goldens of the reference, odd files, mattes, faces."""
 
+import hashlib
 import json
 import struct
 import sys
@@ -12,8 +13,17 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms, ImageDraw, ImageOps
 
-from facelift_core import FaceLiftError
-from facelift_core.align import align_portrait, crop_to_face, detect_faces, open_photo, remove_background
+from facelift_core import FaceLiftError, align
+from facelift_core.align import (
+    align_cutout,
+    align_portrait,
+    crop_to_face,
+    detect_faces,
+    open_photo,
+    remove_background,
+    segmentation,
+)
+from facelift_core.align.closed_form import solve_alpha, unmix
 from facelift_core.align.crop import FACE_CENTRE, FACE_SIZE
 from facelift_core.align.cut import cut_out
 from facelift_core.align.matting import on_white
@@ -149,6 +159,20 @@ def test_largest_of_several_faces_is_used_with_a_note(portrait):
     assert result.face.box[0] > 500
 
 
+def test_face_in_a_large_photo_is_found_again_where_it_was(portrait, monkeypatch):
+    """Only what is near the face is then cut out, at the size that the cut-out can show."""
+    monkeypatch.setattr(align, "LARGE_PHOTO", 1_000_000)
+    monkeypatch.setattr(align, "MAX_CUTOUT", 300)
+    large = Image.new("RGB", (1800, 1300), (90, 120, 90))
+    large.paste(portrait.resize((1200, 1200), Image.Resampling.BILINEAR), (600, 100))
+    result = align_portrait(large)
+    box = np.array(FACES["whole"][0]["box"]) * 1200 / 512 + (600, 100, 600, 100)
+    assert np.allclose(result.face.box, box, atol=0.06 * (box[2] - box[0]))
+    x, y = result.face.landmarks[2]
+    assert box[0] < x < box[2] and box[1] < y < box[3]
+    assert np.abs(over(result.cutout, "white") - np.asarray(align_portrait(portrait).image, np.float32)).mean() < 12
+
+
 def test_small_face_gets_a_note(portrait):
     assert any("closer photo" in note for note in align_portrait(portrait.resize((200, 200))).notes)
 
@@ -184,21 +208,70 @@ def test_without_crop_alpha_is_resized_before_white_comes_in():
 # Mattes
 
 
-def drawn_person(seed: int) -> tuple[np.ndarray, np.ndarray, tuple[float, float, float, float]]:
-    """A drawing of a head and shoulders on a busy background, its true mask, and its face box."""
+def hair(size: int, kind: str) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """A disc with hairs before smooth colours: the picture, its true alpha and foreground, and what is not known."""
+    source = np.random.default_rng(0)
+    mask = Image.new("L", (4 * size, 4 * size))
+    drawn = ImageDraw.Draw(mask)
+    drawn.ellipse((1.2 * size, 1.2 * size, 2.8 * size, 2.8 * size), fill=255)
+    for angle in source.uniform(0, 2 * np.pi, 120):
+        ends = [2 * size + r * size * np.array([np.cos(a), np.sin(a)]) for r, a in ((0.7, angle), (1.15, angle + 0.1))]
+        drawn.line([tuple(end) for end in ends], fill=255, width=5)
+    alpha = np.asarray(mask.resize((size, size), Image.Resampling.BOX), np.float32) / 255
+    y, x = np.mgrid[:size, :size] / np.float32(size)
+    front = np.stack([0.35 + 0.2 * x, 0.2 + 0.1 * y, 0.1 + 0 * x], -1)
+    back = np.stack([0.5 + 0.2 * y, 0.7 + 0.2 * x, 0.9 - 0.2 * x], -1)
+    if kind == "grey":
+        front, back = (np.repeat(part.mean(-1, keepdims=True), 3, -1) for part in (front, back))
+    picture = front * alpha[..., None] + back * (1 - alpha[..., None]) + source.normal(0, 0.004, (size, size, 3))
+    distance = np.hypot(x - 0.5, y - 0.5)
+    return (picture * 255).clip(0, 255).round().astype(np.uint8), alpha, front, (distance > 0.17) & (distance < 0.31)
+
+
+@pytest.mark.parametrize(("size", "kind"), [(240, "colour"), (240, "grey"), (560, "colour")])
+def test_single_hairs_are_found_and_lose_the_color_of_the_background(size, kind):
+    """At 560 the unknown pixels are too many for the direct solution."""
+    picture, alpha, front, unknown = hair(size, kind)
+    known = np.where(unknown, 0, alpha)
+    found = solve_alpha(picture, known, unknown)
+    assert np.array_equal(found[~unknown], known[~unknown])
+    assert np.abs(found - alpha)[unknown].mean() < 0.03
+    assert np.abs(0.5 - alpha)[unknown].mean() > 0.3
+    mixed = (alpha > 0.3) & (alpha < 0.9)
+    colours = unmix(picture, alpha)
+    assert np.abs(colours / 255 - front)[mixed].mean() < 0.03
+    assert np.abs(picture / 255 - front)[mixed].mean() > 0.1
+    assert np.array_equal(colours[alpha == 1], picture[alpha == 1])
+    assert np.array_equal(colours[0, 0], picture[0, 0])
+
+
+def test_a_guess_is_kept_as_its_weight_says():
+    picture, _, _, unknown = hair(120, "colour")
+    guess = np.full((120, 120), 0.3, np.float32)
+    held = solve_alpha(picture, guess, unknown, np.full_like(guess, 1e4))
+    assert np.abs(held - 0.3).max() < 0.01
+
+
+def test_nothing_unknown_and_nothing_known():
+    picture, alpha, _, _ = hair(60, "colour")
+    assert np.array_equal(solve_alpha(picture, alpha, np.zeros(alpha.shape, bool)), alpha)
+    flat = np.full((40, 50, 3), 90, np.uint8)
+    found = solve_alpha(flat, np.zeros((40, 50), np.float32), np.ones((40, 50), bool), np.full((40, 50), 0.01, "f"))
+    assert found.max() < 1e-3
+
+
+def drawn_person(seed: int) -> np.ndarray:
+    """A drawing of a head and shoulders on a busy background, 360 × 480."""
     source = np.random.default_rng(seed)
-    background = Image.fromarray(source.integers(60, 200, (12, 9, 3), dtype=np.uint8)).resize((360, 480))
-    person, mask = Image.new("RGB", (360, 480)), Image.new("L", (360, 480))
+    picture = Image.fromarray(source.integers(60, 200, (12, 9, 3), dtype=np.uint8)).resize((360, 480))
     for shape, colour in (
         ((40, 330, 320, 640), (30, 60, 160)),  # shoulders
         ((150, 270, 210, 380), (205, 160, 130)),  # neck
         ((105, 110, 255, 290), (70, 45, 25)),  # hair
         ((125, 160, 235, 310), (220, 175, 145)),  # face
     ):
-        ImageDraw.Draw(person).ellipse(shape, fill=colour)
-        ImageDraw.Draw(mask).ellipse(shape, fill=255)
-    picture = np.asarray(Image.composite(person, background, mask), np.float32) + source.normal(0, 5, (480, 360, 3))
-    return picture.clip(0, 255).astype(np.uint8), np.asarray(mask) > 0, (125.0, 160.0, 235.0, 310.0)
+        ImageDraw.Draw(picture).ellipse(shape, fill=colour)
+    return np.asarray(picture)
 
 
 @pytest.mark.parametrize(
@@ -206,7 +279,7 @@ def drawn_person(seed: int) -> tuple[np.ndarray, np.ndarray, tuple[float, float,
     [None, (-500, -500, 900, 1000), (10, 10, 11, 11), (2000, 2000, 2100, 2120), (0, 0, 360, 480), (300, 400, 420, 560)],
 )
 def test_cut_takes_any_face_box(box):
-    picture, _, _ = drawn_person(0)
+    picture = drawn_person(0)
     for around_face in (False, True):
         alpha = cut_out(picture, box, around_face=around_face)
         assert (alpha.shape, alpha.dtype) == ((480, 360), np.uint8)
@@ -235,6 +308,43 @@ def test_cut_hardly_depends_on_the_resolution(portrait):
     large = cut_out(np.asarray(portrait.resize((1300, 1300))), [edge * 1300 / 512 for edge in box])
     large = np.asarray(Image.fromarray(large).resize((512, 512)), np.float32)
     assert np.abs(large - small).mean() < 3
+
+
+def test_the_other_person_is_left_out(portrait):
+    """Two of the same person side by side, closer than their shoulders are wide."""
+    both = Image.new("RGB", (700, 512), "grey")
+    both.paste(portrait.crop((300, 0, 512, 512)), (488, 0))
+    both.paste(portrait.crop((60, 0, 300, 512)), (60, 0))
+    both.paste(portrait.crop((120, 0, 300, 512)), (310, 0))
+    first, second, *_ = sorted((face.box for face in detect_faces(both)), key=lambda box: box[0])
+    pixels = np.asarray(both)
+    x, y = ((second[i] + second[i + 2]) / 2 for i in (0, 1))
+    here = np.s_[round(y) - 30 : round(y) + 30, round(x) - 25 : round(x) + 25]
+    assert segmentation.person_probability(pixels, first)[here].min() > 0.9
+    assert cut_out(pixels, first, [second], around_face=True)[here].max() == 0
+    assert cut_out(pixels, second, [first], around_face=True)[here].min() == 255
+
+
+def test_the_face_stays_where_the_segmentation_sees_nobody(portrait, monkeypatch):
+    monkeypatch.setattr(segmentation, "_look", lambda pixels: np.zeros(pixels.shape[:2], np.float32))
+    alpha = cut_out(np.asarray(portrait), FACES["whole"][0]["box"], around_face=True)
+    assert alpha[100:140, 210:240].min() == 255
+    assert alpha[:40].max() == 0
+
+
+def test_weights_of_the_segmentation_are_the_published_ones(tmp_path, monkeypatch):
+    content = segmentation.WEIGHTS.read_bytes()
+    digest = hashlib.sha256(content).hexdigest()
+    assert digest == segmentation.SHA256
+    assert digest in (segmentation.WEIGHTS.parent / "README.md").read_text(encoding="utf-8")
+
+    segmentation._network.cache_clear()
+    monkeypatch.setattr(segmentation, "WEIGHTS", tmp_path / "net.tflite")
+    with pytest.raises(FaceLiftError, match=r"net\.tflite.* missing"):
+        align_portrait(PORTRAIT)
+    (tmp_path / "net.tflite").write_bytes(content[:-1] + b"?")
+    with pytest.raises(FaceLiftError, match=r"net\.tflite.* damaged"):
+        align_portrait(PORTRAIT)
 
 
 def test_alpha_of_the_photo_is_its_matte(portrait):
@@ -313,6 +423,80 @@ def test_u2net_is_used_when_its_model_is_there(portrait, tmp_path, monkeypatch, 
     file.write_bytes(b"damaged")
     with pytest.raises(FaceLiftError, match="damaged"):
         remove_background(photo)
+
+
+# Cut-outs
+
+
+def over(cutout: Image.Image, colour: str) -> np.ndarray:
+    """`cutout` on `colour` at 512²."""
+    cutout = cutout.resize((512, 512))
+    return np.asarray(Image.alpha_composite(Image.new("RGBA", cutout.size, colour), cutout).convert("RGB"), np.float32)
+
+
+@pytest.mark.parametrize(
+    ("matting", "width", "side"),
+    [("auto", 256, 512), ("auto", 1200, None), ("alpha", 1200, None), ("none", 2000, 1024)],
+)
+def test_cutout_has_the_framing_of_the_portrait_and_the_pixels_of_the_photo(portrait, matting, width, side):
+    photo = portrait.resize((width, width))
+    if matting == "alpha":
+        photo.putalpha(align_portrait(portrait, crop=False).cutout.getchannel("A").resize(photo.size))
+    result = align_portrait(photo, matting=matting)
+    shown = (
+        512 * ((result.face.box[2] - result.face.box[0]) + (result.face.box[3] - result.face.box[1])) / 2 / FACE_SIZE
+    )
+    assert (result.cutout.mode, result.cutout.width) == ("RGBA", result.cutout.height)
+    assert result.cutout.width == side or (side is None and result.cutout.width == pytest.approx(shown, abs=3))
+    # The last row and column of the published crop can be white.
+    difference = np.abs(over(result.cutout, "white") - np.asarray(result.image, np.float32))[:-1, :-1]
+    assert difference.mean() < 1
+    assert np.asarray(result.cutout)[:100, :60, 3].max() == 0 or matting == "none"
+
+
+def test_cutout_keeps_no_white_of_a_photo_on_white_and_all_of_one_that_stays(portrait):
+    on_paper = align_portrait(portrait).image
+    again = align_portrait(on_paper)
+    assert any("left as it is" in note for note in again.notes)
+    alpha = np.asarray(again.cutout.getchannel("A"))
+    assert alpha[:150, :90].max() == 0
+    assert alpha[200:260, 220:280].min() == 255
+    kept = align_portrait(portrait, matting="none").cutout
+    assert np.asarray(kept)[150:300, 400:450, 3].min() == 255
+
+
+def test_portrait_from_its_cutout_is_the_same(portrait):
+    first = align_portrait(portrait)
+    again = align_cutout(first.cutout, first.face)
+    assert np.array_equal(again.image, first.image)
+    assert np.array_equal(again.cutout, first.cutout)
+    assert again.face == first.face
+
+
+def test_painting_in_the_cutout_shows(tmp_path, portrait):
+    cutout = align_portrait(portrait).cutout
+    cutout.paste((0, 255, 0, 255), (200, 200, 260, 260))
+    cutout.paste((0, 0, 0, 0), (0, 400, 512, 512))
+    result = align_cutout(saved(tmp_path, cutout, "painted.png"))
+    pixels = np.asarray(result.image)
+    assert (pixels[210:250, 210:250] == (0, 255, 0)).all()
+    assert pixels[405:].min() == 255
+    large = align_cutout(Image.new("RGBA", (2000, 2000), "red"))
+    assert large.cutout.size == (1024, 1024)
+    assert align_cutout(Image.new("RGB", (600, 600), "red")).image.getpixel((9, 9)) == (255, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("size", "colour", "message"),
+    [
+        ((600, 500), "red", "square"),
+        ((300, 300), "red", "512 or more"),
+        ((600, 600), (0, 0, 0, 0), "transparent"),
+    ],
+)
+def test_cutouts_that_are_refused(size, colour, message):
+    with pytest.raises(FaceLiftError, match=message):
+        align_cutout(Image.new("RGBA", size, colour))
 
 
 # Files of every kind

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +12,11 @@ from PIL import Image
 
 from ..errors import FaceLiftError
 from .closed_form import unmix
-from .crop import MAX_CUTOUT, SIZE, Box, crop_to_face, cutout_side, face_size, resample, shown_region
+from .crop import MAX_CUTOUT, SIZE, Box, crop_to_face, cutout_side, face_size, resample, shown_region, visible_region
 from .matting import METHODS, Matte, choose_method, is_on_white, on_white, remove_background
 from .mtcnn import Face, detect_faces
 from .photo import ALL_TRANSPARENT, Photo, open_photo
+from .segmentation import MARGINS
 
 __all__ = [
     "METHODS",
@@ -34,6 +37,8 @@ MIN_PROBABILITY = 0.8
 """Detections below do not count as faces."""
 SMALL_FACE = 64
 """Faces smaller than this many pixels get a note; in the portrait they have 194."""
+LARGE_PHOTO = 4_000_000
+"""Of photos with more pixels the segmentation takes only what is near the face."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +86,10 @@ def align_portrait(
             raise _no_face(photo)
         if seed is None:
             notes.append("No face was found to start from, so the background may be cut badly.")
+    place = Place()
+    if crop and seed is not None:
+        photo, faces, place = _near_face(photo, faces)
+        seed = faces[0]
     box, others = _boxes(faces)
     matte = remove_background(photo, box, method, others=others, around_face=crop)
     notes.append(matte.note)
@@ -102,12 +111,13 @@ def align_portrait(
         face = next((f for f in find_faces(image) if _same(f, seed)), seed)
     if len(faces) > 1:
         notes.append(f"{len(faces)} faces were found; the largest is used.")
-    if face_size(face.box) < SMALL_FACE:
-        notes.append(f"The face has only {face_size(face.box):.0f} pixels; a closer photo gives a sharper head.")
+    pixels = place.step * face_size(face.box)
+    if pixels < SMALL_FACE:
+        notes.append(f"The face has only {pixels:.0f} pixels; a closer photo gives a sharper head.")
     cutout = _cutout(photo, matte, faces, shown_region(image.size, face.box))
     # The others are as the published system has them, to the last bit.
     portrait = on_white(cutout.resize((SIZE, SIZE))) if method == "segmentation" else crop_to_face(image, face.box)
-    return AlignedPortrait(portrait, cutout, tuple(notes), face)
+    return AlignedPortrait(portrait, cutout, tuple(notes), place.in_photo(face))
 
 
 def align_cutout(cutout: Image.Image | str | Path, face: Face | None = None) -> AlignedPortrait:
@@ -134,6 +144,39 @@ def align_cutout(cutout: Image.Image | str | Path, face: Face | None = None) -> 
     if image.width > MAX_CUTOUT:
         image = image.resize((MAX_CUTOUT, MAX_CUTOUT))
     return AlignedPortrait(on_white(image.resize((SIZE, SIZE))), image, photo.notes, face)
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a part of a photo lies in it: pixel x, y of the part is corner + step · (x, y)."""
+
+    corner: tuple[int, int] = (0, 0)
+    step: int = 1
+
+    def in_photo(self, face: Face) -> Face:
+        return self._moved(face, lambda value, corner: value * self.step + corner)
+
+    def in_part(self, face: Face) -> Face:
+        return self._moved(face, lambda value, corner: (value - corner) / self.step)
+
+    def _moved(self, face: Face, move: Callable[[float, int], float]) -> Face:
+        box = tuple(move(edge, self.corner[i % 2]) for i, edge in enumerate(face.box))
+        landmarks = tuple(tuple(map(move, point, self.corner)) for point in face.landmarks)
+        return replace(face, box=box, landmarks=landmarks)
+
+
+def _near_face(photo: Photo, faces: list[Face]) -> tuple[Photo, list[Face], Place]:
+    """What of a large photo the segmentation looks at, reduced to what the cut-out can show; and the faces there."""
+    image = photo.image
+    if image.width * image.height <= LARGE_PHOTO:
+        return photo, faces, Place()
+    x0, y0, x1, y1 = visible_region(faces[0].box, MARGINS[-1])
+    box = max(int(x0), 0), max(int(y0), 0), min(math.ceil(x1), image.width), min(math.ceil(y1), image.height)
+    shown = visible_region(faces[0].box)
+    step = max(1, int((shown[2] - shown[0]) / MAX_CUTOUT))
+    place = Place(box[:2], step)
+    part = image.crop(box)
+    return Photo(part.reduce(step) if step > 1 else part, photo.name), [place.in_part(face) for face in faces], place
 
 
 def _cutout(photo: Photo, matte: Matte, faces: list[Face], region: Box) -> Image.Image:
