@@ -133,8 +133,8 @@ def test_all_but_the_front_become_renders_of_the_head(model, portrait, with_port
     assert torch.equal(agreed[0], views[0]) and agreed.shape == views.shape
     with torch.no_grad():
         (head,) = model.gslrm(lifted[None], intrinsics(64).expand(1, 6, 4), six_views()[None])
-    large = render(head, six_views()[1:], intrinsics(512), 512, 512).permute(0, 3, 1, 2)
-    torch.testing.assert_close(agreed[1:], F.avg_pool2d(large, 8).clamp(0, 1))
+    large = render(head, six_views()[1:], intrinsics(256), 256, 256).permute(0, 3, 1, 2)
+    torch.testing.assert_close(agreed[1:], F.avg_pool2d(large, 4).clamp(0, 1))
 
 
 def test_the_front_is_the_portrait(model, portrait):
