@@ -133,8 +133,8 @@ def test_all_but_the_front_become_renders_of_the_head(model, portrait, with_port
     assert torch.equal(agreed[0], views[0]) and agreed.shape == views.shape
     with torch.no_grad():
         (head,) = model.gslrm(lifted[None], intrinsics(64).expand(1, 6, 4), six_views()[None])
-    large = render(head, six_views()[1:], intrinsics(512), 512, 512).permute(0, 3, 1, 2)
-    torch.testing.assert_close(agreed[1:], F.avg_pool2d(large, 8).clamp(0, 1))
+    large = render(head, six_views()[1:], intrinsics(256), 256, 256).permute(0, 3, 1, 2)
+    torch.testing.assert_close(agreed[1:], F.avg_pool2d(large, 4).clamp(0, 1))
 
 
 def test_the_front_is_the_portrait(model, portrait):
@@ -144,16 +144,19 @@ def test_the_front_is_the_portrait(model, portrait):
     assert np.array_equal(to_pictures(result.views)[0], front)
 
 
-@pytest.mark.parametrize("plan", PLANS, ids=lambda plan: plan.name)
-def test_every_plan_gives_the_same_views(model, weights_folder, portrait, plan):
-    how = Sampling(2, agreeing_steps=1)
-    expected = model.reconstruct(portrait, crop=False, preset=how, likeness="photo")
-    other = fl.FaceLift.from_pretrained(weights_folder, "cpu", plan=plan)
-    found = other.reconstruct(portrait, crop=False, preset=how, likeness="photo")
-    torch.testing.assert_close(found.views, expected.views, rtol=0, atol=5e-2 if plan.in_turn else 1e-4)
-    for part in other.residence.parts.values():
-        assert (part.home is not None) == plan.in_turn
-        assert all(x.data_ptr() == home.data_ptr() for x, home in zip(part.tensors(), part.home or [], strict=False))
+def test_every_plan_gives_the_same_views(weights_folder, portrait):
+    how, views = Sampling(2, agreeing_steps=1), []
+    for plan in PLANS:
+        model = fl.FaceLift.from_pretrained(weights_folder, "cpu", plan=plan)
+        agree = model.agreement(portrait)
+        views.append(model.multiview(portrait, preset=how, agree=agree))
+        # Weights that wait are rounded to half precision, in which released ones come anyway.
+        torch.testing.assert_close(views[-1], views[0], rtol=0, atol=5e-2 if plan.in_turn else 1e-4)
+        for part in model.residence.parts.values():
+            assert (part.home is not None) == plan.in_turn
+            assert all(
+                x.data_ptr() == home.data_ptr() for x, home in zip(part.tensors(), part.home or [], strict=False)
+            )
 
 
 def test_without_agreement_a_run_is_as_published(model, portrait):

@@ -24,7 +24,7 @@ Agree = Callable[[Tensor, Monitor], Tensor]
 """(6, 3, H, W) views in [0, 1] on the CPU to such that agree; those that it leaves as they are stay to the bit."""
 STEPS_ON_CPU = 1
 """Of a large model: one lift takes as long there as ten steps of the UNet."""
-RENDER_SIDE = 512
+RENDER_SIDE = 256
 """Pixels at least, averaged to a smaller view's: at its own few, the renderer's fixed low-pass takes detail away."""
 
 
