@@ -146,6 +146,7 @@ def cutout():
 
     across = [place(0.1 + 0.05 * n, 0.9) for n in range(17)]
     stroke(*across)
+    yield 8  # until it has ended
     yield from wait_for(edited, "the stroke did not edit")
     yield 2
     picture("window_erased", sidebar_only=False)
