@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 import torch
-from diffusers import UNet2DConditionModel
+from diffusers import AutoencoderKL, UNet2DConditionModel
 from torch import nn
 
 from .presets import VIEWS, Sampling
@@ -15,6 +15,11 @@ from .presets import VIEWS, Sampling
 if TYPE_CHECKING:
     from .gslrm import GSLRM
     from .multiview import MultiViewDiffusion
+
+USUAL_RATE = {"cpu": 5e10, "mps": 1e12, "cuda": 5e13}
+"""Multiplications per second, for the proportions between stages where nobody has measured."""
+ALIGN_SECONDS, FILTER_SECONDS, SKIN_SECONDS = 1.0, 0.1, 2.0
+REFINE_SECONDS = {"cpu": 40.0, "mps": 40.0, "cuda": 4.0}
 
 CALIBRATION_SIDE = 16
 """Of the latents on which the speed is measured: seconds with the released UNet on a CPU."""
@@ -48,14 +53,55 @@ def gslrm_products(gslrm: GSLRM, size: int) -> int:
     return tokens * _weights([gslrm]) + attention
 
 
-def estimate(
-    multiview: MultiViewDiffusion, gslrm: GSLRM, sampling: Sampling, guidance_scale: float, rate: float
-) -> float:
-    """Seconds for views and Gaussians at `rate`, see :func:`measured_rate`. Reused features are not counted off."""
-    views = sampling.evaluations(guidance_scale) * unet_products(
-        multiview.unet, multiview.image_size // multiview.vae_factor
-    )
-    return (views + gslrm_products(gslrm, multiview.image_size)) / rate
+def vae_products(vae: AutoencoderKL, size: int) -> tuple[int, int]:
+    """Multiplications with the weights for one view of size² pixels encoded, and decoded."""
+    encoder, decoder, pixels = vae.encoder, vae.decoder, size**2
+    encoded, area = _weights([encoder.conv_in]) * pixels, pixels
+    for block in encoder.down_blocks:
+        encoded += _weights([block.resnets]) * area
+        if block.downsamplers is not None:
+            area //= 4
+            encoded += _weights([block.downsamplers]) * area
+    encoded += _weights([encoder.mid_block, encoder.conv_out]) * area
+    decoded = _weights([decoder.conv_in, decoder.mid_block]) * area
+    for block in decoder.up_blocks:
+        decoded += _weights([block.resnets]) * area
+        if block.upsamplers is not None:
+            area *= 4
+            decoded += _weights([block.upsamplers]) * area
+    return encoded, decoded + _weights([decoder.conv_out]) * pixels
+
+
+def stage_seconds(
+    multiview: MultiViewDiffusion,
+    gslrm: GSLRM,
+    how: Sampling | None,
+    guidance_scale: float,
+    likeness: str,
+    rate: float | None = None,
+) -> dict[str, float]:
+    """About how long each stage of a run takes, in their order; features that the UNet reuses count as computed.
+
+    Args:
+        how: the views are sampled; None: they are there.
+        rate: multiplications per second, see :func:`measured_rate`; None: as many as are usual on such a device.
+    """
+    device, size = multiview.device.type, multiview.image_size
+    rate = rate or USUAL_RATE.get(device, USUAL_RATE["cuda"])
+    lift = gslrm_products(gslrm, size)
+    seconds = {"align": ALIGN_SECONDS}
+    if how is not None:
+        unet = how.evaluations(guidance_scale) * unet_products(multiview.unet, size // multiview.vae_factor)
+        encoded, decoded = vae_products(multiview.vae, size)
+        agreement = lift + VIEWS * decoded + 2 * (VIEWS - 1) * encoded  # each but the front before and after
+        agreements = min(how.agreeing_steps, how.steps)
+        seconds["views"] = (encoded + unet + agreements * agreement + VIEWS * decoded) / rate
+    seconds |= {"gaussians": lift / rate, "filter": FILTER_SECONDS}
+    if likeness != "off":
+        seconds["skin"] = SKIN_SECONDS
+    if likeness == "refined":
+        seconds["refine"] = REFINE_SECONDS.get(device, REFINE_SECONDS["cuda"])
+    return seconds
 
 
 @torch.no_grad()

@@ -17,6 +17,7 @@ from . import __version__
 from .cutouts import Portraits, write_preview
 from .errors import Cancelled, FaceLiftError
 from .files import replacing
+from .likeness import check
 from .messages import read
 from .progress import Cancel
 
@@ -42,8 +43,6 @@ Event = dict[str, Any]
 Emit = Callable[[Event], None]
 
 LOADING: Event = {"event": "progress", "stage": "load", "fraction": 0.0, "message": "Loading the models"}
-REFINEMENT_SECONDS = 60.0
-"""That a refined likeness takes on a processor, at most."""
 
 
 @dataclass(frozen=True)
@@ -78,11 +77,7 @@ class Request:
     def from_json(cls, data: Any) -> Request:
         """Raises FaceLiftError if `data` is not the ``asdict`` of a Request, for example of another version."""
         request = read(cls, data, {"photo", "folder"})
-        from .likeness import LIKENESS
-
-        if request.likeness not in LIKENESS:
-            known = ", ".join(LIKENESS)
-            raise FaceLiftError(f"“{request.likeness}” is not a likeness FaceLift knows; use {known}.")
+        check(request.likeness)
         return request
 
 
@@ -139,14 +134,12 @@ def run(request: Request, emit: Emit, cancelled: Cancel, models: Models) -> None
 
     loaded = time.perf_counter() - start
     steps, guidance_scale = request.steps or None, request.guidance_scale or None
-    bar = Bar()
     if model.device.type == "cpu":
-        seconds = model.estimate(request.preset, steps, guidance_scale)
-        bar = Bar.of(seconds, request.likeness)
-        emit({"event": "estimate", "seconds": seconds / bar.share})
+        seconds = model.estimate(request.preset, steps, guidance_scale, request.likeness)
+        emit({"event": "estimate", "seconds": seconds})
 
     def tell(stage: str, fraction: float, message: str) -> None:
-        emit({"event": "progress", "stage": stage, "fraction": bar(stage, fraction), "message": message})
+        emit({"event": "progress", "stage": stage, "fraction": fraction, "message": message})
 
     tell("align", 0.0, "Aligning the portrait")
     if cancelled():
@@ -187,41 +180,12 @@ def run(request: Request, emit: Emit, cancelled: Cancel, models: Models) -> None
         "gaussians": len(result.gaussians),
         "timings": {"load": loaded, **result.timings, "align": aligned},
         "seconds": time.perf_counter() - start,
+        "likeness": result.likeness,
         "notes": list(result.notes),
     }
     with replacing(folder / RESULT) as temporary:
         temporary.write_text(json.dumps(summary, indent=2, ensure_ascii=False), encoding="utf-8")
     emit({"event": "done", **summary})
-
-
-@dataclass(frozen=True)
-class Bar:
-    """Fractions that grow with time where the end of a run takes long; the pipeline's are those of a graphics card.
-
-    Attributes:
-        share: of the run's time that passes before the likeness is made.
-        start: the pipeline's fraction at that moment.
-    """
-
-    share: float = 1.0
-    start: float = 1.0
-
-    @classmethod
-    def of(cls, seconds: float, likeness: str) -> Bar:
-        """For a run on a processor whose views and head take `seconds`."""
-        from .pipeline import SPANS
-
-        start = SPANS["skin"][0] if "skin" in SPANS else 1.0
-        if likeness != "refined" or start == 1.0:
-            return cls()
-        return cls(seconds / (seconds + REFINEMENT_SECONDS), start)
-
-    def __call__(self, stage: str, fraction: float) -> float:
-        if self.share == 1.0:
-            return fraction
-        if stage not in ("skin", "refine"):
-            return min(1.0, fraction / self.start) * self.share
-        return self.share + (1.0 - self.share) * (fraction - self.start) / (1.0 - self.start)
 
 
 def _portrait(request: Request, portraits: Portraits) -> AlignedPortrait:

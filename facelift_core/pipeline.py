@@ -1,11 +1,11 @@
-"""One portrait photo to a 3D head: align → six views → Gaussians → filter."""
+"""One portrait photo to a 3D head: align → six views → Gaussians → filter → likeness."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -16,15 +16,18 @@ from torch import Tensor
 
 from . import likeness as likenesses
 from .align import AlignedPortrait, align_portrait
-from .arithmetic import estimate, measured_rate
+from .arithmetic import measured_rate, stage_seconds
 from .cameras import VIEW_NAMES, intrinsics, six_views
 from .checkpoints import find_checkpoint
-from .device import NotEnoughMemory, free_memory, nothing_left_behind, select_device
+from .device import LARGE, NotEnoughMemory, free_memory, nothing_left_behind, select_device
 from .errors import FaceLiftError
 from .filters import filter_gaussians
 from .gaussians import Gaussians
 from .gslrm import GSLRM
+from .likeness.front import with_photo_front
+from .likeness.refine import refined
 from .multiview import MultiViewDiffusion
+from .multiview.agreement import Agreement, affordable
 from .multiview.diffusion import check_settings
 from .plans import Plan, choose, step_down
 from .presets import Sampling, sampling
@@ -32,8 +35,6 @@ from .progress import Cancel, Monitor, Progress
 from .residence import Residence
 
 T = TypeVar("T")
-SPANS = {"align": (0.0, 0.05), "views": (0.05, 0.85), "gaussians": (0.85, 0.98), "filter": (0.98, 1.0)}
-"""The part of a run's progress that each stage is; about the time it takes on a GPU."""
 
 
 @dataclass(frozen=True)
@@ -43,10 +44,11 @@ class Result:
     Attributes:
         portrait: RGB, aligned (spec §2), on white; None if the run began with views.
         views: (6, 3, H, W) float32 in [0, 1], in the order of :data:`~facelift_core.cameras.VIEW_NAMES`.
-        gaussians: the head, filtered (spec §6).
+        gaussians: the head: filtered (spec §6), and then as `likeness` says.
         raw_gaussians: as GS-LRM made them.
         timings: seconds per stage.
         notes: sentences for people on how the photo was treated, such as which face was taken.
+        likeness: what was done for it, one of :data:`~facelift_core.likeness.LIKENESS`.
     """
 
     portrait: Image.Image | None
@@ -55,6 +57,7 @@ class Result:
     raw_gaussians: Gaussians
     timings: dict[str, float]
     notes: tuple[str, ...] = ()
+    likeness: str = "off"
 
 
 @dataclass(frozen=True)
@@ -119,17 +122,22 @@ class FaceLift:
         return self.multiview.residence
 
     def estimate(
-        self, preset: str | Sampling = "quality", steps: int | None = None, guidance_scale: float | None = None
+        self,
+        preset: str | Sampling = "quality",
+        steps: int | None = None,
+        guidance_scale: float | None = None,
+        likeness: str = "photo",
     ) -> float:
         """Seconds that a photo will take here, measured on a small piece of the work; graphics cards beat it.
 
         Raises:
-            FaceLiftError: unknown preset, or steps out of range.
+            FaceLiftError: unknown preset or likeness, or steps out of range.
         """
-        how = sampling(preset, steps)
+        how = self._sampling(preset, steps, likeness)
         scale = self.multiview.guidance_scale if guidance_scale is None else guidance_scale
         with nothing_left_behind():
-            return estimate(self.multiview, self.gslrm, how, scale, measured_rate(self.multiview))
+            rate = measured_rate(self.multiview)
+            return sum(stage_seconds(self.multiview, self.gslrm, how, scale, likeness, rate).values())
 
     def reconstruct(
         self,
@@ -158,7 +166,8 @@ class FaceLift:
             cancelled: looked at as often.
             views_done: called with the result's ``views`` as soon as they exist, before the head does.
             preset: "quality", "balanced", "fast", or how to sample, see :mod:`~facelift_core.presets`.
-            likeness: one of :data:`~facelift_core.likeness.LIKENESS`.
+            likeness: "off", as published; "photo", views that agree and a front made of the photo; "refined", that
+                fitted to the photo, which takes up to a minute on a CPU. See :mod:`~facelift_core.likeness`.
 
         Raises:
             FaceLiftError: the photo cannot be read or shows no face, settings out of range, out of memory, or nothing
@@ -166,32 +175,43 @@ class FaceLift:
             Cancelled: `cancelled` answered true.
         """
         check_settings(preset, steps, guidance_scale, seed)
-        likenesses.check(likeness)
+        how = self._sampling(preset, steps, likeness)
         with nothing_left_behind():
-            run = _Run(progress, cancelled)
+            run = self._run(how, guidance_scale, likeness, progress, cancelled)
             with run.stage("align", "Aligning the portrait"):
-                if isinstance(photo, AlignedPortrait):
-                    aligned = photo
-                else:
-                    aligned = align_portrait(_as_image(photo), crop=crop, matting=matting)
+                aligned = _as_portrait(photo, crop, matting)
             with run.stage("views", "Six views") as monitor:
                 portrait = self._to_size_of_views(aligned.image)
+                agree = self.agreement(portrait) if likeness != "off" else None
                 views = self._sparingly(
-                    lambda: self.multiview(portrait, steps, guidance_scale, seed, monitor.forward, cancelled, preset),
+                    lambda: self.multiview(
+                        portrait, None, guidance_scale, seed, monitor.forward, cancelled, how, agree
+                    ),
                     monitor,
                 )
+                if agree is not None:
+                    views = agree.with_portrait(views)
             if views_done is not None:
                 views_done(views)
-            raw, gaussians = self._lift(views, run)
-            return Result(aligned.image, views, gaussians, raw, run.timings, tuple(aligned.notes))
+            raw, filtered = self._lift(views, run)
+            gaussians, notes = self._with_likeness(filtered, aligned, likeness, how, run)
+            return Result(aligned.image, views, gaussians, raw, run.timings, (*aligned.notes, *notes), likeness)
 
     def reconstruct_from_views(
-        self, views: Tensor, progress: Progress | None = None, cancelled: Cancel | None = None
+        self,
+        views: Tensor,
+        progress: Progress | None = None,
+        cancelled: Cancel | None = None,
+        portrait: str | Path | Image.Image | np.ndarray | AlignedPortrait | None = None,
+        likeness: str = "photo",
     ) -> Result:
         """Reconstruct a head from its six views, made elsewhere or edited.
 
         Args:
             views: (6, 3, H, W) in [0, 1] from the cameras of spec §5, on white.
+            portrait: the photo that the views are of, as for :meth:`reconstruct`; None: there is none, and `likeness`
+                is "off".
+            likeness: as for :meth:`reconstruct`; the views stay as they are.
 
         Raises:
             FaceLiftError: wrong shape, or as :meth:`reconstruct`.
@@ -201,10 +221,28 @@ class FaceLift:
             raise FaceLiftError(
                 f"Views should be floating-point numbers of shape (6, 3, H, W), not {views.dtype} {tuple(views.shape)}."
             )
+        likeness = "off" if portrait is None else likeness
+        how = self._sampling("quality", None, likeness)
         with nothing_left_behind():
-            run = _Run(progress, cancelled)
-            raw, gaussians = self._lift(views, run)
-            return Result(None, views.to("cpu", torch.float32), gaussians, raw, run.timings)
+            run = self._run(None, None, likeness, progress, cancelled)
+            aligned = None
+            if portrait is not None:
+                with run.stage("align", "Aligning the portrait"):
+                    aligned = _as_portrait(portrait, crop=True, matting="auto")
+            raw, filtered = self._lift(views, run)
+            gaussians, notes = self._with_likeness(filtered, aligned, likeness, how, run)
+            image, notes = (aligned.image, (*aligned.notes, *notes)) if aligned else (None, ())
+            return Result(image, views.to("cpu", torch.float32), gaussians, raw, run.timings, notes, likeness)
+
+    def agreement(self, portrait: Image.Image) -> Agreement:
+        """What makes the views of `portrait`, which has their size, agree."""
+
+        def lift_there(views: Tensor, monitor: Monitor) -> Gaussians:
+            with self.residence.using("gslrm"):
+                return lift(self.gslrm, views, monitor).to(self.device)
+
+        pixels = torch.from_numpy(np.array(portrait.convert("RGB"))).permute(2, 0, 1) / 255
+        return Agreement(lift_there, pixels)
 
     def _lift(self, views: Tensor, run: _Run) -> tuple[Gaussians, Gaussians]:
         with run.stage("gaussians", "Lifting the views to 3D") as monitor:
@@ -218,6 +256,49 @@ class FaceLift:
     def _lift_at_once(self, views: Tensor, monitor: Monitor) -> Gaussians:
         with nothing_left_behind(), self.residence.using("gslrm"):
             return lift(self.gslrm, views, monitor)
+
+    def _with_likeness(
+        self, head: Gaussians, portrait: AlignedPortrait | None, likeness: str, how: Sampling, run: _Run
+    ) -> tuple[Gaussians, tuple[str, ...]]:
+        """`head` as `likeness` says, and what a person should know of it."""
+        if likeness == "off" or portrait is None:
+            return head, ()
+        with run.stage("skin", "The front from the photo") as monitor:
+            front = with_photo_front(head, portrait, how.max_gaussians, monitor)
+        if likeness == "photo":
+            return front.gaussians, front.notes
+        with run.stage("refine", "Fitting the head to the photo") as monitor, nothing_left_behind():
+            device = self.device if self.device.type == "cuda" else "cpu"  # the renderer has nothing for MPS
+            return refined(front.gaussians.to(device), portrait, monitor).to("cpu"), front.notes
+
+    def _run(
+        self,
+        how: Sampling | None,
+        guidance_scale: float | None,
+        likeness: str,
+        progress: Progress | None,
+        cancelled: Cancel | None,
+    ) -> _Run:
+        """A run whose stages take the parts of its progress that they take of the time on a usual machine.
+
+        Args:
+            how: the views are sampled; None: they are there.
+        """
+        scale = self.multiview.guidance_scale if guidance_scale is None else guidance_scale
+        return _Run(progress, cancelled, stage_seconds(self.multiview, self.gslrm, how, scale, likeness))
+
+    def _sampling(self, preset: str | Sampling, steps: int | None, likeness: str) -> Sampling:
+        """How the views are sampled here.
+
+        Raises:
+            FaceLiftError: unknown preset or likeness, or steps out of range.
+        """
+        likenesses.check(likeness)
+        how = sampling(preset, steps)
+        if likeness == "off":
+            return replace(how, agreeing_steps=0)
+        weights = sum(weight.numel() for weight in self.multiview.unet.parameters())
+        return affordable(how, self.device.type == "cpu" and weights >= LARGE)
 
     def _sparingly(self, work: Callable[[], T], monitor: Monitor) -> T:
         """The result of `work`, with plans that take less and less while memory does not suffice."""
@@ -253,20 +334,37 @@ def lift(gslrm: GSLRM, views: Tensor, monitor: Monitor) -> Gaussians:
 
 @dataclass(frozen=True)
 class _Run:
-    """Times the stages of one run and reports them."""
+    """Times the stages of one run and reports them.
+
+    Attributes:
+        expected: seconds that each stage takes, in their order; only their proportions count.
+        timings: seconds that each has taken.
+    """
 
     progress: Progress | None
     cancelled: Cancel | None
+    expected: dict[str, float]
     timings: dict[str, float] = field(default_factory=dict)
 
     @contextmanager
     def stage(self, name: str, message: str) -> Iterator[Monitor]:
-        monitor = Monitor(name, self.progress, self.cancelled, *SPANS[name])
+        stages, whole = list(self.expected), sum(self.expected.values())
+        before = sum(self.expected[stage] for stage in stages[: stages.index(name)])
+        span = before / whole, (before + self.expected[name]) / whole
+        monitor = Monitor(name, self.progress, self.cancelled, *span)
         monitor(0.0, message)
         start = time.perf_counter()
         yield monitor
         self.timings[name] = time.perf_counter() - start
         monitor(1.0, message)
+
+
+def _as_portrait(
+    photo: str | Path | Image.Image | np.ndarray | AlignedPortrait, crop: bool, matting: str
+) -> AlignedPortrait:
+    if isinstance(photo, AlignedPortrait):
+        return photo
+    return align_portrait(_as_image(photo), crop=crop, matting=matting)
 
 
 def _as_image(photo: str | Path | Image.Image | np.ndarray) -> str | Path | Image.Image:

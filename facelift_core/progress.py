@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from .errors import Cancelled
 
@@ -35,6 +35,11 @@ class Monitor:
         self.check()
         if self.progress is not None:
             self.progress(self.stage, self.start + (self.end - self.start) * fraction, message)
+
+    def part(self, start: float, end: float) -> Monitor:
+        """Of a piece of the stage, from one fraction of it to another."""
+        width = self.end - self.start
+        return replace(self, start=self.start + width * start, end=self.start + width * end)
 
     def check(self) -> None:
         """Raise Cancelled if the caller wants to stop."""

@@ -112,6 +112,17 @@ class Residence:
             if self.device.type == "cpu":
                 trim_heap()
 
+    @contextmanager
+    def without(self, name: str) -> Iterator[None]:
+        """Within :meth:`using` of `name`: where weights take turns, make room for others meanwhile."""
+        part = self.parts.get(name)
+        take_turns = part is not None and part.home is not None
+        if take_turns:
+            self._send_home(part)
+        yield
+        if take_turns:
+            self._fetch(name, part)
+
     def _work_bytes(self, name: str) -> int:
         tensors = zip(self.parts[name].tensors(), self._dtypes[name], strict=True)
         return sum(tensor.numel() * dtype.itemsize for tensor, dtype in tensors)

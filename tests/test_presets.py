@@ -10,7 +10,7 @@ from PIL import Image
 from torch.utils.flop_counter import FlopCounterMode
 
 import facelift_core as fl
-from facelift_core.arithmetic import gslrm_products, measured_rate, unet_products
+from facelift_core.arithmetic import gslrm_products, measured_rate, unet_products, vae_products
 from facelift_core.multiview import MultiViewDiffusion, solvers
 from facelift_core.multiview.attention import PromptAttention
 from facelift_core.presets import PRESETS, SOLVERS, Sampling, sampling
@@ -34,9 +34,10 @@ def portrait() -> Image.Image:
 
 
 def test_presets_get_cheaper():
-    assert PRESETS["quality"] == Sampling(50, "ddim")
+    assert dataclasses.replace(PRESETS["quality"], agreeing_steps=0) == Sampling(50, "ddim")
     costs = [PRESETS[name].evaluations() for name in ("quality", "balanced", "fast")]
     assert costs[0] == 600 and costs[0] > 2 * costs[1] > 2 * costs[2]
+    assert all(0 < how.agreeing_steps < how.steps for how in PRESETS.values())
     assert len({how.steps for how in PRESETS.values()}) == len(PRESETS), "Blender tells them apart by their steps"
 
 
@@ -219,6 +220,28 @@ def test_arithmetic_is_counted_right(weights_folder):
         tokens = gslrm.patch_embedder(torch.zeros(1, 6 * 64, 9 * gslrm.patch_size**2))
         gslrm.decode(torch.cat([gslrm.gaussian_position_embeddings[None], tokens], dim=1))
     assert gslrm_products(gslrm, 64) == pytest.approx(counter.get_total_flops() / 2, rel=0.15)
+
+
+@torch.no_grad()
+def test_the_autoencoder_is_counted_right(weights_folder):
+    vae = copy.deepcopy(fl.FaceLift.from_pretrained(weights_folder, device="cpu").multiview.vae).to("meta").float()
+    with torch.device("meta"), FlopCounterMode(display=False) as counter:
+        latents = vae.encode(torch.zeros(1, 3, 64, 64)).latent_dist.mode()
+    encoded = counter.get_total_flops() / 2
+    with FlopCounterMode(display=False) as counter:
+        vae.decode(latents)
+    assert vae_products(vae, 64) == pytest.approx((encoded, counter.get_total_flops() / 2), rel=0.15)
+
+
+def test_agreeing_steps_are_counted(weights_folder, monkeypatch):
+    model = fl.FaceLift.from_pretrained(weights_folder, device="cpu")
+    monkeypatch.setattr("facelift_core.pipeline.measured_rate", lambda multiview: 1e9)
+    how = Sampling(4, agreeing_steps=2)
+    without, two = (model.estimate(how, agreeing=agreeing) for agreeing in (False, True))
+    assert without == model.estimate(Sampling(4)) and two > without + 2 * gslrm_products(model.gslrm, 64) / 1e9
+    assert model.estimate(dataclasses.replace(how, agreeing_steps=9), agreeing=True) > two
+    monkeypatch.setattr("facelift_core.pipeline.LARGE", 0)  # a large model on a processor agrees once
+    assert without < model.estimate(how, agreeing=True) < two
 
 
 def test_estimates_are_seconds_and_grow_with_the_work(weights_folder, monkeypatch):

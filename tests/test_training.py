@@ -12,10 +12,10 @@ from torch import nn
 
 from facelift_core import FaceLift, FaceLiftError, cameras
 from facelift_core.gslrm import camera_rays
+from facelift_core.quality import psnr
 from facelift_core.training.batches import ColorShift, HeadTensors, as_photographed, composite
 from facelift_core.training.heads.dataset import HeadDataset, write_shard
 from facelift_core.training.loop import LoopOptions, Task, learning_rate, load_averaged, train
-from facelift_core.training.quality import psnr
 
 
 @pytest.fixture(scope="module")

@@ -49,7 +49,8 @@ def cut_out(
         (x0, x1), (y0, y1) = clipped(edges[0::2], width), clipped(edges[1::2], height)
         shown = visible_region(box)
         longest = MAX_CUTOUT * (edges[2] - edges[0]) / (shown[2] - shown[0])
-    size = face_size(box) if box is not None else 0.3 * min(height, width)
+    # Boxes may be larger than the picture.
+    size = min(face_size(box) if box is not None else np.inf, 0.7 * min(height, width))
 
     pixels, person = pixels[y0:y1, x0:x1], person[y0:y1, x0:x1]
     scale = min(1.0, longest / max(person.shape))

@@ -33,8 +33,8 @@ class Landmarks:
 
     Attributes:
         points: (468, 3) float32, in MediaPipe's order. x right and y down in pixels of the portrait, pixel (0, 0) has
-            its centre at (.5, .5); z in the same unit, away from the camera, from the face's mean: a scaled orthographic
-            projection.
+            its centre at (.5, .5); z in the same unit, away from the camera, from the face's mean: an orthographic
+            projection along the ray to the face, scaled.
         confidence: that there is a face, in [0, 1].
     """
 

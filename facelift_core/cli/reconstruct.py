@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import FaceLiftError
+from ..likeness import LIKENESS
 from ..presets import PRESETS
 from .console import duration, progress_bar, quiet_libraries, say
 from .options import UsageError, device, number, whole_number
@@ -79,6 +80,13 @@ def add_parser(commands) -> None:
         metavar="SCALE",
         help="how closely the views follow the photo (default: as the weights are best, 3 for released, 2 for mini); 1 "
         "is without guidance, in half the time",
+    )
+    parser.add_argument(
+        "--likeness",
+        choices=LIKENESS,
+        default="photo",
+        help="off: as published, drawn from the six views alone; photo: the front is made from the photo's own pixels "
+        "(default); refined: that fitted to the photo, which takes up to a minute longer on a processor",
     )
     parser.add_argument("--seed", type=whole_number(0, 2**63 - 1), default=4, help="of the random numbers (default 4)")
     parser.add_argument("--device", type=device, default="auto", help="auto (default), cuda, cuda:1, mps or cpu")
@@ -187,7 +195,7 @@ def _reconstruct_all(jobs: Sequence[Job], options: argparse.Namespace) -> int:
     model = FaceLift.from_pretrained(options.weights, device=options.device)
     say(f"Running on {model.device}")
     if model.device.type == "cpu":
-        seconds = model.estimate(options.preset, options.steps, options.guidance)
+        seconds = model.estimate(options.preset, options.steps, options.guidance, options.likeness)
         say(f"This will take about {duration(seconds)} per photo.")
     failed = 0
 
@@ -216,6 +224,7 @@ def _reconstruct(model: FaceLift, job: Job, aligned: Future[AlignedPortrait], op
             steps=options.steps,
             guidance_scale=options.guidance,
             seed=options.seed,
+            likeness=options.likeness,
             progress=progress,
         )
     result.gaussians.save(job.head)

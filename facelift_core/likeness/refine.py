@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import math
+from dataclasses import fields as dataclass_fields
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
+from .. import native
+from ..align import AlignedPortrait
 from ..align.crop import SIZE
 from ..cameras import intrinsics, orbit, six_views
-from ..gaussians import SH_C0, Gaussians
+from ..gaussians import Gaussians
 from ..progress import Monitor
-from ..training.quality import ssim
-from ..training.splatter import GaussianBatch, splat
+from ..quality import ssim
+from ..rasterizer import gsplat_backend, render
+from ..rasterizer.projection import DILATION
+from ..rasterizer.splatter import GaussianBatch, splat
+from .front import pixels_of
 
-STEPS = 60
+STEPS, STEPS_BY_TORCH = 60, 24
+"""Fewer where neither gsplat nor a C++ compiler is there and a step takes several times as long."""
 RATES = {"sh": 0.03, "opacity_logits": 0.05, "log_scales": 0.01, "positions": 0.0005}
 """Learning rates of Adam; rotations stay."""
 BETAS = 0.9, 0.99
@@ -25,32 +31,38 @@ ANCHOR_SIZE = 256
 ANCHOR_WEIGHT, TIE, SSIM_SHARE = 0.5, 50.0, 0.2
 
 
-def refined(head: Gaussians, cutout: Tensor, monitor: Monitor, steps: int = STEPS) -> Gaussians:
-    """`head`, fitted to the portrait.
+def refined(head: Gaussians, portrait: AlignedPortrait, monitor: Monitor) -> Gaussians:
+    """`head`, with the photo for a front, fitted to it; on the device of its Gaussians.
 
     Args:
-        cutout: (4, 512, 512) float32 RGBA in [0, 1], straight alpha.
         monitor: called before each step.
     """
-    front = six_views()[:1].float()
-    sides = orbit(torch.tensor(ANCHORS)).float()
+    device = head.positions.device
+    steps = STEPS if _fast(head) else STEPS_BY_TORCH
+    cutout = torch.from_numpy(pixels_of(portrait.cutout, SIZE)).permute(2, 0, 1).to(device)
+    colors, alpha = cutout[:3], cutout[3:]
+    white = torch.ones(3, device=device)
+    front, sides = six_views()[0], orbit(torch.tensor(ANCHORS))
     with torch.no_grad():
-        before = [_render(head, side[None], ANCHOR_SIZE, torch.ones(3)) for side in sides]
-    fields = {name: getattr(head, name).clone().requires_grad_(name in RATES) for name in _NAMES}
-    optimizer = torch.optim.Adam([{"params": [fields[n]], "lr": rate} for n, rate in RATES.items()], betas=BETAS)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 0.1 + 0.9 * math.cos(math.pi / 2 * step / steps))
+        before = [_render(head, side, ANCHOR_SIZE, white) for side in sides]
+    fields = {f.name: getattr(head, f.name).clone().requires_grad_(f.name in RATES) for f in dataclass_fields(head)}
+    optimizer = torch.optim.Adam([{"params": [fields[name]], "lr": rate} for name, rate in RATES.items()], betas=BETAS)
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimizer, lambda step: 0.1 + 0.9 * math.cos(math.pi / 2 * step / steps)
+    )
     generator = torch.Generator().manual_seed(0)
-    order = torch.cat([torch.randperm(len(ANCHORS), generator=generator) for _ in range(-(-steps // len(ANCHORS)))])
-    for step in range(steps):
+    rounds = [torch.randperm(len(ANCHORS), generator=generator) for _ in range(-(-steps // len(ANCHORS)))]
+    for step, anchor in zip(range(steps), torch.cat(rounds).tolist(), strict=False):
         monitor(step / steps, f"Step {step + 1} of {steps}")
-        background = torch.rand(3, generator=generator) if step % 2 else torch.ones(3)
-        target = cutout[:3] * cutout[3:] + (1 - cutout[3:]) * background[:, None, None]
+        # On white alone, white Gaussians would do for none.
+        background = torch.rand(3, generator=generator).to(device) if step % 2 else white
+        target = colors * alpha + (1 - alpha) * background[:, None, None]
         now = Gaussians(**fields)
-        drawn = _render(now, front, SIZE, background)
-        loss = (1 - SSIM_SHARE) * (drawn - target).abs().mean() + SSIM_SHARE * (1 - ssim(drawn[None], target[None])).mean()
-        which = int(order[step])
-        loss = loss + ANCHOR_WEIGHT * (_render(now, sides[which : which + 1], ANCHOR_SIZE, torch.ones(3)) - before[which]).abs().mean()
-        loss = loss + TIE * (fields["positions"] - head.positions).square().sum(-1).mean()
+        drawn, side = _render(now, front, SIZE, background), _render(now, sides[anchor], ANCHOR_SIZE, white)
+        unlike = 1 - ssim(drawn[None], target[None]).mean()
+        loss = (1 - SSIM_SHARE) * (drawn - target).abs().mean() + SSIM_SHARE * unlike
+        loss = loss + ANCHOR_WEIGHT * (side - before[anchor]).abs().mean()
+        loss = loss + TIE * (now.positions - head.positions).square().sum(-1).mean()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -58,10 +70,21 @@ def refined(head: Gaussians, cutout: Tensor, monitor: Monitor, steps: int = STEP
     return Gaussians(**{name: field.detach() for name, field in fields.items()})
 
 
-_NAMES = ("positions", "sh", "log_scales", "rotations", "opacity_logits")
+def _fast(head: Gaussians) -> bool:
+    """Whether the batched renderer, which has no spherical harmonics, can draw `head` here."""
+    if head.sh_degree > 0:
+        return False
+    on_gsplat = head.positions.device.type == "cuda" and gsplat_backend.rasterization() is not None
+    return on_gsplat or native.available("splatter")
 
 
 def _render(head: Gaussians, c2w: Tensor, size: int, background: Tensor) -> Tensor:
-    """(3, size, size)."""
-    batch = GaussianBatch(head.positions[None], head.colors[None], head.log_scales[None], head.rotations[None], head.opacity_logits[None])
-    return splat(batch, c2w[None], intrinsics(size)[0].item(), size, background[None], dilation=0.3)[0, 0]
+    """(3, size, size) picture of `head` from one (4, 4) camera."""
+    camera = intrinsics(size)
+    if not _fast(head):
+        return render(head, c2w, camera, size, size, background)[0].permute(2, 0, 1)
+    batch = GaussianBatch(
+        *(field[None] for field in (head.positions, head.colors, head.log_scales, head.rotations, head.opacity_logits))
+    )
+    c2w = c2w.to(head.positions)
+    return splat(batch, c2w[None, None], camera[0].item(), size, background[None], dilation=DILATION)[0, 0]

@@ -6,14 +6,13 @@ import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import Image
 from scipy.spatial.transform import Rotation
 from torch import Tensor
 
 from ..align.crop import SIZE
 from ..cameras import intrinsics
 from ..gaussians import SH_C0, Gaussians, concatenate
-from .surface import Surface, blur, in_front_camera, project, sample, to_world
+from .surface import Surface, in_front_camera, project, sample, to_world
 
 GRAZING, FRONTAL = 0.2, 0.4
 """Cosines between which the skin comes in: what the camera sees edgewise, the photo shows badly."""
@@ -34,18 +33,21 @@ def skin_weight(surface: Surface, alpha: np.ndarray) -> np.ndarray:
     return np.maximum(frontal, surface.face) * alpha
 
 
-def skin(surface: Surface, cutout: np.ndarray, weight: np.ndarray, limit: int) -> Gaussians:
+def skin(surface: Surface, cutout: np.ndarray, weight: np.ndarray, limit: int, features: int = 1) -> Gaussians:
     """One disc for each pixel of the portrait where `weight` is, in the surface's plane.
 
     Args:
         cutout: (side, side, 4) float32 RGBA in [0, 1].
         limit: of the number of Gaussians; the portrait is reduced until it holds.
+        features: K of their (K, 3) spherical harmonics, of which only the first is not zero.
     """
     covered = float((weight > MIN_WEIGHT).mean()) * (1 + 1 / BACKING_STEP**2)
     side = min(len(cutout), int((limit / max(covered, 1e-6)) ** 0.5))
     front = _layer(surface, cutout, weight, side, 1, 0.0, IN_PLANE)
     back = _layer(surface, cutout, np.where(weight > 0.5, weight, 0), side, BACKING_STEP, BACKING_DEPTH, BACKING_SIZE)
-    return concatenate([front, back])
+    both = concatenate([front, back])
+    sh = F.pad(both.sh, (0, 0, 0, features - 1))
+    return Gaussians(both.positions, sh, both.log_scales, both.rotations, both.opacity_logits)
 
 
 def carve(head: Gaussians, surface: Surface, weight: np.ndarray, alpha: np.ndarray) -> Gaussians:
@@ -80,7 +82,9 @@ def _layer(
 
     alpha = cutout[..., 3:].clip(1e-4)
     area = cv2.INTER_AREA
-    colors = scale(cutout[..., :3] * alpha, area) / scale(alpha, area)[..., None] if count < len(cutout) else cutout[..., :3]
+    colors = (
+        scale(cutout[..., :3] * alpha, area) / scale(alpha, area)[..., None] if count < len(cutout) else cutout[..., :3]
+    )
     opacity = scale(weight)
     chosen = opacity > MIN_WEIGHT
     points, normals = (torch.from_numpy(scale(a)[chosen]) for a in (surface.points, surface.normals))

@@ -98,7 +98,9 @@ def sample(picture: np.ndarray, pixels: Tensor) -> Tensor:
     x, y = (pixels - 0.5).numpy().astype(np.float32).T
     rows = 1 << 14  # cv2.remap takes pictures of at most 32767 on a side
     parts = [
-        cv2.remap(picture, x[i : i + rows, None], y[i : i + rows, None], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        cv2.remap(
+            picture, x[i : i + rows, None], y[i : i + rows, None], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+        )
         for i in range(0, len(x), rows)
     ]
     flat = np.concatenate(parts) if parts else np.zeros((0, 1, *picture.shape[2:]), np.float32)

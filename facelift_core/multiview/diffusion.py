@@ -24,6 +24,7 @@ from ..progress import Cancel, Monitor, Progress
 from ..residence import Residence
 from ..weights import load_json, load_state_dict
 from . import solvers
+from .agreement import Agree
 from .clip import load_clip, load_image_processor
 from .guidance import Condition, denoiser
 from .prompts import load_prompt_embeds
@@ -39,6 +40,8 @@ IMAGE_SIZE_MAX = 512
 SAMPLING_FILE = "sampling.json"
 """Beside a checkpoint's networks, of our own layout: ``{"guidance_scale": 2.0}``."""
 PUBLISHED_GUIDANCE = 3.0
+STEPS_PER_AGREEMENT = 10
+"""As many steps take about as long as making the views agree once; for the progress only."""
 
 
 @dataclass(frozen=True)
@@ -165,6 +168,7 @@ class MultiViewDiffusion:
         progress: Progress | None = None,
         cancelled: Cancel | None = None,
         preset: str | Sampling = "quality",
+        agree: Agree | None = None,
     ) -> Tensor:
         """Sample the six views of the head in `portrait`.
 
@@ -179,6 +183,7 @@ class MultiViewDiffusion:
             progress: called before the first step and after each, with the stage "views".
             cancelled: looked at as often, and between decoded views.
             preset: one of :data:`~facelift_core.presets.PRESETS`, or how to sample.
+            agree: called with the views expected in each of the preset's agreeing steps; None: as published, without.
 
         Returns:
             (6, 3, H, W) float32 in [0, 1] on the CPU, in the order of :data:`~facelift_core.cameras.VIEW_NAMES`.
@@ -191,10 +196,16 @@ class MultiViewDiffusion:
         self._check_size(portrait)
         scale = self.guidance_scale if guidance_scale is None else guidance_scale
         with nothing_left_behind():
-            return self._sample(portrait.convert("RGB"), how, scale, seed, Monitor("views", progress, cancelled))
+            return self._sample(portrait.convert("RGB"), how, scale, seed, Monitor("views", progress, cancelled), agree)
 
     def _sample(
-        self, portrait: Image.Image, how: Sampling, guidance_scale: float, seed: int, monitor: Monitor
+        self,
+        portrait: Image.Image,
+        how: Sampling,
+        guidance_scale: float,
+        seed: int,
+        monitor: Monitor,
+        agree: Agree | None,
     ) -> Tensor:
         run = solvers.start(self.scheduler, how)
         generator = torch.Generator(self.device).manual_seed(seed)
@@ -204,12 +215,15 @@ class MultiViewDiffusion:
         with self.residence.using("image_encoder"):
             class_labels = self._class_labels(portrait, generator)
         with self.residence.using("vae"):
-            image_latents = self._encode(portrait).expand(VIEWS, -1, -1, -1)
+            pixels = torch.from_numpy(np.array(portrait)).permute(2, 0, 1).unsqueeze(0) / 127.5 - 1
+            image_latents = self._encode(pixels).expand(VIEWS, -1, -1, -1)
         latents = self._randn(image_latents.shape, generator) * run.scheduler.init_noise_sigma
         condition = Condition(class_labels, image_latents.to(self.dtype), self.prompt_embeds)
 
         scales = [guidance_scale if how.guides(step) else 1.0 for step in range(how.steps)]
         guided, together = any(scale != 1 for scale in scales), self.residence.plan.together
+        agreeing = [agree is not None and how.agrees(step) for step in range(how.steps)]
+        total, done = how.steps + STEPS_PER_AGREEMENT * sum(agreeing) + 1, 0
         with (
             self.residence.using("unet"),
             denoiser(self.unet, condition, guided, together, how.reuse) as denoise,
@@ -220,13 +234,35 @@ class MultiViewDiffusion:
             for step, (t, t_device, scale) in enumerate(zip(numbers, tensors, scales, strict=True)):
                 denoise.reuse.begin_step(step)
                 out = denoise(run.scaled(latents, t), t_device, scale)
+                if agreeing[step]:
+                    part = monitor.part(done / total, (done + STEPS_PER_AGREEMENT) / total)
+                    with self.residence.without("unet"):
+                        change = self._agreed(run.clean(out, t, latents), agree, part)
+                    out = run.shifted(out, t, change)
+                    done += STEPS_PER_AGREEMENT
                 noise = self._randn(latents.shape, generator) if run.draws_noise else None
                 latents = run.step(out, t, latents, noise)
-                monitor((step + 1) / (how.steps + 1), f"Step {step + 1} of {how.steps}")
+                done += 1
+                monitor(done / total, f"Step {step + 1} of {how.steps}")
         with self.residence.using("vae"):
             views = self._decode(latents, monitor)
         monitor(1.0, "Six views")
         return views
+
+    def _agreed(self, latents: Tensor, agree: Agree, monitor: Monitor) -> Tensor:
+        """What clean `latents` (6, C, h, w) change by where their views change, without the autoencoder's own loss."""
+        monitor(0.0, "Making the views agree")
+        with self.residence.using("vae"):
+            views = self._decode(latents, monitor)
+        agreed = agree(views, monitor)
+        change = torch.zeros_like(latents)
+        with self.residence.using("vae"):
+            for number, (view, other) in enumerate(zip(views, agreed, strict=True)):
+                if not torch.equal(view, other):
+                    monitor.check()
+                    before, after = (self._encode(image[None] * 2 - 1) for image in (view, other))
+                    change[number] = (after - before)[0]
+        return change
 
     def _class_labels(self, portrait: Image.Image, generator: torch.Generator) -> Tensor:
         """(6, 2·E): the portrait's CLIP embedding at noise level 0, which is not quite no noise, and that level."""
@@ -239,9 +275,8 @@ class MultiViewDiffusion:
         sinusoids = get_timestep_embedding(level, embeds.shape[1], flip_sin_to_cos=True, downscale_freq_shift=0)
         return torch.cat([noised, sinusoids], dim=1).to(self.dtype)
 
-    def _encode(self, portrait: Image.Image) -> Tensor:
-        """(1, 4, h, w) float32 scaled latents of the portrait; one encoding serves all views."""
-        pixels = torch.from_numpy(np.array(portrait)).permute(2, 0, 1).unsqueeze(0) / 127.5 - 1
+    def _encode(self, pixels: Tensor) -> Tensor:
+        """(1, 4, h, w) float32 scaled latents of pixels (1, 3, H, W) in [-1, 1]."""
         latents = self.vae.encode(pixels.to(self.device, self.vae.dtype)).latent_dist.mode()
         return latents.float() * self.vae.config.scaling_factor
 

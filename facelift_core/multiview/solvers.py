@@ -45,6 +45,33 @@ class Run:
             return self.scheduler.step(out, t, latents, variance_noise=noise, return_dict=False)[0]
         return self.scheduler.step(out, t, latents, return_dict=False)[0]
 
+    def clean(self, out: Tensor, t: int, latents: Tensor) -> Tensor:
+        """The clean latents that the UNet's output `out` for `latents` at `t` stands for."""
+        signal, noise = self._levels(t)
+        match self.scheduler.config.prediction_type:
+            case "epsilon":
+                return (latents - noise * out) / signal
+            case "v_prediction":
+                return signal * latents - noise * out
+            case _:
+                return out
+
+    def shifted(self, out: Tensor, t: int, change: Tensor) -> Tensor:
+        """The output that stands for clean latents which differ by `change`; where that is 0, `out` to the bit."""
+        signal, noise = self._levels(t)
+        match self.scheduler.config.prediction_type:
+            case "epsilon":
+                return out - signal / noise * change
+            case "v_prediction":
+                return out - change / noise
+            case _:
+                return out + change
+
+    def _levels(self, t: int) -> tuple[float, float]:
+        """Of signal and noise in the latents at `t`."""
+        kept = float(self.scheduler.alphas_cumprod[t])
+        return kept**0.5, (1 - kept) ** 0.5
+
 
 def start(template: DDIMScheduler, sampling: Sampling) -> Run:
     """A solver for one run.

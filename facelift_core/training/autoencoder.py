@@ -14,10 +14,10 @@ from torch import Tensor, nn
 
 from ..checkpoints import find_pipeline
 from ..multiview.vae import load_vae
+from ..quality import psnr, ssim
 from .batches import WHITE, ColorShift, HeadTensors, composite, picture_grid
 from .heads.dataset import HeadDataset
 from .loop import LoopOptions, Task, load_averaged, read_origin, train
-from .quality import psnr, ssim
 
 LATENT_CHANNELS = 8
 """Twice Stable Diffusion's: at 64² a face's features are a few pixels, which four numbers per 4 × 4 cannot hold."""

@@ -77,10 +77,30 @@ def _parser() -> argparse.ArgumentParser:
     export.add_argument("-o", "--output", type=Path, required=True, metavar="FOLDER")
     export.add_argument("--autoencoder", type=Path, metavar="RUN")
     export.add_argument("--views", required=True, metavar="RUN|WEIGHTS", help="weights: theirs as they are")
-    export.add_argument("--gaussians", type=Path, required=True, metavar="RUN")
+    export.add_argument("--gaussians", required=True, metavar="RUN|WEIGHTS", help="likewise")
     export.add_argument("--guidance", type=float, metavar="SCALE", help="that the views are best at (default 3)")
     _add_data_arguments(export, training=False)
     export.set_defaults(run=_export)
+
+    improve = commands.add_parser(
+        "improve", help="let a checkpoint learn on for a few minutes on a GPU, and keep what became better"
+    )
+    improve.add_argument("--weights", default="mini", help="mini, or a folder, to go on from (default %(default)s)")
+    improve.add_argument(
+        "--into", type=Path, metavar="FOLDER", help="checkpoint that better files are written to (default: the same)"
+    )
+    improve.add_argument("-o", "--output", type=Path, required=True, metavar="FOLDER", help="heads, runs and pictures")
+    improve.add_argument("--minutes", type=float, default=6.0, help="in all (default %(default)s)")
+    improve.add_argument("--device", default="cuda", help="cuda, mps or cpu (default %(default)s)")
+    improve.add_argument("--first-seed", type=int, default=100_000, help="of new heads (default %(default)s)")
+    improve.add_argument("--held-out", type=int, default=16, metavar="N", help="to judge by (default %(default)s)")
+    improve.add_argument("--steps", type=int, default=20, help="diffusion steps to judge by (default %(default)s)")
+    improve.add_argument("--makers", type=int, metavar="N", help="that make heads (default: 2/3 of the cores)")
+    improve.add_argument("--workers", type=int, metavar="N", help="that draw batches (default: a quarter of the cores)")
+    improve.add_argument("--shard", type=int, default=16, metavar="N", help="heads per file (default %(default)s)")
+    improve.add_argument("--batch-views", type=int, default=128, metavar="N", help="heads (default %(default)s)")
+    improve.add_argument("--batch-gaussians", type=int, default=16, metavar="N", help="heads (default %(default)s)")
+    improve.set_defaults(run=_improve)
 
     evaluate = commands.add_parser("evaluate", help="PSNR and SSIM of a checkpoint on held-out heads")
     evaluate.add_argument("--weights", default="mini", help="mini, or a folder (default %(default)s)")
@@ -119,6 +139,7 @@ def _add_training_arguments(parser: argparse.ArgumentParser, steps: int, batch: 
         metavar="RUN|WEIGHTS",
         help="go on from the weights of another run, or from a checkpoint: mini, released, or a folder",
     )
+    parser.add_argument("--minutes", type=float, help="end after so many, whatever the steps (default: no limit)")
     parser.add_argument(
         "--validate-every", type=int, default=250, metavar="STEPS", help="and save (default %(default)s)"
     )
@@ -144,6 +165,8 @@ def _options(args: argparse.Namespace):
     if workers is None:
         # Of several processes on one machine each has its share.
         workers = (os.cpu_count() or 1) // processes.count - 1 if processes.device.type != "cpu" else 0
+    if args.minutes is not None and not args.minutes > 0:
+        raise FaceLiftError(f"--minutes must be more than 0, not {args.minutes}.")
     if workers < 0:
         raise FaceLiftError(f"--workers must be at least 0, not {workers}.")
     if run := _run_to_go_on(args):
@@ -159,6 +182,7 @@ def _options(args: argparse.Namespace):
         processes=processes,
         workers=workers,
         origin=origin,
+        minutes=args.minutes,
     )
 
 
@@ -241,6 +265,35 @@ def _export(args: argparse.Namespace) -> None:
     from .export import export
 
     export(args.output, args.autoencoder, args.views, args.gaussians, args.held_out, args.guidance)
+
+
+def _improve(args: argparse.Namespace) -> None:
+    from ..checkpoints import find_checkpoint
+    from .improve import Improvement, improve
+
+    for name in ("minutes", "held_out", "steps", "shard", "batch_views", "batch_gaussians"):
+        if not getattr(args, name) > 0:
+            raise FaceLiftError(f"--{name.replace('_', '-')} must be more than 0, not {getattr(args, name)}.")
+    cores = os.cpu_count() or 1
+    print(
+        improve(
+            Improvement(
+                args.weights,
+                args.into or find_checkpoint(args.weights).folder,
+                args.output,
+                minutes=args.minutes,
+                device=args.device,
+                first_seed=args.first_seed,
+                shard=args.shard,
+                held_out=args.held_out,
+                steps=args.steps,
+                makers=max(1, cores * 2 // 3) if args.makers is None else args.makers,
+                workers=cores // 4 if args.workers is None else args.workers,
+                batch_views=args.batch_views,
+                batch_gaussians=args.batch_gaussians,
+            )
+        )
+    )
 
 
 def _evaluate(args: argparse.Namespace) -> None:

@@ -16,12 +16,12 @@ from ..cameras import VIEW_NAMES, intrinsics, turntable
 from ..gaussians import Gaussians
 from ..pictures import to_pictures, write_picture
 from ..pipeline import FaceLift
+from ..quality import psnr, ssim
 from ..rasterizer import render
 from .batches import WHITE, HeadTensors, composite, picture_grid
 from .heads.render import render as render_head
 from .heads.render import sample_cameras
 from .heads.scene import make_head
-from .quality import psnr, ssim
 
 VIEWS = len(VIEW_NAMES)
 UNSEEN = 4
@@ -95,12 +95,12 @@ def evaluate(
         unseen, around = slice(VIEWS, VIEWS + UNSEEN), slice(VIEWS + UNSEEN, None)
 
         lifted = model.reconstruct_from_views(truth[:VIEWS]).raw_gaussians
-        lift_psnr = psnr(_views(lifted, head.c2w[unseen], size), truth[unseen]).mean()
+        lift_psnr = psnr(render_views(lifted, head.c2w[unseen], size), truth[unseen]).mean()
 
         views = model.multiview(to_pictures(truth[:1])[0], steps, guidance_scale)
         views_psnr = psnr(views, truth[:VIEWS])
         result = model.reconstruct_from_views(views)
-        whole, delivered = (_views(g, head.c2w[around], size) for g in (result.raw_gaussians, result.gaussians))
+        whole, delivered = (render_views(g, head.c2w[around], size) for g in (result.raw_gaussians, result.gaussians))
         figures.append(
             [
                 lift_psnr,
@@ -128,7 +128,7 @@ def _cameras(seed: int) -> np.ndarray:
     return sample_cameras(np.random.default_rng([seed, 200]), UNSEEN)
 
 
-def _views(gaussians: Gaussians, c2w: Tensor, size: int) -> Tensor:
+def render_views(gaussians: Gaussians, c2w: Tensor, size: int) -> Tensor:
     """(V, 3, size, size) renders."""
     large = RENDER_SCALE * size
     pictures = render(gaussians, c2w, intrinsics(large).float().expand(len(c2w), 4), large, large)

@@ -14,7 +14,7 @@ from ..multiview.diffusion import SAMPLING_FILE, load_guidance
 from ..multiview.prompts import CACHE_FILE as PROMPT_EMBEDS
 from ..multiview.unet import attention_mode
 from ..weights import save_safetensors
-from .gaussians import gslrm_of_run, head_dim
+from .gaussians import gslrm_of, gslrm_of_run, head_dim
 from .heads.dataset import HeadDataset
 from .loop import is_run
 from .view_model import VIEWS, ViewStage, image_noising_scheduler
@@ -30,8 +30,8 @@ def export(
     folder: Path,
     autoencoder_run: Path | None,
     views: str,
-    gaussians_run: Path,
-    held_out: Path,
+    gaussians: str,
+    held_out: Path | None,
     guidance_scale: float | None = None,
 ) -> None:
     """Write `folder`/mvdiffusion/pipeckpts/… and `folder`/gslrm/gslrm.safetensors.
@@ -39,6 +39,8 @@ def export(
     Args:
         autoencoder_run: may be None where the views were learned on from a checkpoint, which then gives its own.
         views: a run, or a checkpoint whose views, with its own autoencoder, go with the new Gaussians.
+        gaussians: likewise, a run or a checkpoint whose GS-LRM it is to be.
+        held_out: heads of the size that a run's views have; None where `views` is a checkpoint.
         guidance_scale: what the checkpoint is to be sampled with where nothing else is asked for; None: as published,
             or as `views` says if that is a checkpoint.
 
@@ -67,7 +69,7 @@ def export(
     if guidance_scale is not None:
         _write_json(pipeline / SAMPLING_FILE, {"guidance_scale": guidance_scale})
 
-    gslrm = gslrm_of_run(gaussians_run)
+    gslrm = gslrm_of_run(Path(gaussians)) if is_run(gaussians) else gslrm_of(gaussians)
     _save(gslrm.state_dict(), folder / "gslrm" / "gslrm.safetensors")
     _write_json(folder / "gslrm" / "config.json", {"head_dim": head_dim(gslrm), "sh_degree": 0})
 

@@ -23,6 +23,8 @@ from ..checkpoints import find_checkpoint
 from ..errors import FaceLiftError
 from ..gaussians import SH_C0
 from ..gslrm import GSLRM, camera_rays, patch_side
+from ..quality import edge_distance, psnr, ssim
+from ..rasterizer.splatter import GaussianBatch, splat
 from .batches import WHITE, composite, picture_grid, random_backgrounds
 from .heads.dataset import HeadDataset
 from .loop import (
@@ -34,9 +36,7 @@ from .loop import (
     read_origin,
     train,
 )
-from .quality import edge_distance, psnr, ssim
 from .reconstruction import VIEWS, PixelTargets, ReconstructionBatch
-from .splatter import GaussianBatch, splat
 
 INITIAL_STD = 0.02
 DIRECT_ONLY = 0.25

@@ -74,6 +74,8 @@ class LoopOptions:
         processes: this one among those of `accelerate launch`, with its device.
         workers: further processes that draw batches ahead, so that a GPU need not wait for them. Which heads are drawn
             does not depend on their number.
+        minutes: the run ends after so many even if there are steps left, at a rate that has fallen to zero by then.
+            The same command then no longer takes the same steps.
         origin: checkpoint whose architecture (and frozen parts) the run has; None for our own.
     """
 
@@ -87,17 +89,23 @@ class LoopOptions:
     processes: Processes = field(default_factory=Processes)
     workers: int = 0
     origin: str | None = None
+    minutes: float | None = None
 
     @property
     def device(self) -> torch.device:
         return self.processes.device
 
 
-def learning_rate(step: int, steps: int, peak: float) -> float:
-    """Warm-up, plateau, then a cosine to zero over the last quarter; a plateau can be prolonged later."""
+def learning_rate(step: int, steps: int, peak: float, spent: float = 0.0) -> float:
+    """Warm-up, plateau, then a cosine to zero over the last quarter; a plateau can be prolonged later.
+
+    Args:
+        spent: the part of the time that is gone, where time is limited and ends the run before the steps do.
+    """
+    step_of_clock = max(step, min(1.0, spent) * steps)
     decay_start = steps * (1 - DECAY_FRACTION)
     warm = min(1.0, (step + 1) / WARMUP_STEPS)
-    progress = max(0.0, (step - decay_start) / max(1.0, steps - decay_start))
+    progress = max(0.0, (step_of_clock - decay_start) / max(1.0, steps - decay_start))
     return peak * warm * 0.5 * (1 + math.cos(math.pi * progress))
 
 
@@ -127,9 +135,10 @@ def train(task: Task, options: LoopOptions) -> nn.Module:
     )
     figures: dict[str, float] = {}
     started = time.monotonic()
+    spent = 0.0
     for batch in _batches(task, options, step):
         for group in (group for optimizer in optimizers for group in optimizer.param_groups):
-            group["lr"] = learning_rate(step, options.steps, options.learning_rate)
+            group["lr"] = learning_rate(step, options.steps, options.learning_rate, spent)
         _, random = _streams(options, step)
         torch.manual_seed(int(random.integers(2**62)))
         logged: dict[str, float] = {}
@@ -152,7 +161,9 @@ def train(task: Task, options: LoopOptions) -> nn.Module:
             figures[name] = 0.98 * figures.get(name, value) + 0.02 * value
         bar.update()
         bar.set_postfix_str(" ".join(f"{name} {value:.4f}" for name, value in figures.items()), refresh=False)
-        if step % options.validate_every == 0 or step == options.steps:
+        spent = _spent(options, started)
+        last = step == options.steps or spent >= 1
+        if step % options.validate_every == 0 or last:
             if processes.main:
                 with torch.no_grad():
                     validation = dict(task.validate(averaged))
@@ -167,8 +178,19 @@ def train(task: Task, options: LoopOptions) -> nn.Module:
                 }
                 _save(state, options.folder, record, picture)
             processes.wait()
+        if last:
+            break
     bar.close()
     return averaged
+
+
+def _spent(options: LoopOptions, started: float) -> float:
+    """The part of the run's time that is gone by the first process's clock; 0 where it is not limited."""
+    if options.minutes is None:
+        return 0.0
+    spent = torch.tensor((time.monotonic() - started) / (60 * options.minutes), device=options.device)
+    options.processes.agree_on([spent])
+    return spent.item()
 
 
 def _streams(options: LoopOptions, step: int) -> tuple[np.random.Generator, np.random.Generator]:

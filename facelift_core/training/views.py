@@ -15,10 +15,10 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from ..quality import psnr, ssim
 from .batches import WHITE, ColorShift, HeadTensors, as_photographed, composite, picture_grid, plain_background
 from .heads.dataset import HeadDataset
 from .loop import LoopOptions, Task, train
-from .quality import psnr, ssim
 from .view_model import VIEWS, ViewStage
 
 CONDITION_DROPOUT = 0.05

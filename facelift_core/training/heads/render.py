@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from ... import cameras
-from ..native import load, pointer
+from ...native import load, pointer
 from .scene import Head
 
 

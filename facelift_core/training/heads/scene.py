@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ... import cameras
-from ..native import load, pointer
+from ...native import load, pointer
 from .anatomy import PARTS, Anatomy, load_anatomy
 from .appearance import WET, Look, paint
 from .clothes import dress

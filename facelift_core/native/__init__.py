@@ -1,4 +1,4 @@
-"""C++ loops of training, compiled at first use and called through ctypes.
+"""C++ loops of training and refinement, compiled at first use and called through ctypes.
 
 Each ``<name>.cpp`` of this folder is one shared library with plain C functions. The compiled file lies in the user's
 cache under a name that holds a hash of the source, the flags and the compiler, so a changed source is compiled anew and
@@ -10,6 +10,7 @@ from __future__ import annotations
 import ctypes
 import functools
 import hashlib
+import logging
 import os
 import platform
 import shutil
@@ -18,9 +19,11 @@ from pathlib import Path
 
 import numpy as np
 
-from ...cache import cache_folder
-from ...errors import FaceLiftError
-from ...files import replacing
+from ..cache import cache_folder
+from ..errors import FaceLiftError
+from ..files import replacing
+
+logger = logging.getLogger(__name__)
 
 FLAGS = ("-O3", "-march=native", "-ffast-math", "-fno-finite-math-only", "-fopenmp", "-fPIC", "-shared", "-std=c++17")
 
@@ -36,7 +39,7 @@ def compiler() -> str:
         if found:
             return found
     raise FaceLiftError(
-        "Training needs a C++ compiler and found none: install g++ (on Debian `apt install g++`) or set CXX."
+        "This needs a C++ compiler, and there is none: install g++ (on Debian `apt install g++`) or set CXX."
     )
 
 
@@ -49,16 +52,25 @@ def load(name: str) -> ctypes.CDLL:
     """
     source = Path(__file__).with_name(f"{name}.cpp")
     if not source.is_file():
-        raise FaceLiftError(
-            f"There is no native source {name}.cpp; reinstall facelift-blender with its training files."
-        )
+        raise FaceLiftError(f"There is no native source {name}.cpp; reinstall facelift-blender.")
     command = compiler()
     key = "\n".join([source.read_text(encoding="utf-8"), *FLAGS, command, platform.node(), platform.machine()])
-    target = cache_folder() / "training" / f"{name}-{hashlib.sha256(key.encode()).hexdigest()[:16]}.so"
+    target = cache_folder() / "native" / f"{name}-{hashlib.sha256(key.encode()).hexdigest()[:16]}.so"
     if not target.exists():
         target.parent.mkdir(parents=True, exist_ok=True)
         _compile(command, source, target)
     return ctypes.CDLL(str(target))
+
+
+@functools.cache
+def available(name: str) -> bool:
+    """Whether :func:`load` gives the library here."""
+    try:
+        load(name)
+    except (FaceLiftError, OSError, subprocess.TimeoutExpired) as error:
+        logger.info("%s is computed by PyTorch instead, which is slower: %s", name, error)
+        return False
+    return True
 
 
 def pointer(array: np.ndarray, dtype: type) -> ctypes.c_void_p:

@@ -1,8 +1,8 @@
-"""Batched differentiable rendering for training: by gsplat on CUDA, where it works; else EWA projection in torch and
+"""Batched differentiable rendering for descent: by gsplat on CUDA, where it works; else EWA projection in torch and
 blending in C++ on the CPU.
 
-The equations are those of :mod:`facelift_core.rasterizer`; what differs is the trade: many small pictures of a few
-thousand Gaussians each, with an analytic backward pass, instead of one large picture.
+The equations are those of :func:`facelift_core.rasterizer.render`; what differs is the trade: pictures of many sets at
+once, blending in single precision that stops earlier, no spherical harmonics, and a backward pass several times faster.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..rasterizer import gsplat_backend
-from ..rasterizer.projection import rotation_matrices
-from .native import load
+from ..native import load
+from . import gsplat_backend
+from .projection import rotation_matrices
 
 NEAR = 0.2
 CULL_OPACITY = 0.01

@@ -1,0 +1,58 @@
+"""A head whose front is its photo."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image
+
+from ..align import AlignedPortrait
+from ..align.crop import SIZE
+from ..align.landmarks import find_landmarks
+from ..filters import filter_gaussians
+from ..gaussians import Gaussians, concatenate
+from ..progress import Monitor
+from .harmony import harmonised
+from .skin import carve, skin, skin_weight
+from .surface import front_surface
+
+NO_LANDMARKS = "The features of the face could not be placed; its depth is that of the head alone."
+
+
+@dataclass(frozen=True)
+class Front:
+    """Attributes:
+    gaussians: the head with its new front.
+    notes: sentences for people.
+    """
+
+    gaussians: Gaussians
+    notes: tuple[str, ...]
+
+
+def with_photo_front(head: Gaussians, portrait: AlignedPortrait, limit: int, monitor: Monitor) -> Front:
+    """`head`, filtered and on the CPU, with the photo for a front.
+
+    Args:
+        head: of the six views that were drawn of `portrait`.
+        limit: of the number of Gaussians that the result has.
+        monitor: called before each part.
+    """
+    monitor(0.0, "Finding the features of the face")
+    landmarks = find_landmarks(portrait.image)
+    surface = front_surface(head, landmarks)
+    small = pixels_of(portrait.cutout, SIZE)
+    weight = skin_weight(surface, small[..., 3])
+    monitor(0.4, "Matching colours")
+    rest = harmonised(carve(head, surface, weight, small[..., 3]), head, surface, small)
+    monitor(0.7, "Laying the photo on the head")
+    cutout = pixels_of(portrait.cutout, portrait.cutout.width)
+    front = filter_gaussians(skin(surface, cutout, weight, limit - len(rest), head.sh.shape[1]))
+    return Front(concatenate([rest, front]), () if landmarks else (NO_LANDMARKS,))
+
+
+def pixels_of(cutout: Image.Image, side: int) -> np.ndarray:
+    """(side, side, 4) float32 in [0, 1] of an RGBA picture, straight alpha; colours are averaged by their alpha."""
+    image = cutout if cutout.width == side else cutout.resize((side, side), Image.Resampling.BOX)
+    return np.asarray(image, np.float32) / 255

@@ -1,0 +1,215 @@
+"""``facelift-train improve``: a checkpoint learns on for a few minutes, and what became better is kept.
+
+Meant for a graphics card that is at hand for a short while: heads are made on the processor meanwhile, and the command
+ends by the clock. Views and GS-LRM are judged each for itself, on the same heads that neither has seen.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import time
+from dataclasses import dataclass
+from multiprocessing.pool import AsyncResult
+from pathlib import Path
+
+from ..checkpoints import find_checkpoint, find_pipeline
+from ..device import select_device
+from ..errors import FaceLiftError
+from ..files import replacing
+from ..multiview import MultiViewDiffusion
+from ..multiview.diffusion import load_guidance
+from .evaluate import Score, evaluate
+from .export import export
+from .gaussians import gslrm_of, train_gaussians
+from .heads import command as heads_command
+from .heads.dataset import GrowingHeads, HeadDataset, shard_paths, write_shard
+from .loop import LoopOptions
+from .processes import Processes
+from .sampled import sample_heads
+from .view_model import ViewStage
+from .views import train_views
+
+HELD_OUT, VALIDATION = 1_000_000, 1_001_000
+"""First seeds of heads to judge by, and of those for the log."""
+RANDOM_VIEWS, VALIDATION_HEADS = 4, 8
+SAMPLED_SHARE, SAMPLED_MOST, SAMPLING_STEPS, SAMPLING_BATCH = 0.25, 1024, 16, 64
+"""Of the heads that GS-LRM learns from, so many have views as the diffusion draws them."""
+VIEWS_SHARE = 0.55
+"""Of the time for learning; GS-LRM has the rest."""
+JUDGEMENTS, MARGIN = 2, 1.3
+"""So many are still to come, each at most so many times as long as the first, which is made beside the other start."""
+ENDLESS = 1_000_000
+"""Steps; the clock ends the runs."""
+POLL, LEAST_SECONDS = 0.2, 1.0
+
+
+@dataclass(frozen=True)
+class Improvement:
+    """What is to be done.
+
+    Attributes:
+        weights: checkpoint to go on from.
+        into: folder of a checkpoint in which better files replace those that are there; a copy of `weights` where it
+            does not exist.
+        work: folder for heads, and for one folder with runs and exports each time.
+        minutes: in all.
+        heads: at most so many are made, of seeds from `first_seed`, in shards of `shard`.
+        held_out, steps: heads to judge by, and diffusion steps for it.
+        makers, workers: processes that make heads, and that draw batches of them; they share the processor.
+        batch_views, batch_gaussians: heads per step.
+        rate_views, rate_gaussians: at which both learn.
+    """
+
+    weights: str
+    into: Path
+    work: Path
+    minutes: float
+    device: str
+    first_seed: int
+    shard: int
+    held_out: int
+    steps: int
+    makers: int
+    workers: int
+    batch_views: int
+    batch_gaussians: int
+    heads: int = 20_000
+    rate_views: float = 3e-4
+    rate_gaussians: float = 2e-4
+
+
+def improve(task: Improvement) -> str:
+    """Learn on, judge, keep what is better. Returns a line of figures for people.
+
+    Raises:
+        FaceLiftError: no such device, the checkpoint or anny is missing, or a folder cannot be written.
+    """
+    begin = time.monotonic()
+    deadline = begin + 60 * task.minutes
+    device = select_device(task.device)
+    heads = task.work / "heads"
+    size = MultiViewDiffusion.from_pretrained(task.weights, "cpu").image_size
+    seeds = range(task.first_seed, task.first_seed + task.heads)
+    with heads_command.in_background(heads, seeds, size, RANDOM_VIEWS, task.shard, task.makers) as made:
+        folder = Path(tempfile.mkdtemp(prefix="run-", dir=task.work))
+        write_shard(folder, range(VALIDATION, VALIDATION + VALIDATION_HEADS), size, RANDOM_VIEWS)
+        held_out = HeadDataset(folder)
+        start = time.monotonic()
+        before = _judge(task, task.weights)
+        reserve = JUDGEMENTS * MARGIN * (time.monotonic() - start)
+        _wait_for_heads(heads, made, deadline - reserve)
+        left = deadline - reserve - time.monotonic()
+        options = _options(task, folder / "views", task.rate_views, VIEWS_SHARE * left)
+        train_views(GrowingHeads(heads), held_out, ViewStage.of_weights(task.weights), options, task.batch_views)
+
+    guidance = load_guidance(find_pipeline(task.weights))
+    with_views = folder / "with_views"
+    export(with_views, None, str(folder / "views"), task.weights, folder, guidance)
+    drawn = _judge(task, with_views)
+    views_better = sum(_of_views(drawn)) > sum(_of_views(before))
+    chosen, base = (str(with_views), drawn) if views_better else (task.weights, before)
+
+    lessons = _with_drawn_views(heads, folder, ViewStage.of_weights(chosen).to(device), guidance)
+    left = deadline - reserve / JUDGEMENTS - time.monotonic()
+    options = _options(task, folder / "gaussians", task.rate_gaussians, left)
+    train_gaussians(lessons, held_out, gslrm_of(task.weights), options, task.batch_gaussians)
+    with_both = folder / "with_both"
+    export(with_both, None, chosen, str(folder / "gaussians"), folder)
+    lifted = _judge(task, with_both)
+    gaussians_better = sum(_of_gaussians(lifted)) > sum(_of_gaussians(base))
+
+    if (views_better or gaussians_better) and not task.into.exists():
+        with replacing(task.into) as temporary:
+            shutil.copytree(find_checkpoint(task.weights).folder, temporary)
+    if views_better:
+        keep_views(with_views, task.into)
+    if gaussians_better:
+        keep_gaussians(with_both, task.into)
+    minutes = (time.monotonic() - begin) / 60
+    return (
+        f"Views, front and others: {_change(_of_views(before), _of_views(drawn), views_better)}; "
+        f"GS-LRM, from true views and from the front view: "
+        f"{_change(_of_gaussians(base), _of_gaussians(lifted), gaussians_better)}; "
+        f"{task.held_out} held-out heads, {len(lessons)} to learn from, {minutes:.1f} minutes."
+    )
+
+
+def _judge(task: Improvement, weights: str | Path) -> Score:
+    return evaluate(weights, range(HELD_OUT, HELD_OUT + task.held_out), task.steps, None, device=task.device)
+
+
+def _of_views(score: Score) -> tuple[float, float]:
+    return score.front_view_psnr, score.other_views_psnr
+
+
+def _of_gaussians(score: Score) -> tuple[float, float]:
+    return score.lift_psnr, score.psnr
+
+
+def _change(before: tuple[float, ...], after: tuple[float, ...], better: bool) -> str:
+    old, new = (" / ".join(f"{figure:.2f}" for figure in figures) for figures in (before, after))
+    return f"{old} → {new} dB ({'kept' if better else 'left out'})"
+
+
+def _wait_for_heads(folder: Path, made: AsyncResult, deadline: float) -> None:
+    """Wait until there is one shard. Raises FaceLiftError if none comes in time, or what the makers raise."""
+    while not list(folder.glob("heads-*.npz")):
+        if made.ready():
+            made.get()
+        if time.monotonic() > deadline:
+            raise FaceLiftError("No heads were made in the time given; give more of it by --minutes.")
+        time.sleep(POLL)
+
+
+def _options(task: Improvement, folder: Path, rate: float, seconds: float) -> LoopOptions:
+    return LoopOptions(
+        folder,
+        ENDLESS,
+        rate,
+        validate_every=ENDLESS,
+        processes=Processes(task.device),
+        workers=task.workers,
+        origin=task.weights,
+        minutes=max(seconds, LEAST_SECONDS) / 60,
+    )
+
+
+def _with_drawn_views(heads: Path, folder: Path, stage: ViewStage, guidance: float) -> HeadDataset:
+    """All `heads`, the first of them with views as `stage` draws them."""
+    some, lessons = folder / "some", folder / "lessons"
+    some.mkdir()
+    paths, total = shard_paths(heads), len(HeadDataset(heads))
+    count = 0
+    for path in paths:
+        if count >= min(SAMPLED_SHARE * total, SAMPLED_MOST):
+            break
+        os.link(path, some / path.name)
+        count += len(HeadDataset(some)) - count
+    sample_heads(stage, some, lessons, SAMPLING_STEPS, guidance, SAMPLING_BATCH)
+    for path in paths:
+        if not (lessons / path.name).exists():
+            os.link(path, lessons / path.name)
+    return HeadDataset(lessons)
+
+
+def keep_views(source: Path, target: Path) -> None:
+    """The multi-view diffusion of checkpoint `source` takes the place of that of `target`, file by file."""
+    pipeline, into = find_pipeline(source), find_pipeline(target)
+    for path in sorted(path for path in pipeline.rglob("*") if path.is_file()):
+        _write(path, into / path.relative_to(pipeline))
+
+
+def keep_gaussians(source: Path, target: Path) -> None:
+    """Likewise its GS-LRM."""
+    # Beside a training checkpoint of the same number, a safetensors file is the one that counts.
+    _write(find_checkpoint(source).gslrm, find_checkpoint(target).gslrm.with_suffix(".safetensors"))
+
+
+def _write(source: Path, target: Path) -> None:
+    """Copy a file so that `target` is whole at any time, after a loss of power, too."""
+    with replacing(target) as temporary:
+        shutil.copyfile(source, temporary)
+        with open(temporary, "rb+") as file:
+            os.fsync(file.fileno())
