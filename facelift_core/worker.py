@@ -22,6 +22,7 @@ import sys
 import threading
 import time
 import traceback
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib import import_module
@@ -48,8 +49,13 @@ SECONDS_TO_END = 5.0
 
 @dataclass
 class _Inbox:
-    """What the thread that reads stdin and the one that works share."""
+    """What the thread that reads stdin and the one that works share.
 
+    Attributes:
+        beside: called with what is to be done beside what runs.
+    """
+
+    beside: Callable[[dict[str, Any]], None]
     messages: queue.Queue[dict[str, Any] | None] = field(default_factory=queue.Queue)
     cancelled: set[str] = field(default_factory=set)
     closed: threading.Event = field(default_factory=threading.Event)
@@ -64,6 +70,8 @@ class _Inbox:
                 continue
             if message.get("do") == "cancel":
                 self.cancelled.add(str(message.get("job")))
+            elif message.get("do") == "cutout":
+                self.beside(message)
             else:
                 self.messages.put(message)
         self.closed.set()
@@ -81,9 +89,6 @@ def main() -> int:
         out.flush()
         return 0
     _step_back()
-    inbox = _Inbox()
-    threading.Thread(target=inbox.read, args=(sys.stdin,), name="stdin", daemon=True).start()
-
     lock = threading.Lock()
 
     def send(event: Event) -> None:
@@ -95,20 +100,25 @@ def main() -> int:
         except BrokenPipeError:  # nobody listens any more
             os._exit(0)  # without Python's own attempt to flush into the pipe
 
-    send({"event": "ready", "protocol": PROTOCOL, "version": __version__, "pid": os.getpid()})
     models = Models()
-    beside = threading.Thread()
+    threads: list[threading.Thread] = []
+
+    def beside(message: dict[str, Any]) -> None:
+        # Small beside what runs, and nobody who looks at a photo should wait for the head of another one.
+        thread = threading.Thread(target=lambda: send(_work(message, send, inbox, models)), daemon=True)
+        threads[:] = [*(other for other in threads if other.is_alive()), thread]
+        thread.start()
+
+    inbox = _Inbox(beside)
+    send({"event": "ready", "protocol": PROTOCOL, "version": __version__, "pid": os.getpid()})
+    threading.Thread(target=inbox.read, args=(sys.stdin,), name="stdin", daemon=True).start()
     while (message := inbox.messages.get()) is not None:
         if message.get("do") == "release":
             models.release()
-        elif message.get("do") == "cutout":
-            # Small beside what runs, and nobody who looks at a photo should wait for the head of another one.
-            beside = threading.Thread(target=lambda m=message: send(_work(m, send, inbox, models)), daemon=True)
-            beside.start()
         elif message.get("do") in ("run", "weights"):
             send(_work(message, send, inbox, models))
-    if beside.is_alive():
-        os._exit(0)  # Python would take PyTorch apart under it
+    if any(thread.is_alive() for thread in threads):
+        os._exit(0)  # Python would take PyTorch apart under them
     return 0
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import bpy
 
 from . import edits, session
@@ -11,12 +13,14 @@ NARROWEST = 700
 """Pixels of a 3D view, by a scale of 1, that can be shared."""
 ESSENTIAL = "brushes/essentials_brushes-mesh_texture.blend/Brush/Erase Soft"
 OWN_BRUSH = "FaceLift Cut-out"
-SETTLED = 0.3
-"""Seconds until a new area has a size and a sidebar."""
+SETTLED, SETTLE_SECONDS = 0.3, 15.0
+"""Seconds until a new area has a size and a sidebar, and its brushes are there: usually, and at most."""
+_settle_until = 0.0
 
 
 def open_editor(context, image: bpy.types.Image) -> None:
     """Show `image` for painting. Raises RuntimeError where Blender makes no area for it."""
+    global _settle_until
     window = context.window or context.window_manager.windows[0]
     area = _open_already(window) or _beside_the_view(context, window)
     if area is None:
@@ -27,7 +31,9 @@ def open_editor(context, image: bpy.types.Image) -> None:
     space.image, space.mode = image, "PAINT"
     space.display_channels = "COLOR_ALPHA"
     space.show_region_ui = space.show_region_tool_header = True
-    bpy.app.timers.register(_settle, first_interval=SETTLED)
+    _settle_until = time.monotonic() + SETTLE_SECONDS
+    if not bpy.app.timers.is_registered(_settle):
+        bpy.app.timers.register(_settle, first_interval=SETTLED)
     follow()
 
 
@@ -41,12 +47,13 @@ def set_brush(context, blend: str) -> None:
     """The brush of the Image Editor in `context` takes away, or brings back."""
     settings = context.tool_settings.image_paint
     if settings.is_property_readonly("brush"):
-        if settings.brush is None or settings.brush.blend not in (ERASE, BRING_BACK):
+        if not _cuts(settings.brush):
             bpy.ops.brush.asset_activate(asset_library_type="ESSENTIALS", relative_asset_identifier=ESSENTIAL)
     else:
         own = bpy.data.brushes.get(OWN_BRUSH) or bpy.data.brushes.new(OWN_BRUSH, mode="TEXTURE_PAINT")
         settings.brush = own
-    if settings.brush is not None:
+        own.blend = blend
+    if _cuts(settings.brush):  # and not one that paints, while the other is on its way
         settings.brush.blend = blend
 
 
@@ -101,19 +108,30 @@ def _in_a_window(window: bpy.types.Window) -> bpy.types.Area:
     return max(new.screen.areas, key=lambda area: area.width * area.height)
 
 
-def _settle() -> None:
-    """What needs an area that has been drawn: how much of it the picture takes, its brush, its sidebar."""
-    for manager in bpy.data.window_managers:
-        for window in manager.windows:
-            for area in areas(window):
-                area.spaces.active.show_region_asset_shelf = False
-                region = next(region for region in area.regions if region.type == "WINDOW")
-                with bpy.context.temp_override(window=window, area=area, region=region):
-                    bpy.ops.image.view_all(fit_view=True)
-                    set_brush(bpy.context, ERASE)
-                sidebar = next(region for region in area.regions if region.type == "UI")
-                try:
-                    sidebar.active_panel_category = "FaceLift"
-                except TypeError:  # it has not been drawn yet
-                    continue
+def _settle() -> float | None:
+    """What needs an area that has been drawn, and Blender's brushes: try until it works, for a while."""
+    windows = [window for manager in bpy.data.window_managers for window in manager.windows]
+    settled = [_settle_in(window, area) for window in windows for area in areas(window)]
+    if not all(settled) and time.monotonic() < _settle_until:
+        return SETTLED
     bpy.ops.ed.undo_push(message="Brush for Cut-outs")  # or undoing the first stroke would take the brush away
+    return None
+
+
+def _settle_in(window: bpy.types.Window, area: bpy.types.Area) -> bool:
+    """How much of the area the picture takes, its brush, its sidebar; whether all is as it should be."""
+    area.spaces.active.show_region_asset_shelf = False
+    regions = {region.type: region for region in area.regions}
+    with bpy.context.temp_override(window=window, area=area, region=regions["WINDOW"]):
+        bpy.ops.image.view_all(fit_view=True)
+        try:
+            if not _cuts(bpy.context.tool_settings.image_paint.brush):
+                set_brush(bpy.context, ERASE)
+            regions["UI"].active_panel_category = "FaceLift"
+        except (RuntimeError, TypeError):  # the brushes are not there yet, or the sidebar has not been drawn
+            return False
+    return _cuts(bpy.context.tool_settings.image_paint.brush)
+
+
+def _cuts(brush: bpy.types.Brush | None) -> bool:
+    return brush is not None and brush.blend in (ERASE, BRING_BACK)

@@ -126,14 +126,15 @@ def cutout():
     picture("panel_cutout")
     click(*on_screen(*EDIT))
     yield from wait_for(lambda: edits.image_of(subject) is not None, "the click did not open the cut-out")
-    yield 6
-    picture("window_cutout", sidebar_only=False)
+    yield 2
     editor = next(a for a in bpy.context.window_manager.windows[0].screen.areas if a.type == "IMAGE_EDITOR")
     space = editor.spaces.active
     assert space.image == edits.image_of(subject) and space.mode == "PAINT", (space.image, space.mode)
     where = next(region for region in editor.regions if region.type == "WINDOW")
-    brush = bpy.context.tool_settings.image_paint.brush
-    assert brush is not None and brush.blend == "ERASE_ALPHA", brush
+    paint = bpy.context.tool_settings.image_paint
+    yield from wait_for(lambda: paint.brush is not None and paint.brush.blend == "ERASE_ALPHA", "no brush that erases")
+    yield 4
+    picture("window_cutout", sidebar_only=False)
 
     def place(x, y):
         """Of the picture, from its left and top, on the screen."""
@@ -143,8 +144,9 @@ def cutout():
     def edited() -> bool:
         return edits.edited(edits.image_of(subject))
 
-    across = [place(0.3 + 0.05 * n, 0.45) for n in range(9)]
+    across = [place(0.1 + 0.05 * n, 0.9) for n in range(17)]
     stroke(*across)
+    yield 8  # until it has ended
     yield from wait_for(edited, "the stroke did not edit")
     yield 2
     picture("window_erased", sidebar_only=False)
@@ -156,7 +158,7 @@ def cutout():
     with bpy.context.temp_override(window=bpy.context.window_manager.windows[0], area=editor, region=where):
         bpy.ops.facelift.cutout_brush(blend="ADD_ALPHA")
     yield 1
-    stroke(*[place(0.1 + 0.05 * n, 0.2) for n in range(16)])
+    stroke(*across[:9])
     yield 8
     picture("window_brought_back", sidebar_only=False)
     picture("panel_edited")
