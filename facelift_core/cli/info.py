@@ -21,6 +21,7 @@ PACKAGES = (
     "transformers",
     "safetensors",
     "numpy",
+    "scipy",
     "Pillow",
     "opencv-python-headless",
     "imageio-ffmpeg",

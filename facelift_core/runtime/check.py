@@ -19,6 +19,7 @@ MODULES = {
     "huggingface_hub": "huggingface_hub",
     "einops": "einops",
     "numpy": "numpy",
+    "scipy": "scipy",
     "Pillow": "PIL",
     "opencv-python-headless": "cv2",
 }
