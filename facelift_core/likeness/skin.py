@@ -21,8 +21,12 @@ IN_PLANE, ACROSS = 0.65, 0.3
 """Standard deviations of a disc in its plane and along its normal, in pixels of the skin."""
 MAX_STRETCH = 4.0
 """Discs grow with the slope of the surface up to this, so that they close it."""
-BACKING_STEP, BACKING_DEPTH, BACKING_SIZE = 3, 0.02, 2.4
-"""The layer behind the skin that closes its gaps: every so many pixels one, world units behind, sigma in pixels."""
+BACKING_STEP, BACKING_DEPTH = 3, 0.02
+"""The layer behind the skin that closes its gaps: pixels of it are so many of 512², and lie so far behind."""
+BACKING_SIZE, BACKING_ACROSS = 0.8, 0.3
+"""Its discs as above, in its own pixels."""
+FACE_MARGIN = 25
+"""Pixels of 512² by which the part with the photo's own pixels is wider than what the landmarks cover."""
 CLEARED = 0.06
 """The head's own Gaussians are removed in front of the skin, and this far behind it, in world units."""
 
@@ -36,18 +40,33 @@ def skin_weight(surface: Surface, alpha: np.ndarray) -> np.ndarray:
 def skin(surface: Surface, cutout: np.ndarray, weight: np.ndarray, limit: int, features: int = 1) -> Gaussians:
     """One disc for each pixel of the portrait where `weight` is, in the surface's plane.
 
+    In the face these are the pixels of `cutout`, elsewhere those of 512² at most.
+
     Args:
         cutout: (side, side, 4) float32 RGBA in [0, 1].
         limit: of the number of Gaussians; the portrait is reduced until it holds.
         features: K of their (K, 3) spherical harmonics, of which only the first is not zero.
     """
-    covered = float((weight > MIN_WEIGHT).mean()) * (1 + 1 / BACKING_STEP**2)
-    side = min(len(cutout), int((limit / max(covered, 1e-6)) ** 0.5))
-    front = _layer(surface, cutout, weight, side, 1, 0.0, IN_PLANE)
-    back = _layer(surface, cutout, np.where(weight > 0.5, weight, 0), side, BACKING_STEP, BACKING_DEPTH, BACKING_SIZE)
-    both = concatenate([front, back])
+    face = cv2.dilate(surface.face, np.ones((FACE_MARGIN, FACE_MARGIN)))
+    seen, backed = weight > MIN_WEIGHT, np.where(weight > 0.5, weight, 0)
+    in_face, elsewhere = ((part & seen).mean() for part in (face > 0, face <= 0))
+    behind = (backed > 0).sum() / BACKING_STEP**2
+    room = max(limit - behind, 0)
+    coarse = min(SIZE, _side(room, in_face + elsewhere))
+    fine = min(len(cutout), max(coarse, _side(room - elsewhere * coarse**2, in_face)))
+    parts = [
+        _layer(surface, cutout, weight * (face > 0), fine, 0.0, IN_PLANE, ACROSS),
+        _layer(surface, cutout, weight * (face <= 0), coarse, 0.0, IN_PLANE, ACROSS),
+        _layer(surface, cutout, backed, SIZE // BACKING_STEP, BACKING_DEPTH, BACKING_SIZE, BACKING_ACROSS),
+    ]
+    both = concatenate(parts)
     sh = F.pad(both.sh, (0, 0, 0, features - 1))
     return Gaussians(both.positions, sh, both.log_scales, both.rotations, both.opacity_logits)
+
+
+def _side(count: float, share: float) -> int:
+    """Of the square of which `share` has `count` pixels."""
+    return int((max(count, 0) / max(share, 1e-6)) ** 0.5)
 
 
 def carve(head: Gaussians, surface: Surface, weight: np.ndarray, alpha: np.ndarray) -> Gaussians:
@@ -72,31 +91,30 @@ def carve(head: Gaussians, surface: Surface, weight: np.ndarray, alpha: np.ndarr
 
 
 def _layer(
-    surface: Surface, cutout: np.ndarray, weight: np.ndarray, side: int, step: int, depth: float, size: float
+    surface: Surface, cutout: np.ndarray, weight: np.ndarray, count: int, depth: float, size: float, across: float
 ) -> Gaussians:
-    """Discs of `size` pixels on every `step`-th of side² pixels, `depth` behind the surface."""
-    count = side // step
+    """Discs on count² pixels, `depth` behind the surface, with these standard deviations in pixels."""
+    if count < 1:
+        return Gaussians(*(torch.zeros(0, *shape) for shape in ((3,), (1, 3), (3,), (4,), ())))
 
     def scale(picture: np.ndarray, how: int = cv2.INTER_LINEAR) -> np.ndarray:
-        return np.ascontiguousarray(cv2.resize(picture, (count, count), interpolation=how))
+        return cv2.resize(np.ascontiguousarray(picture), (count, count), interpolation=how)
 
-    alpha = cutout[..., 3:].clip(1e-4)
-    area = cv2.INTER_AREA
-    colors = (
-        scale(cutout[..., :3] * alpha, area) / scale(alpha, area)[..., None] if count < len(cutout) else cutout[..., :3]
-    )
+    colors = cutout[..., :3]
+    if count < len(cutout):
+        alpha = cutout[..., 3:].clip(1e-4)
+        colors = scale(colors * alpha, cv2.INTER_AREA) / scale(alpha, cv2.INTER_AREA)[..., None]
     opacity = scale(weight)
     chosen = opacity > MIN_WEIGHT
     points, normals = (torch.from_numpy(scale(a)[chosen]) for a in (surface.points, surface.normals))
     normals = F.normalize(normals, dim=-1)
     facing = torch.from_numpy(scale(surface.facing)[chosen]).clamp(min=1 / MAX_STRETCH)
-    pixel = points[:, 2] / intrinsics(side)[0].item()
-    points = points - normals * depth
+    pixel = points[:, 2] / intrinsics(count)[0].item()
     rotations = _rotations(points, normals)
-    positions, _ = to_world(points, normals)
-    scales = torch.stack([pixel * size / facing, pixel * size, pixel * ACROSS * step], dim=1)
+    positions, _ = to_world(points - normals * depth, normals)
+    scales = torch.stack([pixel * size / facing, pixel * size, pixel * across], dim=1)
     logits = torch.logit(torch.from_numpy(opacity[chosen]).clamp(0.02, 0.98))
-    sh = (torch.from_numpy(np.ascontiguousarray(colors[chosen])) - 0.5) / SH_C0
+    sh = (torch.from_numpy(colors[chosen]) - 0.5) / SH_C0
     return Gaussians(positions, sh[:, None], scales.log(), rotations, logits)
 
 

@@ -1,0 +1,249 @@
+"""How much a head looks like the person in the photo, for each likeness.
+
+    pip install "facelift-blender[likeness]"
+    OMP_NUM_THREADS=1 python benchmarks/likeness.py FOLDER [--likeness off photo refined] [--sheets DIR] [--json FILE]
+    OMP_NUM_THREADS=1 python benchmarks/likeness.py --heads 50 [--json FILE]
+
+FOLDER holds photos, or what `benchmarks/portraits.py FOLDER` fetched. Identity is the distance between the descriptors
+that dlib's face recognition network gives to the aligned portrait and to a render of 512² pixels; below .6 it takes two
+pictures for the same person. Renders in which dlib's detector finds no face are counted and left out of the means.
+
+With `--heads`, on held-out synthetic heads, whose other sides are known: PSNR and SSIM of the front, of unseen views
+nearer than 60° and of the others. The truth is cut as the filters cut heads (spec §6).
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
+
+from portraits import listing  # noqa: E402
+from timing import device_name, peak_mib  # noqa: E402
+
+from facelift_core import FaceLift, FaceLiftError, Gaussians, render  # noqa: E402
+from facelift_core.align import AlignedPortrait, align_portrait, open_photo  # noqa: E402
+from facelift_core.cameras import intrinsics, orbit  # noqa: E402
+from facelift_core.filters import keep_indices  # noqa: E402
+from facelift_core.likeness import LIKENESS  # noqa: E402
+from facelift_core.pictures import write_picture  # noqa: E402
+from facelift_core.quality import psnr, ssim  # noqa: E402
+
+SIZE = 512
+TURNS = (0, 15, -15, 30, -30, 45, -45, 60, -60)
+"""Degrees from the front at which identity is measured."""
+FIRST_SEED = 1_000_000
+NEAR = (15, -15, 30, -30, 45, -45)
+FAR = (75, -75, 90, -90, 135, -135, 180)
+
+
+class Identity:
+    """dlib's face detector, landmarks and recognition network, from the package face-recognition-models."""
+
+    def __init__(self) -> None:
+        try:
+            import dlib
+        except ImportError as error:
+            raise FaceLiftError(
+                "Identity is measured with dlib; install the packages dlib-bin and face-recognition-models."
+            ) from error
+        package = importlib.util.find_spec("face_recognition_models")
+        if package is None:
+            raise FaceLiftError("Identity is measured with dlib; install the package face-recognition-models.")
+        # Not imported: it wants setuptools' pkg_resources, which is gone.
+        models = Path(package.origin).parent / "models"
+        self.detector = dlib.get_frontal_face_detector()
+        self.points = dlib.shape_predictor(str(models / "shape_predictor_68_face_landmarks.dat"))
+        self.network = dlib.face_recognition_model_v1(str(models / "dlib_face_recognition_resnet_model_v1.dat"))
+
+    def __call__(self, picture: np.ndarray) -> np.ndarray | None:
+        """(128,) descriptor of the largest face in (H, W, 3) uint8 RGB, None where there is none."""
+        picture = np.ascontiguousarray(picture)
+        boxes = self.detector(picture, 1)
+        if not boxes:
+            return None
+        box = max(boxes, key=lambda box: box.area())
+        return np.array(self.network.compute_face_descriptor(picture, self.points(picture, box), 4))
+
+
+@dataclass(frozen=True)
+class Row:
+    """One portrait with one likeness: distances at :data:`TURNS`, NaN without a face; seconds of processor time."""
+
+    name: str
+    likeness: str
+    distances: list[float]
+    gaussians: int
+    seconds: float
+    peak: float
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path, nargs="?", help="of photos, or of packages that portraits.py has fetched")
+    parser.add_argument("--heads", type=int, default=0, help="so many held-out synthetic heads")
+    parser.add_argument("--first-seed", type=int, default=FIRST_SEED, help="of the synthetic heads")
+    parser.add_argument("--likeness", nargs="+", choices=LIKENESS, default=list(LIKENESS))
+    parser.add_argument("--weights", default="mini")
+    parser.add_argument("--preset", default="quality")
+    parser.add_argument("--only", nargs="+", help="names of portraits")
+    parser.add_argument("--sheets", type=Path, help="write a picture of each head into this folder")
+    parser.add_argument("--json", type=Path)
+    args = parser.parse_args()
+    if not args.folder and not args.heads:
+        parser.error("give a folder of photos, or --heads")
+    try:
+        model = FaceLift.from_pretrained(args.weights)
+        print(f"{device_name(model.device)}, {args.weights}, {args.preset}", flush=True)
+        figures = {}
+        if args.folder:
+            figures["portraits"] = [row.__dict__ for row in _portraits(model, args)]
+        if args.heads:
+            figures["heads"] = _heads(model, args)
+    except FaceLiftError as error:
+        print(error, file=sys.stderr)
+        return 1
+    if args.json:
+        args.json.write_text(json.dumps(figures, indent=1), encoding="utf-8")
+    return 0
+
+
+def _photos(folder: Path) -> Iterator[tuple[str, AlignedPortrait]]:
+    """Names and portraits; a photo that cannot be used is told of and left out."""
+    files = sorted(path for path in folder.iterdir() if path.is_file())
+    sources = [(path.stem, lambda path=path: open_photo(path)) for path in files] or [
+        (portrait.name, lambda portrait=portrait: portrait.open(folder)) for portrait in listing()
+    ]
+    for name, source in sources:
+        try:
+            yield name, align_portrait(source())
+        except FaceLiftError as error:
+            print(f"{name}: {error}", flush=True)
+
+
+def _portraits(model: FaceLift, args: argparse.Namespace) -> list[Row]:
+    identity, rows = Identity(), []
+    for name, portrait in _photos(args.folder):
+        if args.only and name not in args.only:
+            continue
+        reference = identity(np.asarray(portrait.image))
+        if reference is None:
+            print(f"{name}: dlib finds no face in the portrait", flush=True)
+            continue
+        pictures = [np.asarray(portrait.image)]
+        for likeness in args.likeness:
+            start = time.process_time()
+            result = model.reconstruct(portrait, preset=args.preset, likeness=likeness)
+            seconds = time.process_time() - start
+            shown = _pictures(result.gaussians, TURNS)
+            found = [identity(picture) for picture in shown]
+            distances = [float("nan") if x is None else float(np.linalg.norm(x - reference)) for x in found]
+            rows.append(Row(name, likeness, distances, len(result.gaussians), seconds, peak_mib(model.device)))
+            print(f"{name:14} {likeness:8} " + " ".join(f"{d:5.2f}" for d in distances), flush=True)
+            pictures += [*shown, *_pictures(result.gaussians, (90, -90, 180))]
+        if args.sheets:
+            args.sheets.mkdir(parents=True, exist_ok=True)
+            write_picture(_sheet(pictures, len(args.likeness)), args.sheets / f"{name}.png")
+    _table(rows, args.likeness)
+    return rows
+
+
+def _table(rows: Sequence[Row], likenesses: Sequence[str]) -> None:
+    angles = sorted({abs(turn) for turn in TURNS})
+    print("\n| mean distance | " + " | ".join(f"±{a}°" if a else "front" for a in angles) + " | Gaussians | s |")
+    print("|---" * (len(angles) + 3) + "|")
+    for likeness in likenesses:
+        chosen = [row for row in rows if row.likeness == likeness]
+        cells = []
+        for angle in angles:
+            values = np.array(
+                [d for row in chosen for t, d in zip(TURNS, row.distances, strict=True) if abs(t) == angle]
+            )
+            lost = int(np.isnan(values).sum())
+            mean = np.nanmean(values) if lost < len(values) else float("nan")
+            cells.append(f"{mean:.3f}" + (f" ({lost} of {len(values)} without a face)" if lost else ""))
+        gaussians, seconds = (np.mean([getattr(row, name) for row in chosen]) for name in ("gaussians", "seconds"))
+        print(f"| {likeness} | " + " | ".join(cells) + f" | {gaussians:,.0f} | {seconds:.1f} |")
+
+
+def _heads(model: FaceLift, args: argparse.Namespace) -> dict[str, list[list[float]]]:
+    """By likeness, for each head: PSNR and SSIM of front, near and far views."""
+    from facelift_core.training.heads.render import on_white
+    from facelift_core.training.heads.render import render as render_head
+    from facelift_core.training.heads.scene import make_head
+
+    turns = (0, *NEAR, *FAR)
+    c2w = orbit(torch.tensor([270.0 + turn for turn in turns]))
+    figures: dict[str, list[list[float]]] = {likeness: [] for likeness in args.likeness}
+    for seed in range(args.first_seed, args.first_seed + args.heads):
+        head = render_head(make_head(seed), c2w.numpy(), SIZE)
+        truth = _cut(torch.from_numpy(head.rgba).float() / 255, torch.from_numpy(head.depth.astype(np.float32)), c2w)
+        for likeness in args.likeness:
+            result = model.reconstruct(on_white(head.rgba[0]), crop=False, preset=args.preset, likeness=likeness)
+            shown = torch.from_numpy(_pictures(result.gaussians, turns)).float().permute(0, 3, 1, 2) / 255
+            parts = slice(0, 1), slice(1, 1 + len(NEAR)), slice(1 + len(NEAR), None)
+            row = [f(shown[part], truth[part]).mean().item() for part in parts for f in (psnr, ssim)]
+            figures[likeness].append(row)
+            print(f"{seed} {likeness:8} " + " ".join(f"{x:6.3f}" for x in row), flush=True)
+    print(f"\n| {args.heads} heads | front | SSIM | nearer than 60° | SSIM | farther | SSIM |")
+    print("|---" * 7 + "|")
+    for likeness, rows in figures.items():
+        means = np.mean(rows, axis=0)
+        print(
+            f"| {likeness} | " + " | ".join(f"{x:.3f}" if i % 2 else f"{x:.2f} dB" for i, x in enumerate(means)) + " |"
+        )
+    return figures
+
+
+def _cut(rgba: Tensor, depth: Tensor, c2w: Tensor) -> Tensor:
+    """(V, 3, S, S) on white of (V, S, S, 4): what lies outside the filters' limits in space is left out."""
+    focal = intrinsics(SIZE)[0].float()
+    along = (torch.arange(SIZE) + 0.5 - SIZE / 2) / focal
+    y, x = torch.meshgrid(along, along, indexing="ij")
+    points = torch.stack([x, y, torch.ones_like(x)], dim=-1) * depth[..., None]
+    c2w = c2w.float()
+    world = torch.einsum("vij,vhwj->vhwi", c2w[:, :3, :3], points) + c2w[:, None, None, :3, 3]
+    count = depth.numel()
+    solid = Gaussians(
+        world.view(-1, 3),
+        torch.zeros(count, 1, 3),
+        torch.full((count, 3), -9.0),
+        torch.zeros(count, 4),
+        torch.ones(count),
+    )
+    kept = torch.zeros(count, dtype=torch.bool)
+    kept[keep_indices(solid)] = True
+    alpha = rgba[..., 3:] * kept.view(*depth.shape, 1)
+    return (rgba[..., :3] * alpha + 1 - alpha).permute(0, 3, 1, 2)
+
+
+def _pictures(gaussians: Gaussians, turns: Sequence[int]) -> np.ndarray:
+    """(V, 512, 512, 3) uint8 renders on white, so many degrees from the front."""
+    cameras = orbit(torch.tensor([270.0 + turn for turn in turns]))
+    shown = [render(gaussians, c2w, intrinsics(SIZE), SIZE, SIZE)[0] for c2w in cameras]
+    return (torch.stack(shown).clamp(0, 1) * 255).round().byte().cpu().numpy()
+
+
+def _sheet(pictures: list[np.ndarray], rows: int) -> np.ndarray:
+    """The portrait and, below each other, the renders of each likeness."""
+    count = (len(pictures) - 1) // rows
+    renders = [np.concatenate(pictures[1 + i * count : 1 + (i + 1) * count], axis=1) for i in range(rows)]
+    portrait = np.full((SIZE * rows, SIZE, 3), 255, np.uint8)
+    portrait[:SIZE] = pictures[0]
+    return np.concatenate([portrait, np.concatenate(renders)], axis=1)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
