@@ -19,6 +19,8 @@ from facelift_core.align import (
     align_portrait,
     crop_to_face,
     detect_faces,
+    landmarks,
+    networks,
     open_photo,
     remove_background,
     segmentation,
@@ -332,19 +334,22 @@ def test_the_face_stays_where_the_segmentation_sees_nobody(portrait, monkeypatch
     assert alpha[:40].max() == 0
 
 
-def test_weights_of_the_segmentation_are_the_published_ones(tmp_path, monkeypatch):
-    content = segmentation.WEIGHTS.read_bytes()
-    digest = hashlib.sha256(content).hexdigest()
-    assert digest == segmentation.SHA256
-    assert digest in (segmentation.WEIGHTS.parent / "README.md").read_text(encoding="utf-8")
+@pytest.mark.parametrize("network", [segmentation, landmarks])
+def test_the_networks_are_the_published_ones(network, tmp_path, monkeypatch):
+    content = (networks.WEIGHTS / network.WEIGHTS).read_bytes()
+    assert hashlib.sha256(content).hexdigest() == network.SHA256
+    assert network.SHA256 in (networks.WEIGHTS / "README.md").read_text(encoding="utf-8")
 
-    segmentation._network.cache_clear()
-    monkeypatch.setattr(segmentation, "WEIGHTS", tmp_path / "net.tflite")
-    with pytest.raises(FaceLiftError, match=r"net\.tflite.* missing"):
-        align_portrait(PORTRAIT)
-    (tmp_path / "net.tflite").write_bytes(content[:-1] + b"?")
-    with pytest.raises(FaceLiftError, match=r"net\.tflite.* damaged"):
-        align_portrait(PORTRAIT)
+    def load() -> None:
+        networks.weights_of.cache_clear()
+        networks.load_network(network.WEIGHTS, network.SHA256, "sees")
+
+    monkeypatch.setattr(networks, "WEIGHTS", tmp_path)
+    with pytest.raises(FaceLiftError, match=rf"{network.WEIGHTS}, which sees, is missing"):
+        load()
+    (tmp_path / network.WEIGHTS).write_bytes(content[:-1] + b"?")
+    with pytest.raises(FaceLiftError, match=rf"{network.WEIGHTS}, which sees, is damaged"):
+        load()
 
 
 def test_alpha_of_the_photo_is_its_matte(portrait):

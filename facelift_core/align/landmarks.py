@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import cv2
 import numpy as np
 from PIL import Image
 
 from .crop import FACE_CENTRE, FACE_SIZE, SIZE
+from .networks import load_network
 
 COUNT = 468
 INPUT_SIDE = 192
@@ -23,7 +23,8 @@ EYES = 33, 263
 """The outer corners, the picture's left one first in a face seen from the front."""
 FOREHEAD, CHIN = 10, 152
 
-_WEIGHTS = Path(__file__).parent / "weights" / "face_landmark.tflite"
+WEIGHTS = "face_landmark.tflite"
+SHA256 = "1055cb9d4a9ca8b8c688902a3a5194311138ba256bcc94e336d8373a5f30c814"
 _POINTS, _CONFIDENCE = "conv2d_21", "conv2d_31"
 
 
@@ -58,7 +59,7 @@ def find_landmarks(portrait: Image.Image) -> Landmarks | None:
     """
     pixels = np.asarray(portrait.convert("RGB"))
     scale = len(pixels) / SIZE
-    network = cv2.dnn.readNetFromTFLite(str(_WEIGHTS))
+    network = load_network(WEIGHTS, SHA256, "finds the features of the face")
     centre, side, roll = np.multiply(FACE_CENTRE, scale), MARGIN * FACE_SIZE * scale, 0.0
     for _ in range(ROUNDS):
         points, confidence = _look(network, pixels, centre, side, roll)

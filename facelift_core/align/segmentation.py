@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
-from functools import cache
-from pathlib import Path
-
 import cv2
 import numpy as np
 
-from ..errors import FaceLiftError
 from .closed_form import solve_alpha
 from .crop import Box, face_size, visible_region
+from .networks import load_network
 
-WEIGHTS = Path(__file__).parent / "weights" / "selfie_segmentation.tflite"
+WEIGHTS = "selfie_segmentation.tflite"
 SHA256 = "9ee168ec7c8f2a16c56fe8e1cfbc514974cbbb7e434051b455635f1bd1462f5c"
 SIDE = 256
 """Of the network's picture, in pixels."""
@@ -69,22 +65,9 @@ def clipped(edges: tuple[float, float], length: int) -> tuple[int, int]:
     return start, min(max(int(edges[1]), start + 1), length)
 
 
-@cache
-def _network() -> cv2.dnn.Net:
-    try:
-        content = WEIGHTS.read_bytes()
-    except OSError as error:
-        raise FaceLiftError(
-            f"{WEIGHTS.name}, which finds the person in the photo, is missing; install again."
-        ) from error
-    if hashlib.sha256(content).hexdigest() != SHA256:
-        raise FaceLiftError(f"{WEIGHTS.name}, which finds the person in the photo, is damaged; install again.")
-    return cv2.dnn.readNetFromTFLite(np.frombuffer(content, np.uint8))
-
-
 def _look(pixels: np.ndarray) -> np.ndarray:
     """(H, W) float32: what the network says of the whole of `pixels` (H, W, 3), at any proportions."""
-    network = _network()
+    network = load_network(WEIGHTS, SHA256, "finds the person in the photo")
     network.setInput(cv2.dnn.blobFromImage(cv2.resize(pixels, (SIDE, SIDE), interpolation=cv2.INTER_AREA), 1 / 255))
     answer = network.forward().reshape(SIDE, SIDE)
     return cv2.resize(answer, pixels.shape[1::-1], interpolation=cv2.INTER_LINEAR).clip(0, 1)

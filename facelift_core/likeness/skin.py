@@ -21,8 +21,9 @@ IN_PLANE, ACROSS = 0.65, 0.3
 """Standard deviations of a disc in its plane and along its normal, in pixels of the skin."""
 MAX_STRETCH = 4.0
 """Discs grow with the slope of the surface up to this, so that they close it."""
-BACKING_STEP, BACKING_DEPTH = 3, 0.02
-"""The layer behind the skin that closes its gaps: pixels of it are so many of 512², and lie so far behind."""
+BACKING_STEP, BACKING_SHARE, BACKING_DEPTH = 3, 0.2, 0.02
+"""The layer behind the skin that closes its gaps: its pixels are so many of 512², with this share of all Gaussians at
+most, and so many world units behind."""
 BACKING_SIZE, BACKING_ACROSS = 0.8, 0.3
 """Its discs as above, in its own pixels."""
 FACE_MARGIN = 25
@@ -50,14 +51,14 @@ def skin(surface: Surface, cutout: np.ndarray, weight: np.ndarray, limit: int, f
     face = cv2.dilate(surface.face, np.ones((FACE_MARGIN, FACE_MARGIN)))
     seen, backed = weight > MIN_WEIGHT, np.where(weight > 0.5, weight, 0)
     in_face, elsewhere = ((part & seen).mean() for part in (face > 0, face <= 0))
-    behind = (backed > 0).sum() / BACKING_STEP**2
-    room = max(limit - behind, 0)
+    behind = min(SIZE // BACKING_STEP, _side(BACKING_SHARE * limit, (backed > 0).mean()))
+    room = limit - (backed > 0).mean() * behind**2
     coarse = min(SIZE, _side(room, in_face + elsewhere))
     fine = min(len(cutout), max(coarse, _side(room - elsewhere * coarse**2, in_face)))
     parts = [
         _layer(surface, cutout, weight * (face > 0), fine, 0.0, IN_PLANE, ACROSS),
         _layer(surface, cutout, weight * (face <= 0), coarse, 0.0, IN_PLANE, ACROSS),
-        _layer(surface, cutout, backed, SIZE // BACKING_STEP, BACKING_DEPTH, BACKING_SIZE, BACKING_ACROSS),
+        _layer(surface, cutout, backed, behind, BACKING_DEPTH, BACKING_SIZE, BACKING_ACROSS),
     ]
     both = concatenate(parts)
     sh = F.pad(both.sh, (0, 0, 0, features - 1))
