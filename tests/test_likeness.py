@@ -145,8 +145,8 @@ def test_from_the_front_the_head_is_the_photo(checked):
     before, after = (psnr(picture(head).clamp(0, 1), target).item() for head in (ball(), front.gaussians))
     assert after > 28 and after > before + 8, (before, after)
     assert front.notes == (NO_LANDMARKS,)
-    # The far side is still the ball's.
-    assert psnr(picture(front.gaussians, 90.0), picture(ball(), 90.0)) > 25
+    far = ball().positions[ball().positions[:, 1] > 0.1]
+    assert set(map(tuple, far.tolist())) <= set(map(tuple, front.gaussians.positions.tolist()))  # the far side stays
 
 
 def test_the_skin_lies_on_the_ball_with_its_thin_side_outwards(checked):
