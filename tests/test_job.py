@@ -51,7 +51,7 @@ def test_the_time_is_told_before_the_work(weights_folder, tmp_path):
     events = run(job.Models(), request(tmp_path / "job", weights_folder))
     stages = [event.get("stage", event["event"]) for event in events]
     assert list(dict.fromkeys(stages)) == [
-        *("load", "estimate", "align", "cutout", "views", "gaussians", "filter", "done")
+        *("load", "estimate", "align", "cutout", "views", "gaussians", "filter", "skin", "done")
     ]
     assert next(event for event in events if event["event"] == "estimate")["seconds"] > 0
     done = events[-1]
@@ -188,19 +188,6 @@ def test_the_checker_shows_through_what_is_transparent_and_only_there():
 
 
 # --- The time that Blender's panel shows ---
-
-
-def test_the_bar_keeps_room_for_a_refinement_on_a_processor(monkeypatch):
-    from facelift_core import pipeline
-
-    spans = {"views": (0.0, 0.9), "filter": (0.9, 0.92), "skin": (0.92, 0.95), "refine": (0.95, 1.0)}
-    monkeypatch.setattr(pipeline, "SPANS", spans)
-    bar = job.Bar.of(20.0, "refined")
-    assert bar("views", 0.46) == pytest.approx(10 / (20 + job.REFINEMENT_SECONDS))
-    assert bar("filter", 0.92) == pytest.approx(bar("skin", 0.92)) == pytest.approx(bar.share)
-    assert bar("refine", 0.96) == pytest.approx((1 + bar.share) / 2) and bar("refine", 1.0) == 1.0
-    for likeness in ("off", "photo"):
-        assert job.Bar.of(20.0, likeness)("views", 0.46) == 0.46
 
 
 @pytest.fixture
