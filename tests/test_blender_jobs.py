@@ -582,7 +582,7 @@ def test_png_holds_every_pixel_as_it_was(tmp_path):
 
 
 def request(folder: Path, weights: Path, **settings) -> Request:
-    settings = {"crop": False, "matting": "none", "steps": 2, **settings}
+    settings = {"crop": False, "matting": "none", "steps": 2, "likeness": "off", **settings}
     return Request(str(PICTURE), str(folder), str(weights), device="cpu", **settings)
 
 

@@ -23,7 +23,7 @@ PICTURE = Path(__file__).parent / "goldens" / "input.png"
 
 
 def request(folder: Path, weights: Path, **settings) -> job.Request:
-    plain = {"crop": False, "matting": "none", "device": "cpu", "steps": 2}
+    plain = {"crop": False, "matting": "none", "device": "cpu", "steps": 2, "likeness": "off"}
     return job.Request(str(PICTURE), str(folder), str(weights), **{**plain, **settings})
 
 
@@ -116,7 +116,7 @@ def test_likeness_reaches_the_reconstruction_and_unknown_ones_are_refused(weight
 def test_a_painted_cutout_is_what_the_head_is_made_of(weights_folder, tmp_path):
     models = job.Models()
     plain, painted = tmp_path / "plain", tmp_path / "painted"
-    events = run(models, request(plain, weights_folder, likeness="off"))
+    events = run(models, request(plain, weights_folder))
     told = next(event for event in events if event["event"] == "cutout")
     assert told["cutout"] == str(plain / job.CUTOUT)
     with Image.open(plain / job.CUTOUT) as image:
@@ -124,7 +124,7 @@ def test_a_painted_cutout_is_what_the_head_is_made_of(weights_folder, tmp_path):
     half = len(pixels) // 2
     pixels[:half, :, 3] = 0
     Image.fromarray(pixels).save(tmp_path / "edited.png")
-    run(models, request(painted, weights_folder, likeness="off", cutout=str(tmp_path / "edited.png")))
+    run(models, request(painted, weights_folder, cutout=str(tmp_path / "edited.png")))
     before, after = (np.asarray(Image.open(folder / job.PORTRAIT)) for folder in (plain, painted))
     assert (after[:250] == 255).all() and (before[:250] != 255).any(), "what was erased is white"
     assert np.abs(after[262:].astype(int) - before[262:]).max() <= 2, "and the rest as it was"
@@ -155,7 +155,7 @@ def test_a_cutout_is_made_once_for_looking_and_for_the_head(weights_folder, tmp_
     with Image.open(done["cutout"]) as image, Image.open(tmp_path / "new folder" / "preview.png") as preview:
         assert image.mode == "RGBA" and image.width == image.height >= 512
         assert preview.mode == "RGB" and preview.width < image.width
-    wanted = job.Request(str(photo), str(tmp_path / "job"), str(weights_folder), "cpu", steps=1)
+    wanted = job.Request(str(photo), str(tmp_path / "job"), str(weights_folder), "cpu", steps=1, likeness="off")
     run(models, job.Request(**{**asdict(wanted), "crop": False, "matting": "none"}))
     assert len(aligned) == 1
     Image.open(photo).transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(photo)

@@ -19,6 +19,7 @@ FAST = {
     "steps": 2,
     "crop": False,
     "matting": "none",
+    "likeness": "off",
     "device": "cpu",
 }
 SOON = 120.0

@@ -13,7 +13,7 @@ import numpy as np
 from common import PACKAGE, PHOTO, addon_utils, case, error_of, finish, install, no_space, preferences
 
 WEIGHTS = os.environ["TEST_WEIGHTS"]
-FAST = {"weights": WEIGHTS, "steps": 2, "crop": False, "matting": "none", "device": "cpu"}
+FAST = {"weights": WEIGHTS, "steps": 2, "crop": False, "matting": "none", "likeness": "off", "device": "cpu"}
 
 
 def arrays(ob) -> dict[str, np.ndarray]:
@@ -82,10 +82,16 @@ with case("the next one finds the models loaded"):
     assert [c.name for c in again.users_collection] == ["FaceLift"]
 
 with case("likeness"):
-    assert session.last.head.summary["request"]["likeness"] == "photo"
-    bpy.context.scene.facelift.likeness = "refined"
-    assert bpy.ops.facelift.reconstruct(filepath=str(PHOTO), likeness="off", **FAST) == {"FINISHED"}
     assert session.last.head.summary["request"]["likeness"] == "off"
+    module = import_module(f"{PACKAGE}.reconstruct.session")
+    assert bpy.context.scene.facelift.likeness == "photo"
+    bpy.context.scene.facelift.likeness = "refined"
+    (job,) = module.submit(bpy.context, [str(PHOTO)], **{k: v for k, v in FAST.items() if k != "likeness"})
+    assert job.request.likeness == "refined"
+    session.runner.cancel(job)
+    while not job.over:
+        module.pump()
+        time.sleep(0.01)
     bpy.context.scene.facelift.likeness = "photo"
 
 with case("the portrait is cut out, painted in, and used"):
