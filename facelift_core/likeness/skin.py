@@ -14,10 +14,10 @@ from ..cameras import intrinsics
 from ..gaussians import SH_C0, Gaussians, concatenate
 from .surface import Surface, in_front_camera, project, sample, to_world
 
-GRAZING, FRONTAL = 0.2, 0.4
+GRAZING, FRONTAL = 0.1, 0.25
 """Cosines between which the skin comes in: what the camera sees edgewise, the photo shows badly."""
 MIN_WEIGHT = 0.05
-IN_PLANE, ACROSS = 0.65, 0.3
+IN_PLANE, ACROSS = 0.5, 0.3
 """Standard deviations of a disc in its plane and along its normal, in pixels of the skin."""
 MAX_STRETCH = 4.0
 """Discs grow with the slope of the surface up to this, so that they close it."""
