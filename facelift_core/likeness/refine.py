@@ -6,13 +6,14 @@ import math
 from dataclasses import fields as dataclass_fields
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from .. import native
 from ..align import AlignedPortrait
 from ..align.crop import SIZE
 from ..cameras import intrinsics, orbit, six_views
-from ..gaussians import Gaussians
+from ..gaussians import SH_C0, Gaussians
 from ..progress import Monitor
 from ..quality import ssim
 from ..rasterizer import gsplat_backend, render
@@ -28,6 +29,8 @@ BETAS = 0.9, 0.99
 ANCHORS = tuple(270.0 + turn for turn in (-30, 30, -60, 60, 120, 180, 240))
 """Azimuths from which the head should go on looking as before, one of them in each step."""
 ANCHOR_SIZE = 256
+BORDER = 4
+"""Pixels around the head that count as its own."""
 ANCHOR_WEIGHT, TIE, SSIM_SHARE = 0.5, 50.0, 0.2
 
 
@@ -40,10 +43,10 @@ def refined(head: Gaussians, portrait: AlignedPortrait, monitor: Monitor) -> Gau
     device = head.positions.device
     steps = STEPS if _fast(head) else STEPS_BY_TORCH
     cutout = torch.from_numpy(pixels_of(portrait.cutout, SIZE)).permute(2, 0, 1).to(device)
-    colors, alpha = cutout[:3], cutout[3:]
     white = torch.ones(3, device=device)
     front, sides = six_views()[0], orbit(torch.tensor(ANCHORS))
     with torch.no_grad():
+        colors, alpha = cutout[:3], cutout[3:] * _extent(head, front)
         before = [_render(head, side, ANCHOR_SIZE, white) for side in sides]
     fields = {f.name: getattr(head, f.name).clone().requires_grad_(f.name in RATES) for f in dataclass_fields(head)}
     optimizer = torch.optim.Adam([{"params": [fields[name]], "lr": rate} for name, rate in RATES.items()], betas=BETAS)
@@ -68,6 +71,20 @@ def refined(head: Gaussians, portrait: AlignedPortrait, monitor: Monitor) -> Gau
         optimizer.step()
         schedule.step()
     return Gaussians(**{name: field.detach() for name, field in fields.items()})
+
+
+def _extent(head: Gaussians, c2w: Tensor) -> Tensor:
+    """(1, 512, 512) in [0, 1]: where `head` is, and a little around it. The photo goes on where the filters cut it."""
+    black = torch.zeros(3, device=head.positions.device)
+    painted = Gaussians(
+        head.positions,
+        torch.full_like(head.sh[:, :1], 0.5 / SH_C0),
+        head.log_scales,
+        head.rotations,
+        head.opacity_logits,
+    )
+    there = (_render(painted, c2w, SIZE, black)[:1] > 0.5).float()
+    return F.avg_pool2d(F.max_pool2d(there, 2 * BORDER + 1, 1, BORDER), 2 * BORDER + 1, 1, BORDER).mul(2).clamp(max=1)
 
 
 def _fast(head: Gaussians) -> bool:
