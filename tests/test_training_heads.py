@@ -11,11 +11,10 @@ import pytest
 import torch
 from PIL import Image
 
-from facelift_core import cameras
+from facelift_core import cameras, native
 from facelift_core.align.mtcnn import detect_faces
 from facelift_core.errors import FaceLiftError
 from facelift_core.native import pointer
-from facelift_core.training import native
 from facelift_core.training.heads import clothes, command, dataset, folders, people, scene
 from facelift_core.training.heads.anatomy import load_anatomy
 from facelift_core.training.heads.appearance import WET, paint
