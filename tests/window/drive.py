@@ -227,6 +227,7 @@ def likeness():
     """A head fitted to its photo: cancelled while it is fitted, and then to its end."""
     settings().likeness, settings().steps = "refined", SHORT
     view().tag_redraw()
+    yield from cut_out()  # which moves the button
     yield 2
     yield from press_big_button()
     yield from until(lambda job: job.stage == "skin")
