@@ -59,7 +59,7 @@ def test_native_code_is_compiled_once_per_source(tmp_path, monkeypatch):
     native.load.cache_clear()
     try:
         native.load("zbuffer")
-        built = list((tmp_path / "facelift" / "training").iterdir())
+        built = list((tmp_path / "facelift" / "native").iterdir())
         assert [path.suffix for path in built] == [".so"]
         native.load.cache_clear()
         monkeypatch.setattr(native, "_compile", lambda *_: pytest.fail("compiled again"))
