@@ -20,8 +20,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent
-LEFT_OUT = {"__pycache__", "training", "ruff.toml"}
-"""Names that do not belong into the zip: the core's training code, caches, settings of tools."""
+LEFT_OUT = {"__pycache__", "training", "zbuffer.cpp", "ruff.toml"}
+"""Names that do not belong into the zip: the core's training code and its renderer, caches, settings of tools."""
 TOOL = "scripts/addons_core/bl_pkg/cli/blender_ext.py"
 TAGS = "scripts/modules/_bpy_internal/extensions/tags.py"
 TIME = (1980, 1, 1, 0, 0, 0)

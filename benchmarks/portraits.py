@@ -22,11 +22,12 @@ import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 
+from pip._internal.models.index import PyPI
+
 from facelift_core import FaceLiftError
 from facelift_core.align import Photo, open_photo
 
 HERE = Path(__file__).parent
-DEFAULT_INDEX = "https://pypi.org/simple"
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,7 @@ def _link(package: str) -> str:
     """Where the index has the source package `name-version`."""
     name, _, _ = package.rpartition("-")
     command = [sys.executable, "-m", "pip", "config", "get", "global.index-url"]
-    index = subprocess.run(command, capture_output=True, text=True).stdout.strip() or DEFAULT_INDEX
+    index = subprocess.run(command, capture_output=True, text=True).stdout.strip() or PyPI.simple_url
     page = f"{index.rstrip('/')}/{re.sub('[-_.]+', '-', name).lower()}/"
     for link in re.findall(r'href="([^"]+)"', _get(page).decode()):
         address = urllib.parse.urljoin(page, html.unescape(link)).partition("#")[0]

@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 from .errors import Cancelled
 
 Progress = Callable[[str, float, str], None]
-"""Called with the stage ("align", "views", "gaussians", "filter"), the fraction of the whole run done, a message."""
+"""Called with the stage ("align", "views", "gaussians", "filter", "skin", "refine"), the fraction of the whole run,
+and a message."""
 
 Cancel = Callable[[], bool]
 """Asked often; true stops the run."""

@@ -12,6 +12,7 @@ from PIL import Image
 
 import facelift_core as fl
 from facelift_core.cameras import intrinsics, six_views
+from facelift_core.likeness.front import Front
 from facelift_core.multiview import agreement, solvers
 from facelift_core.multiview.agreement import Agreement, affordable
 from facelift_core.pictures import to_pictures
@@ -43,8 +44,9 @@ FEW = 300
 
 @pytest.fixture(autouse=True)
 def drawn_quickly(monkeypatch):
-    """Random weights make Gaussians as large as the picture, which take a minute to draw."""
+    """Random weights make Gaussians as large as the picture, which take a minute to draw; no skin needs them drawn."""
     monkeypatch.setattr(agreement, "render", lambda gaussians, *camera: render(gaussians[:FEW], *camera))
+    monkeypatch.setattr(fl.pipeline, "with_photo_front", lambda head, *_: Front(head, ()))
 
 
 def darker(views, monitor):

@@ -491,6 +491,21 @@ def test_painting_in_the_cutout_shows(tmp_path, portrait):
     assert align_cutout(Image.new("RGB", (600, 600), "red")).image.getpixel((9, 9)) == (255, 0, 0)
 
 
+@pytest.mark.parametrize("matting", ["alpha", "none"])
+def test_cutout_keeps_the_colours_of_what_the_photo_marks_as_transparent(portrait, matting):
+    """So that they can be painted back in, and without their share in those that show."""
+    photo = Image.new("RGB", (1200, 1200), (0, 255, 0))
+    photo.paste((255, 0, 0), (400, 300, 800, 1200))
+    alpha = Image.new("L", photo.size)
+    alpha.paste(255, (400, 300, 800, 1200))
+    photo.putalpha(alpha)
+    pixels = np.asarray(align_portrait(photo, crop=False, matting=matting).cutout).astype(int)
+    assert pixels.shape == (1024, 1024, 4)
+    seen = pixels[..., 3] > 0
+    assert seen.any() and np.abs(pixels[..., :3][seen] - (255, 0, 0)).max() <= 3
+    assert (pixels[:240, :, :3] == (0, 255, 0)).all()
+
+
 @pytest.mark.parametrize(
     ("size", "colour", "message"),
     [

@@ -44,7 +44,14 @@ def photo(tmp_path) -> Path:
 
 @pytest.fixture
 def quick(weights_folder) -> list[str]:
-    return ["--weights", str(weights_folder), "--steps", "1", "--no-crop", "--device", "cpu"]
+    """Without likeness, for Gaussians of random weights are as large as the picture and take minutes to draw."""
+    return ["--weights", str(weights_folder), "--steps", "1", "--no-crop", "--device", "cpu", "--likeness", "off"]
+
+
+@pytest.fixture
+def every_line(monkeypatch) -> None:
+    """Of progress, also of views that take next to none of the time, as small networks' do."""
+    monkeypatch.setattr("facelift_core.cli.console.LINE_EVERY", 0.0)
 
 
 @pytest.fixture
@@ -64,7 +71,7 @@ def names(folder: Path) -> set[str]:
 # --- reconstruct ---
 
 
-def test_one_photo_to_a_file(photo, quick, tmp_path, capsys):
+def test_one_photo_to_a_file(photo, quick, tmp_path, capsys, every_line):
     out = tmp_path / "head.ply"
     assert facelift("reconstruct", photo, "-o", out, *quick) == 0
     assert names(tmp_path) == {"photos", "photos/anna.png", "head.ply"}
@@ -89,7 +96,7 @@ def test_every_output_and_the_same_result_as_the_library(photo, quick, weights_f
     assert facelift("reconstruct", photo, "-o", f"{out}/", *quick, *options) == 0
     assert names(out) == {"anna.ply", "anna_raw.ply"}
     model = fl.FaceLift.from_pretrained(weights_folder, device="cpu")
-    result = model.reconstruct(photo, steps=1, crop=False, seed=9, guidance_scale=2)
+    result = model.reconstruct(photo, steps=1, crop=False, seed=9, guidance_scale=2, likeness="off")
     np.testing.assert_array_equal(fl.load(out / "anna.ply").positions, result.gaussians.positions)
     np.testing.assert_array_equal(fl.load(out / "anna_raw.ply").positions, result.raw_gaussians.positions)
     assert Image.open(tmp_path / "six.png").width >= 6 * 64
@@ -162,10 +169,24 @@ def test_the_next_photo_is_aligned_while_one_is_worked_on(photo, quick, tmp_path
     assert facelift("reconstruct", *photos, "-o", tmp_path / "out", *quick) == 0
 
 
-def test_presets(photo, quick, tmp_path, capsys):
+def test_presets(photo, quick, tmp_path, capsys, every_line):
     assert facelift("reconstruct", photo, "-o", tmp_path / "x.ply", *quick, "--steps", "2", "--preset", "fast") == 0
     said = capsys.readouterr().err
     assert "Step 2 of 2" in said and "This will take about" in said
+
+
+def test_likeness_reaches_the_reconstruction(photo, quick, tmp_path, monkeypatch):
+    seen = []
+    reconstruct = fl.FaceLift.reconstruct
+
+    def remember(self, portrait, **how):
+        seen.append(how["likeness"])
+        return reconstruct(self, portrait, **{**how, "likeness": "off"})
+
+    monkeypatch.setattr(fl.FaceLift, "reconstruct", remember)
+    for options in ([], ["--likeness", "photo"], ["--likeness", "refined"]):
+        assert facelift("reconstruct", photo, "-o", tmp_path / "x.ply", *quick[:-2], *options) == 0
+    assert seen == ["photo", "photo", "refined"]
 
 
 def test_photos_that_are_all_missing_do_not_load_the_weights(tmp_path, capsys, monkeypatch):
@@ -190,6 +211,7 @@ def test_photos_that_are_all_missing_do_not_load_the_weights(tmp_path, capsys, m
         ["a.jpg", "-o", "x.ply", "--seed", "99999999999999999999"],
         ["a.jpg", "-o", "x.ply", "--device", "gpu"],
         ["a.jpg", "-o", "x.ply", "--matting", "no-such"],
+        ["a.jpg", "-o", "x.ply", "--likeness", "similar"],
         ["a.jpg", "-o", "x.ply", "--views", "v.ply"],
         ["a.jpg", "-o", "x.ply", "--turntable", "v.png"],
         ["a.jpg", "-o", "x.ply", "--no-such-option"],
@@ -304,7 +326,7 @@ def test_interrupting_leaves_nothing_behind(photo, quick, tmp_path, sent, code):
 def head(weights_folder, tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("head") / "head.ply"
     model = fl.FaceLift.from_pretrained(weights_folder, device="cpu")
-    model.reconstruct(cut_out(), steps=1, crop=False).gaussians.save(path)
+    model.reconstruct(cut_out(), steps=1, crop=False, likeness="off").gaussians.save(path)
     return path
 
 

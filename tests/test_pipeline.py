@@ -14,9 +14,13 @@ from safetensors.torch import load_file
 import facelift_core as fl
 from facelift_core.cameras import intrinsics, six_views
 from facelift_core.filters import keep_indices
+from facelift_core.likeness.front import with_photo_front
+from facelift_core.multiview import agreement
 from facelift_core.presets import Sampling
+from facelift_core.rasterizer import render
 
 GOLDENS = Path(__file__).parent / "goldens"
+FEW = 300
 FIELDS = ("positions", "sh", "log_scales", "rotations", "opacity_logits")
 
 
@@ -129,12 +133,15 @@ STAGES = ["align", "views", "gaussians", "filter", "skin", "refine"]
 
 
 @pytest.fixture
-def short_refinement(monkeypatch) -> None:
+def short_likeness(monkeypatch) -> None:
+    """Two steps of refinement, and few Gaussians: random weights make them as large as the picture."""
     for name in ("STEPS", "STEPS_BY_TORCH"):
         monkeypatch.setattr(f"facelift_core.likeness.refine.{name}", 2)
+    monkeypatch.setattr(agreement, "render", lambda gaussians, *camera: render(gaussians[:FEW], *camera))
+    monkeypatch.setattr(fl.pipeline, "with_photo_front", lambda head, *how: with_photo_front(head[:FEW], *how))
 
 
-def test_progress_is_monotone_over_all_stages(model, cut_out, short_refinement):
+def test_progress_is_monotone_over_all_stages(model, cut_out, short_likeness):
     calls = []
     how = Sampling(4)
     model.reconstruct(cut_out, preset=how, crop=False, likeness="refined", progress=lambda *call: calls.append(call))
@@ -147,7 +154,7 @@ def test_progress_is_monotone_over_all_stages(model, cut_out, short_refinement):
 
 
 @pytest.mark.parametrize("stage", STAGES)
-def test_cancelling_in_each_stage(model, cut_out, stage, result, short_refinement):
+def test_cancelling_in_each_stage(model, cut_out, stage, result, short_likeness):
     reached = []
     with pytest.raises(fl.Cancelled):
         model.reconstruct(

@@ -10,7 +10,7 @@ from PIL import Image
 from torch.utils.flop_counter import FlopCounterMode
 
 import facelift_core as fl
-from facelift_core.arithmetic import gslrm_products, measured_rate, unet_products, vae_products
+from facelift_core.arithmetic import SKIN_SECONDS, gslrm_products, measured_rate, unet_products, vae_products
 from facelift_core.multiview import MultiViewDiffusion, solvers
 from facelift_core.multiview.attention import PromptAttention
 from facelift_core.presets import PRESETS, SOLVERS, Sampling, sampling
@@ -237,11 +237,14 @@ def test_agreeing_steps_are_counted(weights_folder, monkeypatch):
     model = fl.FaceLift.from_pretrained(weights_folder, device="cpu")
     monkeypatch.setattr("facelift_core.pipeline.measured_rate", lambda multiview: 1e9)
     how = Sampling(4, agreeing_steps=2)
-    without, two = (model.estimate(how, agreeing=agreeing) for agreeing in (False, True))
-    assert without == model.estimate(Sampling(4)) and two > without + 2 * gslrm_products(model.gslrm, 64) / 1e9
-    assert model.estimate(dataclasses.replace(how, agreeing_steps=9), agreeing=True) > two
+    without, two = model.estimate(Sampling(4)), model.estimate(how)
+    assert two > without + 2 * gslrm_products(model.gslrm, 64) / 1e9
+    assert model.estimate(dataclasses.replace(how, agreeing_steps=9)) > two
+    off = [model.estimate(sampling, likeness="off") for sampling in (Sampling(4), how)]
+    assert off[0] == off[1] == pytest.approx(without - SKIN_SECONDS)
+    assert model.estimate(how, likeness="refined") > two
     monkeypatch.setattr("facelift_core.pipeline.LARGE", 0)  # a large model on a processor agrees once
-    assert without < model.estimate(how, agreeing=True) < two
+    assert without < model.estimate(how) < two
 
 
 def test_estimates_are_seconds_and_grow_with_the_work(weights_folder, monkeypatch):

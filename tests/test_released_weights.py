@@ -792,7 +792,7 @@ def cli(hub, tmp_path, monkeypatch, capsys):
 
 def test_command_line_from_nothing_to_a_head(cli, hub, tmp_path):
     photo, head = GOLDENS / "input.png", tmp_path / "head.ply"
-    quick = ("--steps", 1, "--no-crop", "--matting", "none", "--device", "cpu")
+    quick = ("--steps", 1, "--no-crop", "--matting", "none", "--device", "cpu", "--likeness", "off")
     code, _, err = cli("reconstruct", photo, "-o", head, "--weights", "released", *quick)
     assert code == 1 and "facelift weights download" in err and not head.exists()
     code, out, _ = cli("weights", "list")

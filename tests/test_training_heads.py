@@ -11,11 +11,10 @@ import pytest
 import torch
 from PIL import Image
 
-from facelift_core import cameras
+from facelift_core import cameras, native
 from facelift_core.align.mtcnn import detect_faces
 from facelift_core.errors import FaceLiftError
 from facelift_core.native import pointer
-from facelift_core.training import native
 from facelift_core.training.heads import clothes, command, dataset, folders, people, scene
 from facelift_core.training.heads.anatomy import load_anatomy
 from facelift_core.training.heads.appearance import WET, paint
@@ -60,7 +59,7 @@ def test_native_code_is_compiled_once_per_source(tmp_path, monkeypatch):
     native.load.cache_clear()
     try:
         native.load("zbuffer")
-        built = list((tmp_path / "facelift" / "training").iterdir())
+        built = list((tmp_path / "facelift" / "native").iterdir())
         assert [path.suffix for path in built] == [".so"]
         native.load.cache_clear()
         monkeypatch.setattr(native, "_compile", lambda *_: pytest.fail("compiled again"))

@@ -135,16 +135,16 @@ def test_a_grown_unet_does_to_enlarged_latents_what_it_did_before(weights_folder
     assert grown.config.sample_size == 2 * side and all(p.requires_grad for p in grown.parameters())
 
 
-def test_a_grown_run_goes_on_and_is_exported(heads, weights_folder, tmp_path, capsys):
+def test_a_grown_run_goes_on_and_is_exported(heads, held_out, weights_folder, tmp_path, capsys):
     size = FaceLift.from_pretrained(weights_folder, "cpu").multiview.image_size
     large = tmp_path / "large"
     large.mkdir()
-    write_shard(large, range(8), size=2 * size, random_views=2)
+    write_shard(large, range(2), size=2 * size, random_views=2)
     start = ("--start-from", str(weights_folder), "--batch", "1")
     views = run("views", large, large, tmp_path / "views", 2, *start, "--grow")
     run("views", large, large, views, 4, "--batch", "1")  # that it has grown is told by its state
     views = run("views", large, large, tmp_path / "on", 2, "--start-from", str(views), "--batch", "1")
-    gaussians = run("gaussians", heads, heads, tmp_path / "gaussians", 2, *start)
+    gaussians = run("gaussians", heads, held_out, tmp_path / "gaussians", 2, *start)
     runs = ["--views", str(views), "--gaussians", str(gaussians), "--held-out", str(large)]
     assert main(["export", "-o", str(tmp_path / "weights"), *runs, "--guidance", "2"]) == 0
     exported = FaceLift.from_pretrained(tmp_path / "weights", "cpu").multiview
@@ -157,14 +157,16 @@ def test_a_grown_run_goes_on_and_is_exported(heads, weights_folder, tmp_path, ca
     assert "--start-from" in capsys.readouterr().err
 
 
-def test_a_run_with_divided_patches_goes_on_and_is_exported(heads, autoencoder_run, weights_folder, tmp_path, capsys):
+def test_a_run_with_divided_patches_goes_on_and_is_exported(
+    heads, held_out, autoencoder_run, weights_folder, tmp_path, capsys
+):
     coarse = FaceLift.from_pretrained(weights_folder, "cpu").gslrm.patch_size
     patch = ("--patch", str(coarse // 2))
     start = ("--start-from", str(weights_folder), "--batch", "1")
-    gaussians = run("gaussians", heads, heads, tmp_path / "gaussians", 2, *start, *patch)
-    run("gaussians", heads, heads, gaussians, 4, "--batch", "1")  # what it is is told by its state
-    further = run("gaussians", heads, heads, tmp_path / "on", 2, "--start-from", str(gaussians), "--batch", "1")
-    runs = ["--views", str(weights_folder), "--gaussians", str(further), "--held-out", str(heads)]
+    gaussians = run("gaussians", heads, held_out, tmp_path / "gaussians", 2, *start, *patch)
+    run("gaussians", heads, held_out, gaussians, 4, "--batch", "1")  # what it is is told by its state
+    further = run("gaussians", heads, held_out, tmp_path / "on", 2, "--start-from", str(gaussians), "--batch", "1")
+    runs = ["--views", str(weights_folder), "--gaussians", str(further), "--held-out", str(held_out)]
     assert main(["export", "-o", str(tmp_path / "weights"), *runs]) == 0
     assert FaceLift.from_pretrained(tmp_path / "weights", "cpu").gslrm.patch_size == coarse // 2
     # A checkpoint's views were learned in its own autoencoder: another one is refused, not ignored.

@@ -24,6 +24,7 @@ __all__ = [
     "AlignedPortrait",
     "Face",
     "Matte",
+    "NoFace",
     "Photo",
     "align_cutout",
     "align_portrait",
@@ -39,6 +40,10 @@ SMALL_FACE = 64
 """Faces smaller than this many pixels get a note; in the portrait they have 194."""
 LARGE_PHOTO = 4_000_000
 """Of photos with more pixels the segmentation takes only what is near the face."""
+
+
+class NoFace(FaceLiftError):
+    """The photo shows no face that could be found."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +75,7 @@ def align_portrait(
         matting: one of :data:`METHODS`.
 
     Raises:
-        FaceLiftError: no usable photo, matting method or (with `crop`) face.
+        FaceLiftError: no usable photo or matting method; NoFace: none was found and `crop` asks for it.
     """
     if not isinstance(photo, Photo):
         photo = open_photo(photo)
@@ -222,8 +227,8 @@ def _same(face: Face, other: Face) -> bool:
     return holds(face, other) and holds(other, face)
 
 
-def _no_face(photo: Photo) -> FaceLiftError:
-    return FaceLiftError(
-        f"No face was found in {photo.name}; use a photo that shows a face from the front, or keep the photo's framing "
-        "with --no-crop (in Python: crop=False)."
+def _no_face(photo: Photo) -> NoFace:
+    return NoFace(
+        f"No face was found in {photo.name}; use a photo that shows a face from the front, or, if it is aligned "
+        "already, switch the search for the face off."
     )

@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image
 
+from .photo import rescaled
+
 SIZE = 512
 """Side of the portrait in pixels."""
 
@@ -107,7 +109,8 @@ def resample(image: Image.Image, region: Box, side: int) -> tuple[Image.Image, I
     """
     spans = [_span(region[axis], region[axis + 2], length, side) for axis, length in enumerate(image.size)]
     (left, right, x0, x1), (top, bottom, y0, y1) = spans
-    scaled = np.asarray(image.resize((right - left, bottom - top), box=(x0, y0, x1, y1)))
+    size, box = (right - left, bottom - top), (x0, y0, x1, y1)
+    scaled = np.asarray(rescaled(image, lambda whole: whole.resize(size, box=box)))
     inside = np.ones(scaled.shape[:2], np.uint8) * 255
     margins = ((top, side - bottom), (left, side - right))
     scaled = np.pad(scaled, (*margins, (0, 0))[: scaled.ndim], mode="edge")

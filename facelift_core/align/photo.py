@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import math
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -139,9 +140,22 @@ def _decode(opened: Image.Image, name: str) -> Photo:
         elif darkest < 255:
             image.putalpha(alpha)
     if width * height > WORKING_PIXELS:
-        image = image.reduce(math.ceil(math.sqrt(width * height / WORKING_PIXELS)))
+        step = math.ceil(math.sqrt(width * height / WORKING_PIXELS))
+        image = rescaled(image, lambda whole: whole.reduce(step))
         notes.append(f"The photo is large ({width} × {height} pixels); it is used at {image.width} × {image.height}.")
     return Photo(image, name, tuple(notes))
+
+
+def rescaled(image: Image.Image, scale: Callable[[Image.Image], Image.Image]) -> Image.Image:
+    """`scale` of `image`; what is transparent keeps its colours, of which Pillow alone makes black."""
+    result = scale(image)
+    if image.mode != "RGBA":
+        return result
+    alpha = result.getchannel("A")
+    some = alpha.point(lambda value: 255 if value else 0)
+    colours = Image.composite(result.convert("RGB"), scale(image.convert("RGB")), some)
+    colours.putalpha(alpha)
+    return colours
 
 
 def _upright(image: Image.Image) -> Image.Image:

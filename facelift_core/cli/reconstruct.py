@@ -188,7 +188,7 @@ def _reconstruct_all(jobs: Sequence[Job], options: argparse.Namespace) -> int:
     """Run `jobs` and return how many failed."""
     quiet_libraries()
     from ..ahead import prepared_ahead
-    from ..align import align_portrait
+    from ..align import NoFace, align_portrait
     from ..pipeline import FaceLift
 
     say(f"Loading the weights “{options.weights}”")
@@ -206,7 +206,7 @@ def _reconstruct_all(jobs: Sequence[Job], options: argparse.Namespace) -> int:
         try:
             _reconstruct(model, job, aligned, options)
         except FaceLiftError as error:
-            say(f"{job.photo}: {error}")
+            say(f"{job.photo}: {error}" + (" (--no-crop)" if isinstance(error, NoFace) else ""))
             failed += 1
     return failed
 

@@ -11,7 +11,7 @@ import bpy
 from common import PACKAGE, PHOTO, case, error_of, finish, install, preferences
 
 DATA = Path(os.environ["XDG_DATA_HOME"])
-FAST = {"filepath": str(PHOTO), "steps": 1, "crop": False, "matting": "none", "device": "cpu"}
+FAST = {"filepath": str(PHOTO), "steps": 1, "crop": False, "matting": "none", "likeness": "off", "device": "cpu"}
 
 with case("install the zip; the weights are not there"):
     install()

@@ -223,6 +223,37 @@ def job():
     picture("panel_finished")
 
 
+def likeness():
+    """A head fitted to its photo: cancelled while it is fitted, and then to its end."""
+    settings().likeness, settings().steps = "refined", SHORT
+    view().tag_redraw()
+    yield from cut_out()  # which moves the button
+    yield 2
+    yield from press_big_button()
+    yield from until(lambda job: job.stage == "skin")
+    yield 0.5
+    picture("panel_skin")
+    yield from until(lambda job: job.stage == "refine" and job.message.startswith("Step"))
+    yield 4
+    left = newest().seconds_left()
+    say(f"while fitted: {newest().fraction:.2f}, {newest().message}, {left and round(left)} s left")
+    picture("panel_refine")
+    yield from press_cancel()
+    yield from until(lambda job: job.over)
+    yield 2
+    assert newest().state == "cancelled", (newest().state, newest().error)
+    count = len(heads())
+    yield from press_big_button()
+    yield from until(lambda job: job.over)
+    yield 3
+    assert newest().state == "done" and len(heads()) == count + 1, (newest().state, newest().error)
+    summary = newest().head.summary
+    assert summary["likeness"] == "refined" and summary["timings"]["refine"] > 0, summary
+    say(f"refined: {summary['gaussians']} Gaussians, {summary['timings']}")
+    picture("window_refined", sidebar_only=False)
+    settings().likeness = "photo"
+
+
 def shadings():
     """The head in every shading of the viewport, or in those of TEST_SHADINGS: SOLID, MATERIAL, EEVEE, CYCLES.
 
@@ -379,7 +410,7 @@ def missing():
     picture("panel_missing")
 
 
-PARTS = {part.__name__: part for part in (cutout, job, shadings, undo, several, drops, missing)}
+PARTS = {part.__name__: part for part in (cutout, job, likeness, shadings, undo, several, drops, missing)}
 
 
 def steps():

@@ -40,7 +40,6 @@ CHILD, OLD = 0.5, 0.8
 """Ages below and above which looks change: no beard or make-up; wrinkles and grey hair."""
 
 # Phenotype factors in anny's order, and where each lies on its 0..1 scale (age starts below 0).
-_RACES = ("african", "asian", "caucasian")
 _ANCHORS = {
     "gender": np.linspace(0, 1, 2),
     "age": np.linspace(-1 / 3, 1, 5),
