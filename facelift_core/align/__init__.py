@@ -13,6 +13,7 @@ from PIL import Image
 from ..errors import FaceLiftError
 from .closed_form import unmix
 from .crop import MAX_CUTOUT, SIZE, Box, crop_to_face, cutout_side, face_size, resample, shown_region, visible_region
+from .cut import cut_out
 from .matting import METHODS, Matte, choose_method, is_on_white, on_white, remove_background
 from .mtcnn import Face, detect_faces
 from .photo import ALL_TRANSPARENT, Photo, open_photo
@@ -197,7 +198,9 @@ def _cutout(photo: Photo, matte: Matte, faces: list[Face], region: Box) -> Image
         if matte.method == "none":
             # White is the background of the portrait, but not of the person.
             box, others = _boxes(faces)
-            matte = remove_background(photo, box, "segmentation", others=others, around_face=box is not None)
+            pixels, around = np.asarray(photo.image.convert("RGB")), box is not None
+            alpha = cut_out(pixels, box, others, around_face=around, on_white=True)
+            matte = replace(matte, alpha=Image.fromarray(alpha))
         colours, inside = resample(photo.image, region, side)
         alpha, _ = resample(matte.alpha, region, side)
         share = np.asarray(alpha, np.float32) / 255
