@@ -23,13 +23,15 @@ REACH = 0.15
 LIKE = 0.15
 """Distance of colours (sRGB, 0 to 1) over which what holds for one no longer holds for the other."""
 NEIGHBOURS = 32
+FAR, BEYOND = 0.3, 0.5
+"""World units from the examples over which trust in them falls, to this part of what they say."""
 
 
 def harmonised(rest: Gaussians, head: Gaussians, surface: Surface, cutout: np.ndarray) -> Gaussians:
     """`rest` with its colours moved as the portrait's differ from those of `head` where both are seen.
 
-    The difference at a Gaussian is that of the examples near it in position and colour; far from all of them it is
-    that of the nearest in colour.
+    The difference at a Gaussian is that of the examples near it in position and colour; far from all of them it is half
+    of that of the nearest.
 
     Args:
         rest: the Gaussians of the head that stay.
@@ -53,6 +55,8 @@ def harmonised(rest: Gaussians, head: Gaussians, surface: Surface, cutout: np.nd
     weights = np.exp(-0.5 * (distances**2 - distances[:, :1] ** 2))
     difference = (seen - drawn)[chosen][nearest]
     change = (weights[..., None] * difference).sum(1) / weights.sum(1)[:, None]
+    away = np.linalg.norm(queries[:, :3] - examples[nearest[:, 0], :3], axis=1) * REACH / FAR
+    change *= (BEYOND + (1 - BEYOND) * np.exp(-0.5 * away**2))[:, None]
     colors = (rest.colors + torch.from_numpy(change).float()).clamp(0, 1)
     sh = rest.sh.clone()
     sh[:, 0] = (colors - 0.5) / SH_C0

@@ -21,7 +21,7 @@ from ..rasterizer.projection import DILATION
 from ..rasterizer.splatter import GaussianBatch, splat
 from .front import pixels_of
 
-STEPS, STEPS_BY_TORCH = 60, 24
+STEPS, STEPS_BY_TORCH = 40, 20
 """Fewer where neither gsplat nor a C++ compiler is there and a step takes several times as long."""
 RATES = {"sh": 0.03, "opacity_logits": 0.05, "log_scales": 0.01, "positions": 0.0005}
 """Learning rates of Adam; rotations stay."""
@@ -31,7 +31,7 @@ ANCHORS = tuple(270.0 + turn for turn in (-30, 30, -60, 60, 120, 180, 240))
 ANCHOR_SIZE = 256
 BORDER = 4
 """Pixels around the head that count as its own."""
-ANCHOR_WEIGHT, TIE, SSIM_SHARE = 0.5, 50.0, 0.2
+ANCHOR_WEIGHT, TIE, SSIM_SHARE = 1.0, 50.0, 0.2
 
 
 def refined(head: Gaussians, portrait: AlignedPortrait, monitor: Monitor) -> Gaussians:
