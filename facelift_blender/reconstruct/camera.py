@@ -18,7 +18,9 @@ def add_camera(context) -> bpy.types.Object:
     else:
         middle, height = context.scene.cursor.location.copy(), 0.3 / scale
     camera = bpy.data.objects.new("Camera", bpy.data.cameras.new("Camera"))
-    distance = 0.75 * height / math.tan(camera.data.angle_y / 2)
+    # Corners of the picture, whatever its proportions.
+    x, y, z = map(abs, camera.data.view_frame(scene=context.scene)[0])
+    distance = 0.6 * height * z / min(x, y)
     camera.location = middle + Vector((0, -distance, 0))
     camera.rotation_euler = (math.pi / 2, 0, 0)
     camera.data.clip_start = min(camera.data.clip_start, distance / 100)
