@@ -181,7 +181,7 @@ def test_small_face_gets_a_note(portrait):
 
 @pytest.mark.parametrize("matting", ["auto", "none"])
 def test_no_face_is_an_error_that_names_the_way_out(portrait, matting):
-    with pytest.raises(FaceLiftError, match=r"No face .*--no-crop"):
+    with pytest.raises(FaceLiftError, match=r"No face .*switch the search"):
         align_portrait(pictures(portrait)["none"], matting=matting)
 
 

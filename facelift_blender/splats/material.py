@@ -7,7 +7,7 @@ import bpy
 from .builder import Builder
 
 NAME = "FaceLift Splats"
-VERSION = 2
+VERSION = 3
 VERSION_KEY = "facelift_material_version"
 METHOD_KEY = "facelift_material_method"
 SORTED, UNSORTED = "BLENDED", "DITHERED"
@@ -28,6 +28,9 @@ is the low-pass, as a width per unit of depth or, if negative, for every depth. 
 
 MAX_ALPHA = 0.99
 MIN_ALPHA = 1.0 / 255.0
+TIED_ALPHA = 1e-6
+"""Of two dithered surfaces at the same depth, EEVEE shows that which its dither has chosen in the other one's colour,
+black if the alpha there is 0. Orthographic views, which reach a kilometre before and behind, have many such."""
 
 
 def splat_material(method: str = SORTED) -> bpy.types.Material:
@@ -45,17 +48,20 @@ def splat_material(method: str = SORTED) -> bpy.types.Material:
     material.use_transparency_overlap = True
     material.use_backface_culling = False
     material.cycles.emission_sampling = "NONE"  # a hundred thousand tiny lamps otherwise
-    _build(Builder(material.node_tree))
+    _build(Builder(material.node_tree), TIED_ALPHA if method == UNSORTED else 0.0)
     return material
 
 
-def _build(b: Builder) -> None:
+def _build(b: Builder, least: float) -> None:
+    def at_least(alpha):
+        return b.math("MAXIMUM", alpha, least) if least else alpha
+
     color = b.node("ShaderNodeAttribute", attribute_name=COLOR).outputs
     emission = b.node("ShaderNodeEmission", {"Color": color["Color"], "Strength": 1.0}).outputs[0]
     clear = b.node("ShaderNodeBsdfTransparent").outputs[0]
     quad = b.node("ShaderNodeAttribute", attribute_name=QUAD).outputs["Vector"]
-    facing = _mix(b, _quad_alpha(b, quad, color["Alpha"]), clear, emission)
-    any_view = _mix(b, _point_alpha(b, color["Alpha"]), clear, emission)
+    facing = _mix(b, at_least(_quad_alpha(b, quad, color["Alpha"])), clear, emission)
+    any_view = _mix(b, at_least(_point_alpha(b, color["Alpha"])), clear, emission)
     # Cycles skips the side that is not needed.
     surface = _mix(b, b.split(quad)[2], any_view, facing)
     b.node("ShaderNodeOutputMaterial", {"Surface": surface})
