@@ -1,6 +1,6 @@
 """How much a head looks like the person in the photo, for each likeness.
 
-    pip install "facelift-blender[likeness]"
+    pip install "facelift-blender[likeness-benchmark]"
     OMP_NUM_THREADS=1 python benchmarks/likeness.py FOLDER [--likeness off photo refined] [--sheets DIR] [--json FILE]
     OMP_NUM_THREADS=1 python benchmarks/likeness.py --heads 50 [--json FILE]
 
@@ -124,13 +124,17 @@ def main() -> int:
     return 0
 
 
-def _photos(folder: Path) -> Iterator[tuple[str, AlignedPortrait]]:
+def _photos(folder: Path, only: Sequence[str] | None) -> Iterator[tuple[str, AlignedPortrait]]:
     """Names and portraits; a photo that cannot be used is told of and left out."""
-    files = sorted(path for path in folder.iterdir() if path.is_file())
+    if not folder.is_dir():
+        raise FaceLiftError(f"There is no folder {folder}.")
+    files = sorted(path for path in folder.iterdir() if path.suffix.lower() in Image.registered_extensions())
     sources = [(path.stem, lambda path=path: open_photo(path)) for path in files] or [
         (portrait.name, lambda portrait=portrait: portrait.open(folder)) for portrait in listing()
     ]
     for name, source in sources:
+        if only and name not in only:
+            continue
         try:
             yield name, align_portrait(source())
         except FaceLiftError as error:
@@ -139,9 +143,7 @@ def _photos(folder: Path) -> Iterator[tuple[str, AlignedPortrait]]:
 
 def _portraits(model: FaceLift, args: argparse.Namespace) -> list[Row]:
     identity, rows = Identity(), []
-    for name, portrait in _photos(args.folder):
-        if args.only and name not in args.only:
-            continue
+    for name, portrait in _photos(args.folder, args.only):
         reference = identity(np.asarray(portrait.image))
         if reference is None:
             print(f"{name}: dlib finds no face in the portrait", flush=True)
@@ -160,6 +162,8 @@ def _portraits(model: FaceLift, args: argparse.Namespace) -> list[Row]:
         if args.sheets:
             args.sheets.mkdir(parents=True, exist_ok=True)
             write_picture(Image.fromarray(_sheet(pictures, len(args.likeness))), args.sheets / f"{name}.png")
+    if not rows:
+        raise FaceLiftError(f"No photo in {args.folder} could be measured.")
     _table(rows, args.likeness)
     return rows
 
@@ -215,7 +219,7 @@ def _heads(model: FaceLift, args: argparse.Namespace) -> dict[str, list[list[flo
 
 
 def _cut(depth: Tensor, c2w: Tensor) -> Tensor:
-    """(V, 1, S, S) where a head of this depth (V, S, S), 0 where empty, lies outside the filters' limits, and around."""
+    """(V, 1, S, S) where a head of this depth (V, S, S), 0 where empty, is beyond the filters' limits, and around."""
     focal = intrinsics(SIZE)[0].float()
     along = (torch.arange(SIZE) + 0.5 - SIZE / 2) / focal
     y, x = torch.meshgrid(along, along, indexing="ij")

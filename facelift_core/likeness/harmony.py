@@ -23,7 +23,7 @@ REACH = 0.15
 LIKE = 0.15
 """Distance of colours (sRGB, 0 to 1) over which what holds for one no longer holds for the other."""
 NEIGHBOURS = 32
-FAR, BEYOND = 0.3, 0.5
+FAR, BEYOND = 0.5, 0.5
 """World units from the examples over which trust in them falls, to this part of what they say."""
 
 
