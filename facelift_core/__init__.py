@@ -42,6 +42,7 @@ _MODULES = (
     "formats",
     "gaussians",
     "gslrm",
+    "likeness",
     "multiview",
     "pictures",
     "pipeline",

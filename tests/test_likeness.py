@@ -227,7 +227,8 @@ def test_what_the_front_teaches_reaches_the_back():
     )
     back = head[head.positions[:, 1] > 0.2]
     moved = harmonised(back, head, surface, cutout)
-    assert torch.allclose(moved.colors.mean(0), torch.tensor([0.7, 0.4, 0.5]), atol=0.02)
+    share = (moved.colors.mean(0) - 0.5)[:2] / torch.tensor([0.2, -0.1])
+    assert (share > 0.5).all() and (share < 1).all() and (share[0] - share[1]).abs() < 0.05
 
 
 def test_each_colour_follows_its_own_kind():
@@ -240,8 +241,10 @@ def test_each_colour_follows_its_own_kind():
     cutout[:256, :, :3], cutout[256:, :, :3] = 0.3, (0.9, 0.6, 0.6)
     back = head.positions[:, 1] > 0.3
     colors = harmonised(head[back], head, surface, cutout).colors
-    assert (colors[dark[back]].mean(0) - 0.3).abs().max() < 0.05
-    assert (colors[~dark[back]].mean(0) - torch.tensor([0.9, 0.6, 0.6])).abs().max() < 0.05
+    share = (colors[dark[back]].mean(0) - 0.2) / 0.1
+    assert (share > 0.5).all() and (share < 1).all()
+    share = (colors[~dark[back]].mean(0) - 0.7) / torch.tensor([0.2, -0.1, -0.1])
+    assert (share > 0.5).all() and (share < 1).all()
 
 
 # --- Refinement ---

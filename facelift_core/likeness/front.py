@@ -22,9 +22,11 @@ NO_LANDMARKS = "The features of the face could not be placed; its depth is that 
 
 @dataclass(frozen=True)
 class Front:
-    """Attributes:
-    gaussians: the head with its new front.
-    notes: sentences for people.
+    """What became of a head.
+
+    Attributes:
+        gaussians: the head with its new front.
+        notes: what a person should know, one sentence each.
     """
 
     gaussians: Gaussians

@@ -74,12 +74,12 @@ def carve(head: Gaussians, surface: Surface, weight: np.ndarray, alpha: np.ndarr
     """`head` without what the skin replaces and without what the portrait shows is not there."""
     camera = in_front_camera(head.positions)
     pixels = project(camera)
-    behind = camera[:, 2] - sample(np.ascontiguousarray(surface.points[..., 2]), pixels)
+    behind = camera[:, 2] - sample(surface.points[..., 2], pixels)
     replaced = (sample(weight, pixels) > 0.6) & (behind < CLEARED)
     # Distance to the silhouette in pixels, positive inside.
     person = (alpha > 0.5).astype(np.uint8)
     inside = cv2.distanceTransform(person, cv2.DIST_L2, 5) - cv2.distanceTransform(1 - person, cv2.DIST_L2, 5)
-    distance = sample(inside.astype(np.float32), pixels)
+    distance = sample(inside, pixels)
     framed = ((pixels > 0) & (pixels < SIZE)).all(1)
     outside = framed & (distance < -2)
     kept = ~(replaced | outside)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 import torch
+from scipy.ndimage import map_coordinates
 from scipy.spatial import Delaunay
 from torch import Tensor
 
@@ -94,20 +95,13 @@ def project(points: Tensor) -> Tensor:
 
 
 def sample(picture: np.ndarray, pixels: Tensor) -> Tensor:
-    """(N, C) or (N,) values of a (512, 512, C) or (512, 512) picture at (N, 2) pixels; its border goes on outside."""
-    x, y = (pixels - 0.5).numpy().astype(np.float32).T
-    rows = 1 << 14  # cv2.remap takes pictures of at most 32767 on a side
-    parts = [
-        cv2.remap(
-            picture, x[i : i + rows, None], y[i : i + rows, None], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
-        )
-        for i in range(0, len(x), rows)
-    ]
-    flat = np.concatenate(parts) if parts else np.zeros((0, 1, *picture.shape[2:]), np.float32)
-    return torch.from_numpy(flat[:, 0] if picture.ndim == 3 else flat.reshape(-1))
+    """(N,) values of a (512, 512) picture at (N, 2) pixels; its border goes on outside."""
+    x, y = (pixels - 0.5).T.numpy()
+    return torch.from_numpy(map_coordinates(picture, (y, x), output=np.float32, order=1, mode="nearest"))
 
 
 def blur(picture: np.ndarray, sigma: float) -> np.ndarray:
+    """A picture of float32 smoothed by a Gaussian of `sigma` pixels; its border goes on outside."""
     return cv2.GaussianBlur(picture, (0, 0), sigma, borderType=cv2.BORDER_REPLICATE)
 
 
