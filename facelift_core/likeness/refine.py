@@ -21,7 +21,7 @@ from ..rasterizer.projection import DILATION
 from ..rasterizer.splatter import GaussianBatch, splat
 from .front import pixels_of
 
-STEPS, STEPS_BY_TORCH = 40, 20
+STEPS, STEPS_BY_TORCH = 40, 16
 """Fewer where neither gsplat nor a C++ compiler is there and a step takes several times as long."""
 RATES = {"sh": 0.03, "opacity_logits": 0.05, "log_scales": 0.01, "positions": 0.0005}
 """Learning rates of Adam; rotations stay."""
