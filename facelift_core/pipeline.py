@@ -35,6 +35,9 @@ from .progress import Cancel, Monitor, Progress
 from .residence import Residence
 
 T = TypeVar("T")
+TOO_LITTLE_MEMORY_TO_REFINE = (
+    "There was not enough memory to fit the head to the photo; it is as with the likeness Photo."
+)
 
 
 @dataclass(frozen=True)
@@ -194,7 +197,7 @@ class FaceLift:
             if views_done is not None:
                 views_done(views)
             raw, filtered = self._lift(views, run)
-            gaussians, notes = self._with_likeness(filtered, aligned, likeness, how, run)
+            gaussians, likeness, notes = self._with_likeness(filtered, aligned, likeness, how, run)
             return Result(aligned.image, views, gaussians, raw, run.timings, (*aligned.notes, *notes), likeness)
 
     def reconstruct_from_views(
@@ -230,7 +233,7 @@ class FaceLift:
                 with run.stage("align", "Aligning the portrait"):
                     aligned = _as_portrait(portrait, crop=True, matting="auto")
             raw, filtered = self._lift(views, run)
-            gaussians, notes = self._with_likeness(filtered, aligned, likeness, how, run)
+            gaussians, likeness, notes = self._with_likeness(filtered, aligned, likeness, how, run)
             image, notes = (aligned.image, (*aligned.notes, *notes)) if aligned else (None, ())
             return Result(image, views.to("cpu", torch.float32), gaussians, raw, run.timings, notes, likeness)
 
@@ -259,17 +262,25 @@ class FaceLift:
 
     def _with_likeness(
         self, head: Gaussians, portrait: AlignedPortrait | None, likeness: str, how: Sampling, run: _Run
-    ) -> tuple[Gaussians, tuple[str, ...]]:
-        """`head` as `likeness` says, and what a person should know of it."""
+    ) -> tuple[Gaussians, str, tuple[str, ...]]:
+        """`head` as `likeness` says; the likeness that it has; what a person should know of it."""
         if likeness == "off" or portrait is None:
-            return head, ()
+            return head, "off", ()
         with run.stage("skin", "The front from the photo") as monitor:
             front = with_photo_front(head, portrait, how.max_gaussians, monitor)
         if likeness == "photo":
-            return front.gaussians, front.notes
-        with run.stage("refine", "Fitting the head to the photo") as monitor, nothing_left_behind():
-            device = self.device if self.device.type == "cuda" else "cpu"  # the renderer has nothing for MPS
-            return refined(front.gaussians.to(device), portrait, monitor).to("cpu"), front.notes
+            return front.gaussians, likeness, front.notes
+        # The renderer has nothing for MPS.
+        devices = [self.device, torch.device("cpu")] if self.device.type == "cuda" else [torch.device("cpu")]
+        with run.stage("refine", "Fitting the head to the photo") as monitor:
+            for device in devices:
+                try:
+                    with nothing_left_behind():
+                        fitted = refined(front.gaussians.to(device), portrait, monitor).to("cpu")
+                    return fitted, likeness, front.notes
+                except NotEnoughMemory:
+                    monitor(0.0, "Not enough memory")
+        return front.gaussians, "photo", (*front.notes, TOO_LITTLE_MEMORY_TO_REFINE)
 
     def _run(
         self,

@@ -14,8 +14,9 @@ from safetensors.torch import load_file
 import facelift_core as fl
 from facelift_core.cameras import intrinsics, six_views
 from facelift_core.filters import keep_indices
-from facelift_core.likeness.front import with_photo_front
+from facelift_core.likeness.front import Front, with_photo_front
 from facelift_core.multiview import agreement
+from facelift_core.pipeline import TOO_LITTLE_MEMORY_TO_REFINE
 from facelift_core.presets import Sampling
 from facelift_core.rasterizer import render
 
@@ -169,6 +170,18 @@ def test_cancelling_in_each_stage(model, cut_out, stage, result, short_likeness)
     assert not any(layer._forward_pre_hooks for layer in model.gslrm.transformer_layers)
     again = model.reconstruct(cut_out, steps=2, crop=False, likeness="off")
     assert equal(again.gaussians, result.gaussians)  # as good as new
+
+
+def test_without_memory_for_a_refinement_the_head_stays_unrefined(model, cut_out, monkeypatch):
+    monkeypatch.setattr("facelift_core.pipeline.with_photo_front", lambda head, *_: Front(head, ("A note.",)))
+
+    def exhausted(*_):
+        raise torch.OutOfMemoryError("out of memory")
+
+    monkeypatch.setattr("facelift_core.pipeline.refined", exhausted)
+    result = model.reconstruct(cut_out, preset=Sampling(1), crop=False, likeness="refined")
+    assert result.likeness == "photo" and result.notes[-2:] == ("A note.", TOO_LITTLE_MEMORY_TO_REFINE)
+    assert len(result.gaussians)
 
 
 def test_a_head_that_is_filtered_away_is_an_error(model, result, monkeypatch):
