@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 from scipy.spatial import cKDTree
@@ -60,7 +62,7 @@ def harmonised(rest: Gaussians, head: Gaussians, surface: Surface, cutout: np.nd
     colors = (rest.colors + torch.from_numpy(change).float()).clamp(0, 1)
     sh = rest.sh.clone()
     sh[:, 0] = (colors - 0.5) / SH_C0
-    return Gaussians(rest.positions, sh, rest.log_scales, rest.rotations, rest.opacity_logits)
+    return replace(rest, sh=sh)
 
 
 def _level(premultiplied: np.ndarray, alpha: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

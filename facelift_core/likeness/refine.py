@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import fields as dataclass_fields
+from dataclasses import replace
 
 import torch
 import torch.nn.functional as F
@@ -76,13 +77,7 @@ def refined(head: Gaussians, portrait: AlignedPortrait, monitor: Monitor) -> Gau
 def _extent(head: Gaussians, c2w: Tensor) -> Tensor:
     """(1, 512, 512) in [0, 1]: where `head` is, and a little around it. The photo goes on where the filters cut it."""
     black = torch.zeros(3, device=head.positions.device)
-    painted = Gaussians(
-        head.positions,
-        torch.full_like(head.sh[:, :1], 0.5 / SH_C0),
-        head.log_scales,
-        head.rotations,
-        head.opacity_logits,
-    )
+    painted = replace(head, sh=torch.full_like(head.sh[:, :1], 0.5 / SH_C0))
     there = (_render(painted, c2w, SIZE, black)[:1] > 0.5).float()
     return F.avg_pool2d(F.max_pool2d(there, 2 * BORDER + 1, 1, BORDER), 2 * BORDER + 1, 1, BORDER).mul(2).clamp(max=1)
 

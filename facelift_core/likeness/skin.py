@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import torch
@@ -60,9 +62,8 @@ def skin(surface: Surface, cutout: np.ndarray, weight: np.ndarray, limit: int, f
         _layer(surface, cutout, weight * (face <= 0), coarse, 0.0, IN_PLANE, ACROSS),
         _layer(surface, cutout, backed, behind, BACKING_DEPTH, BACKING_SIZE, BACKING_ACROSS),
     ]
-    both = concatenate(parts)
-    sh = F.pad(both.sh, (0, 0, 0, features - 1))
-    return Gaussians(both.positions, sh, both.log_scales, both.rotations, both.opacity_logits)
+    layers = concatenate(parts)
+    return replace(layers, sh=F.pad(layers.sh, (0, 0, 0, features - 1)))
 
 
 def _side(count: float, share: float) -> int:
@@ -85,10 +86,7 @@ def carve(head: Gaussians, surface: Surface, weight: np.ndarray, alpha: np.ndarr
     kept = ~(replaced | outside)
     radius = head.scales.amax(1) / camera[:, 2].clamp(min=1e-3) * intrinsics(SIZE)[0].item()
     room = torch.where(framed, (distance + 2) / (1.5 * radius), 1.0).clamp(0.3, 1.0)
-    shrunk = Gaussians(
-        head.positions, head.sh, head.log_scales + room.log()[:, None], head.rotations, head.opacity_logits
-    )
-    return shrunk[kept]
+    return replace(head, log_scales=head.log_scales + room.log()[:, None])[kept]
 
 
 def _layer(

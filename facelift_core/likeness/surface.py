@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -68,9 +68,7 @@ def front_depth(head: Gaussians) -> tuple[np.ndarray, np.ndarray]:
     """(512, 512) opacity of `head` in the portrait's camera, and depth of what is seen there, where there is any."""
     along = in_front_camera(head.positions)[:, 2]
     grey = ((along - NEAR) / (FAR - NEAR) - 0.5) / SH_C0
-    painted = Gaussians(
-        head.positions, grey[:, None, None].expand(-1, 1, 3), head.log_scales, head.rotations, head.opacity_logits
-    )
+    painted = replace(head, sh=grey[:, None, None].expand(-1, 1, 3))
     rgba = render_rgba(painted, six_views()[:1], intrinsics(SIZE), SIZE, SIZE)[0].numpy()
     alpha = rgba[..., 3]
     return alpha, rgba[..., 0] / alpha.clip(1e-4) * (FAR - NEAR) + NEAR
