@@ -17,7 +17,7 @@ bpy_pythons := $(subst $(space),:,$(foreach version,$(BPY),$(CURDIR)/.venv-bpy-$
 
 # `mini` learns on where a graphics card is lent: with a Python that has what training needs, nothing is installed.
 MINUTES ?= 6
-MINI ?= facelift_core/checkpoints/mini
+MINI ?= facelift_core/weights/mini
 TRAINING_PYTHON ?= $(VENV)/bin/python
 
 .PHONY: setup head test test-setup test-blender extension mini-on-gpu clean

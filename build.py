@@ -10,6 +10,7 @@ import argparse
 import ast
 import importlib.util
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -70,8 +71,8 @@ def build(output: Path, blenders: Sequence[Path] = ()) -> Path:
         stage(staged)
         write_zip(staged, path)
     print(f"{path}: {path.stat().st_size / 2**20:.1f} MiB")
-    if not (ROOT / "facelift_core" / "checkpoints" / "mini").is_dir():
-        print("The built-in weights (facelift_core/checkpoints/mini) are not there; this zip comes without weights.")
+    if not (ROOT / "facelift_core" / "weights" / "mini").is_dir():
+        print("The built-in weights (facelift_core/weights/mini) are not there; this zip comes without weights.")
     tools = [_tool_of(blender) for blender in blenders] or list(find_tools())
     for tool in tools:
         tags = str(tool).removesuffix(TOOL) + TAGS
@@ -89,10 +90,23 @@ def stage(folder: Path) -> None:
     """Lay out in `folder` what the zip holds: the extension at the root, the core as a package in it."""
     _copy(ROOT / "facelift_blender", folder)
     _copy(ROOT / "facelift_core", folder / "facelift_core")
+    for module in folder.rglob("*.py"):
+        _vendor_core(module, depth=len(module.relative_to(folder).parts))
     for name in ("blender_manifest.toml", "LICENSE"):
         shutil.copyfile(ROOT / name, folder / name)
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     (folder / "requirements.txt").write_text("\n".join(project["dependencies"]) + "\n", encoding="utf-8")
+
+
+def _vendor_core(module: Path, depth: int) -> None:
+    """Make the imports of the core relative: in the zip it is a part of the extension, not a package for all to see."""
+    text = module.read_text(encoding="utf-8")
+    relative = re.sub(r"(?m)^(\s*)from facelift_core\b", rf"\g<1>from {'.' * depth}facelift_core", text)
+    relative = re.sub(r"(?m)^(\s*)import facelift_core$", rf"\g<1>from {'.' * depth} import facelift_core", relative)
+    if re.search(r"(?m)^\s*(from|import) facelift_core\b", relative):
+        raise BuildError(f"{module.name} imports facelift_core in a way that cannot be made relative.")
+    if relative != text:
+        module.write_text(relative, encoding="utf-8")
 
 
 def write_zip(folder: Path, path: Path) -> None:

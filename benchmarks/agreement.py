@@ -22,18 +22,18 @@ import torch
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
 
-from timing import device_name, timed  # noqa: E402
+from timing import device_name, timed
 
-from facelift_core import FaceLift  # noqa: E402
-from facelift_core.cameras import six_views, turntable  # noqa: E402
-from facelift_core.multiview.agreement import Agreement  # noqa: E402
-from facelift_core.pictures import to_pictures  # noqa: E402
-from facelift_core.presets import PRESETS, Sampling  # noqa: E402
-from facelift_core.quality import psnr, ssim  # noqa: E402
-from facelift_core.training.batches import WHITE, HeadTensors, composite  # noqa: E402
-from facelift_core.training.evaluate import TURNTABLE, render_views  # noqa: E402
-from facelift_core.training.heads.render import render  # noqa: E402
-from facelift_core.training.heads.scene import make_head  # noqa: E402
+from facelift_core import FaceLift
+from facelift_core.images import to_pictures
+from facelift_core.multiview.agreement import Agreement
+from facelift_core.presets import PRESETS, Sampling
+from facelift_core.rendering.cameras import six_views, turntable
+from facelift_core.rendering.metrics import psnr, ssim
+from facelift_core.training.batches import WHITE, HeadTensors, composite
+from facelift_core.training.evaluate import TURNTABLE, render_views
+from facelift_core.training.heads.render import render
+from facelift_core.training.heads.scene import make_head
 
 VIEWS, FIRST_SEED = 6, 1_000_000
 STEPS = (0, 1, 2, 3)

@@ -37,8 +37,8 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from fidelity_sheet import sheet
 from splat_references import CAMERAS, psnr, reference, synthetic_head, uneven
 
-from facelift_core.cameras import orbit
-from facelift_core.formats import SplatArrays, read, write
+from facelift_core.gaussians.files import SplatArrays, read, write
+from facelift_core.rendering.cameras import orbit
 
 ROOT = Path(__file__).resolve().parents[1]
 ENGINES = ("CYCLES", "EEVEE")

@@ -21,11 +21,9 @@ from pathlib import Path
 
 import numpy as np
 
+from facelift_core.gaussians import files as formats
+
 sys.path.insert(0, str(Path(__file__).parents[1]))
-
-from facelift_blender.core import module
-
-formats = module("formats")
 
 
 def synthetic(count: int) -> formats.SplatArrays:

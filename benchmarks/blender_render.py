@@ -15,6 +15,7 @@ from mathutils import Matrix
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from facelift_blender.core import module
+
 from facelift_blender.splats import nodes, objects, scene_settings
 
 

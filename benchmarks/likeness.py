@@ -32,16 +32,16 @@ from torch import Tensor
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
 
-from portraits import listing  # noqa: E402
-from timing import device_name, peak_mib  # noqa: E402
+from portraits import listing
+from timing import device_name, peak_mib
 
-from facelift_core import FaceLift, FaceLiftError, Gaussians, render  # noqa: E402
-from facelift_core.align import AlignedPortrait, align_portrait, open_photo  # noqa: E402
-from facelift_core.cameras import intrinsics, orbit  # noqa: E402
-from facelift_core.filters import keep_indices  # noqa: E402
-from facelift_core.likeness import LIKENESS  # noqa: E402
-from facelift_core.pictures import write_picture  # noqa: E402
-from facelift_core.quality import psnr, ssim  # noqa: E402
+from facelift_core import FaceLift, FaceLiftError, Gaussians, render
+from facelift_core.align import AlignedPortrait, align_portrait, open_photo
+from facelift_core.gaussians.filters import keep_indices
+from facelift_core.images import write_picture
+from facelift_core.likeness import LIKENESS
+from facelift_core.rendering.cameras import intrinsics, orbit
+from facelift_core.rendering.metrics import psnr, ssim
 
 SIZE = 512
 TURNS = (0, 15, -15, 30, -30, 45, -45, 60, -60)

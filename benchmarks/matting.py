@@ -22,7 +22,7 @@ from portraits import HERE, Portrait, listing
 from facelift_core import FaceLiftError
 from facelift_core.align import METHODS, SIZE, align_portrait, find_faces, remove_background
 from facelift_core.align.crop import resample, shown_region
-from facelift_core.pictures import contact_sheet, write_picture
+from facelift_core.images import contact_sheet, write_picture
 
 BACKGROUNDS = ("white", "magenta")
 """What the sheet shows the cut-outs on."""

@@ -37,7 +37,7 @@ def main() -> None:
     if args.plan is not None or args.card is not None:
         print(json.dumps(_measure(args)))
         return
-    from facelift_core.plans import PLANS
+    from facelift_core.compute.memory_plan import PLANS
 
     cases = [("--card", card) for card in args.cards] if args.device == "cuda" else [
         ("--plan", number) for number in range(len(PLANS))
@@ -63,8 +63,8 @@ def _measure(args: argparse.Namespace) -> dict:
     from timing import device_name, peak_mib, start_peak, timed
 
     from facelift_core import FaceLift, pipeline
+    from facelift_core.compute.memory_plan import PLANS
     from facelift_core.likeness.front import Front
-    from facelift_core.plans import PLANS
 
     device = torch.device(args.device)
     before = peak_mib(device) if device.type == "cpu" else 0.0

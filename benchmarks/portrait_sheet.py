@@ -12,9 +12,9 @@ from pathlib import Path
 from PIL import Image
 
 from facelift_core import FaceLift, FaceLiftError
-from facelift_core.cameras import intrinsics, turntable
-from facelift_core.pictures import contact_sheet, to_pictures, write_picture
-from facelift_core.rasterizer import render
+from facelift_core.images import contact_sheet, to_pictures, write_picture
+from facelift_core.rendering import render
+from facelift_core.rendering.cameras import intrinsics, turntable
 
 SIDES = 8
 RENDER_SIZE = 256

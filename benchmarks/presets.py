@@ -40,18 +40,18 @@ from tqdm import tqdm
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
 
-from curve import Point, draw_curve  # noqa: E402
-from random_checkpoint import SIZES, unet_config  # noqa: E402
-from timing import device_name, timed  # noqa: E402
+from curve import Point, draw_curve
+from random_checkpoint import SIZES, unet_config
+from timing import device_name, timed
 
-from facelift_core import FaceLift, cameras  # noqa: E402
-from facelift_core.multiview.unet import set_attention  # noqa: E402
-from facelift_core.presets import PRESETS, Sampling  # noqa: E402
-from facelift_core.quality import edge_distance, psnr, ssim  # noqa: E402
-from facelift_core.rasterizer import render  # noqa: E402
-from facelift_core.training.batches import WHITE, HeadTensors, composite, picture_grid  # noqa: E402
-from facelift_core.training.evaluate import RENDER_SCALE  # noqa: E402
-from facelift_core.training.heads.dataset import HeadDataset  # noqa: E402
+from facelift_core import FaceLift
+from facelift_core.multiview.unet import set_attention
+from facelift_core.presets import PRESETS, Sampling
+from facelift_core.rendering import cameras, render
+from facelift_core.rendering.metrics import edge_distance, psnr, ssim
+from facelift_core.training.batches import WHITE, HeadTensors, composite, picture_grid
+from facelift_core.training.evaluate import RENDER_SCALE
+from facelift_core.training.heads.dataset import HeadDataset
 
 VIEWS, OTHER_SEED, PICTURED = 6, 1000, 2
 QUALITY, OTHER, LIMIT = "quality", "quality, other seed", "dpm 50"

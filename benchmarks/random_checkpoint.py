@@ -21,7 +21,7 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPVisionConfig, CLIPVi
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from facelift_core.gslrm import GSLRM  # noqa: E402
+from facelift_core.gslrm.network import GSLRM
 
 TOKENIZER = ROOT / "tests" / "goldens" / "mvdiffusion" / "pipeckpts" / "tokenizer"
 

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 
 from facelift_blender.splats.transforms import transform
-from facelift_core.formats import SplatArrays
-from facelift_core.rasterizer import render_rgba
+from facelift_core.gaussians.files import SplatArrays
+from facelift_core.rendering import render_rgba
 
 CAMERAS = {"front": (270.0, 0.0), "side": (340.0, 20.0), "back": (100.0, -10.0)}
 """Azimuth and elevation in degrees."""

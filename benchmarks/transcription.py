@@ -19,15 +19,14 @@ from PIL import Image
 from torch import Tensor, nn
 from transformers import CLIPImageProcessorPil, CLIPTextModel, CLIPTokenizer, CLIPVisionModelWithProjection
 
-from facelift_core import cameras
-from facelift_core.checkpoints import find_checkpoint
-from facelift_core.gaussians import Gaussians
+from facelift_core.gaussians.tensors import Gaussians
 from facelift_core.multiview.clip import load_clip, load_image_processor
 from facelift_core.multiview.prompts import PROMPTS
 from facelift_core.multiview.unet import load_unet
 from facelift_core.multiview.vae import load_vae
-from facelift_core.rasterizer import render
-from facelift_core.weights import load_json, load_state_dict
+from facelift_core.rendering import cameras, render
+from facelift_core.weights.layout import find_checkpoint
+from facelift_core.weights.state_dict import load_json, load_state_dict
 
 VIEWS = len(PROMPTS)
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import bpy
 
-from . import preferences, reconstruct, runtime_operators, splats, tasks, weights_operators
+from . import reconstruct, splats
+from .jobs import tasks
+from .setup import preferences, runtime_operators, weights_operators
 
 PARTS = (preferences, tasks, runtime_operators, weights_operators, reconstruct, splats)
 

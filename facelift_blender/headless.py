@@ -39,8 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.python or not os.environ.get("FACELIFT_PYTHON"):
         os.environ["FACELIFT_PYTHON"] = options.python or sys.executable
     import addon_utils
-
-    from . import core
+    from facelift_core import FaceLiftError
 
     bpy.ops.wm.read_factory_settings(use_empty=True)
     if addon_utils.enable(ENABLED_AS, default_set=True) is None:
@@ -48,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     try:
         make(options)
-    except (core.FaceLiftError, RuntimeError) as error:
+    except (FaceLiftError, RuntimeError) as error:
         print(f"facelift: {str(error).strip().removeprefix('Error: ')}", file=sys.stderr)
         return 1
     finally:
@@ -59,15 +58,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def make(options: argparse.Namespace) -> None:
     """Raises FaceLiftError, or RuntimeError where Blender itself cannot write a file."""
     import bpy
+    from facelift_core import FaceLiftError
 
-    from . import core
     from .reconstruct.camera import add_camera
     from .splats.scene_settings import apply
 
     photo = str(options.photo.resolve())
     for path in (options.output, options.render):
         if path is not None and not path.resolve().parent.is_dir():
-            raise core.FaceLiftError(f"There is no folder {path.resolve().parent} to write {path.name} to.")
+            raise FaceLiftError(f"There is no folder {path.resolve().parent} to write {path.name} to.")
     if options.head:
         bpy.ops.facelift.import_splats(filepath=photo)
     else:

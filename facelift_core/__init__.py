@@ -17,38 +17,24 @@ from typing import TYPE_CHECKING
 from .errors import Cancelled, FaceLiftError
 
 if TYPE_CHECKING:
-    from .cameras import six_views
-    from .formats import load, save
-    from .gaussians import Gaussians
+    from .gaussians.files import load, save
+    from .gaussians.tensors import Gaussians
     from .pipeline import FaceLift, Result
-    from .rasterizer import render
+    from .rendering import render
+    from .rendering.cameras import six_views
 
 __version__ = "0.1.0"
 
 _HOMES = {
     "FaceLift": "pipeline",
-    "Gaussians": "gaussians",
+    "Gaussians": "gaussians.tensors",
     "Result": "pipeline",
-    "load": "formats",
-    "render": "rasterizer",
-    "save": "formats",
-    "six_views": "cameras",
+    "load": "gaussians.files",
+    "render": "rendering",
+    "save": "gaussians.files",
+    "six_views": "rendering.cameras",
 }
-_MODULES = (
-    "align",
-    "cameras",
-    "checkpoints",
-    "filters",
-    "formats",
-    "gaussians",
-    "gslrm",
-    "likeness",
-    "multiview",
-    "pictures",
-    "pipeline",
-    "rasterizer",
-    "turntable",
-)
+_MODULES = ("align", "gaussians", "gslrm", "images", "likeness", "multiview", "pipeline", "rendering", "weights")
 
 __all__ = [
     "Cancelled",

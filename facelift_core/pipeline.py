@@ -16,23 +16,23 @@ from torch import Tensor
 
 from . import likeness as likenesses
 from .align import AlignedPortrait, align_portrait
-from .arithmetic import measured_rate, stage_seconds
-from .cameras import VIEW_NAMES, intrinsics, six_views
-from .checkpoints import find_checkpoint
-from .device import LARGE, NotEnoughMemory, free_memory, nothing_left_behind, select_device
+from .compute.device import LARGE, NotEnoughMemory, free_memory, nothing_left_behind, select_device
+from .compute.memory_plan import Plan, choose, step_down
+from .compute.offload import Residence
+from .compute.time_estimate import measured_rate, stage_seconds
 from .errors import FaceLiftError
-from .filters import filter_gaussians
-from .gaussians import Gaussians
-from .gslrm import GSLRM
+from .gaussians.filters import filter_gaussians
+from .gaussians.tensors import Gaussians
+from .gslrm.network import GSLRM
 from .likeness.front import with_photo_front
 from .likeness.refine import refined
 from .multiview import MultiViewDiffusion
 from .multiview.agreement import Agreement, affordable
 from .multiview.diffusion import check_settings
-from .plans import Plan, choose, step_down
 from .presets import Sampling, sampling
 from .progress import Cancel, Monitor, Progress
-from .residence import Residence
+from .rendering.cameras import VIEW_NAMES, intrinsics, six_views
+from .weights.layout import find_checkpoint
 
 T = TypeVar("T")
 TOO_LITTLE_MEMORY_TO_REFINE = (
@@ -46,7 +46,7 @@ class Result:
 
     Attributes:
         portrait: RGB, aligned (spec §2), on white; None if the run began with views.
-        views: (6, 3, H, W) float32 in [0, 1], in the order of :data:`~facelift_core.cameras.VIEW_NAMES`.
+        views: (6, 3, H, W) float32 in [0, 1], in the order of :data:`~facelift_core.rendering.cameras.VIEW_NAMES`.
         gaussians: the head: filtered (spec §6), and then as `likeness` says.
         raw_gaussians: as GS-LRM made them.
         timings: seconds per stage.
@@ -91,7 +91,7 @@ class FaceLift:
 
         Args:
             device: "auto", "cuda", "mps" or "cpu".
-            dtype: number format of the large weights; by default see :func:`~facelift_core.device.select_dtype`.
+            dtype: number format of the large weights; by default :func:`.compute.device.select_dtype` decides.
             plan: how to spend memory, see :mod:`.plans`; None: the fastest that fits what is free.
 
         Raises:

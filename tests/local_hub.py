@@ -23,7 +23,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import unquote
 
-from facelift_core.released.catalogue import Catalogue
+from facelift_core.weights.catalogue import Catalogue
 
 LARGE = 20_000
 LICENCE = "Research Licence of this test\n\nUse it for nothing but tests. Ünïcode, too.\n"

@@ -11,16 +11,16 @@ from diffusers import DDIMScheduler
 from PIL import Image
 
 import facelift_core as fl
-from facelift_core.cameras import intrinsics, six_views
+from facelift_core.compute.memory_plan import PLANS
+from facelift_core.images import to_pictures
 from facelift_core.likeness.front import Front
 from facelift_core.multiview import agreement, solvers
 from facelift_core.multiview.agreement import Agreement, affordable
-from facelift_core.pictures import to_pictures
-from facelift_core.plans import PLANS
 from facelift_core.presets import SOLVERS, Sampling
 from facelift_core.progress import Monitor
-from facelift_core.rasterizer import render
-from facelift_core.rasterizer.projection import ALPHA_CUT
+from facelift_core.rendering import render
+from facelift_core.rendering.cameras import intrinsics, six_views
+from facelift_core.rendering.projection import ALPHA_CUT
 
 GOLDENS = Path(__file__).parent / "goldens"
 

@@ -27,7 +27,7 @@ from facelift_core.align import (
 )
 from facelift_core.align.closed_form import solve_alpha, unmix
 from facelift_core.align.crop import FACE_CENTRE, FACE_SIZE
-from facelift_core.align.cut import cut_out
+from facelift_core.align.cutout import cut_out
 from facelift_core.align.matting import on_white
 
 TESTS = Path(__file__).parent

@@ -4,8 +4,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from facelift_core import attention
-from facelift_core.attention import attend
+from facelift_core.compute import attention
+from facelift_core.compute.attention import attend
 
 
 def inputs(n: int, heads: int, length: int, seen: int, width: int) -> list[torch.Tensor]:

@@ -11,8 +11,8 @@ import pytest
 import torch
 from blenders import in_each_blender, needs_blender
 
-from facelift_core.cameras import orbit
-from facelift_core.formats import write
+from facelift_core.gaussians.files import write
+from facelift_core.rendering.cameras import orbit
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 

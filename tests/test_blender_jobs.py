@@ -16,14 +16,16 @@ from PIL import Image
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))
 
-from facelift_blender import core  # noqa: E402
-from facelift_blender.job import folders, runner, runtime  # noqa: E402
-from facelift_blender.job.cutouts import DEBOUNCE, CutOuts, Subject, subject_of  # noqa: E402
-from facelift_blender.job.png import write_png  # noqa: E402
-from facelift_blender.job.runner import CANCELLED, DONE, FAILED, CutOut, How, Request, Runner  # noqa: E402
-from facelift_blender.reconstruct.pace import Pace  # noqa: E402
-from facelift_core import job as core_job  # noqa: E402
-from facelift_core.worker import NICENESS  # noqa: E402
+from facelift_blender.jobs import folders, runner
+from facelift_blender.jobs.cutouts import DEBOUNCE, CutOuts, Subject, subject_of
+from facelift_blender.jobs.png import write_png
+from facelift_blender.jobs.redraw_throttle import Pace
+from facelift_blender.jobs.runner import CANCELLED, DONE, FAILED, CutOut, How, Request, Runner
+from facelift_core import FaceLiftError
+from facelift_core.environment import check, location
+from facelift_core.environment.pins import pins
+from facelift_core.jobs import reconstruct as core_job
+from facelift_core.jobs.worker import NICENESS
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="the stand-in for Python is a script with #!")
 
@@ -373,25 +375,25 @@ def test_damaged_folders_are_no_heads(tmp_path):
 
 
 def test_runtime_is_looked_for_in_order(tmp_path, monkeypatch, fake):
-    monkeypatch.delenv(runtime.VARIABLE, raising=False)
+    monkeypatch.delenv(location.VARIABLE, raising=False)
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
-    assert runtime.find_runtime() is None
+    assert location.find() is None
     if sys.platform == "linux":
         own = tmp_path / "data" / "facelift" / "runtime" / "bin" / "python"
         own.parent.mkdir(parents=True)
         own.touch()
-        assert runtime.find_runtime().python == own
-    monkeypatch.setenv(runtime.VARIABLE, str(fake))
-    assert runtime.find_runtime().python == fake
-    assert runtime.find_runtime(str(tmp_path / "nowhere")).python == tmp_path / "nowhere"
-    assert runtime.find_runtime(str(fake.parents[1])).python == fake, "the folder of an environment will do"
+        assert location.find().python == own
+    monkeypatch.setenv(location.VARIABLE, str(fake))
+    assert location.find().python == fake
+    assert location.find(str(tmp_path / "nowhere")).python == tmp_path / "nowhere"
+    assert location.find(str(fake.parents[1])).python == fake, "the folder of an environment will do"
 
 
 def test_quick_check_says_what_is_missing(tmp_path, fake):
-    good = runtime.quick_check(fake)
+    good = check.quick_check(fake)
     assert good.problems == () and good.python == "3.12.0" and "tested with" in good.notes[0]
-    assert "no Python at" in runtime.quick_check(tmp_path / "nowhere").problems[0]
-    assert "not a Python" in runtime.quick_check(PICTURE).problems[0]
+    assert "no Python at" in check.quick_check(tmp_path / "nowhere").problems[0]
+    assert "not a Python" in check.quick_check(PICTURE).problems[0]
     for text, word in {
         "echo hello": "not a Python",
         """echo '{"python": [3, 8, 1], "packages": {}}'""": "Python 3.8.1",
@@ -401,21 +403,21 @@ def test_quick_check_says_what_is_missing(tmp_path, fake):
         script = tmp_path / "script"
         script.write_text(f"#!/bin/sh\n{text}\n")
         script.chmod(0o755)
-        problems = runtime.quick_check(script, seconds=1.0).problems
+        problems = check.quick_check(script, seconds=1.0).problems
         assert word in problems[0], problems
     script.write_text("""#!/bin/sh\necho '{"python": [3, 12, 1], "packages": {"numpy": "2.0"}}'\n""")
-    (problem,) = runtime.quick_check(script).problems
+    (problem,) = check.quick_check(script).problems
     assert "lacks torch, diffusers" in problem and "pip install" in problem and "torch==" in problem
 
 
 def test_pins_know_every_package_that_is_checked():
-    assert set(runtime.MODULES) <= set(runtime.pins())
+    assert set(check.MODULES) <= set(pins())
 
 
 def test_thorough_check_of_this_python(weights_folder):
-    check = runtime.thorough_check(Path(sys.executable), str(weights_folder))
-    assert check.problems == ()
-    assert check.info["devices"]["cpu"] and check.info["weights"][str(weights_folder)]["bytes"] > 0
+    result = check.thorough_check(Path(sys.executable), str(weights_folder))
+    assert result.problems == ()
+    assert result.info["devices"]["cpu"] and result.info["weights"][str(weights_folder)]["bytes"] > 0
 
 
 # Cut-outs
@@ -646,7 +648,7 @@ def test_files_that_cannot_be_written(weights_folder, tmp_path, what):
     folder = tmp_path / "job"
     if what == "a file in the way":
         folder.write_text("")
-        with pytest.raises(core.FaceLiftError, match="Cannot make the folder"):
+        with pytest.raises(FaceLiftError, match="Cannot make the folder"):
             core_job.run(request(folder, weights_folder), events.append, lambda: False, models)
         return
     import resource  # not on Windows, where this module is skipped
@@ -655,7 +657,7 @@ def test_files_that_cannot_be_written(weights_folder, tmp_path, what):
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100, limits[1]))
     try:
-        with pytest.raises(core.FaceLiftError, match="Cannot write"):
+        with pytest.raises(FaceLiftError, match="Cannot write"):
             core_job.run(request(folder, weights_folder), events.append, lambda: False, models)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
@@ -667,5 +669,5 @@ def test_requests_of_another_version_are_refused(tmp_path):
     assert Request.from_json(good) == Request("a.jpg", str(tmp_path))
     assert Request.from_json({**good, "guidance_scale": 3}).guidance_scale == 3
     for bad in ([], {}, {"photo": "a.jpg"}, {**good, "new": 1}, {**good, "steps": "50"}, {**good, "crop": 1}):
-        with pytest.raises(core.FaceLiftError):
+        with pytest.raises(FaceLiftError):
             Request.from_json(bad)

@@ -9,9 +9,9 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from facelift_blender.core import Cancelled, FaceLiftError
-from facelift_blender.job.runner import CANCELLED, DONE, FAILED
-from facelift_blender.job.task import LINES_KEPT, Task
+from facelift_blender.jobs.runner import CANCELLED, DONE, FAILED
+from facelift_blender.jobs.task import LINES_KEPT, Task
+from facelift_core import Cancelled, FaceLiftError
 
 
 def finish(task: Task) -> None:

@@ -19,9 +19,9 @@ import torch
 
 from facelift_blender.splats.transforms import transform
 from facelift_blender.splats.viewport import arrays
-from facelift_core.cameras import orbit
-from facelift_core.formats import SplatArrays, write
-from facelift_core.rasterizer import render_rgba
+from facelift_core.gaussians.files import SplatArrays, write
+from facelift_core.rendering import render_rgba
+from facelift_core.rendering.cameras import orbit
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 

@@ -13,12 +13,12 @@ from test_released_weights import zipped
 
 sys.path.insert(0, str(HERE.parent))
 
-from facelift_blender.job import weights
-from facelift_blender.job.task import Task
-from facelift_core.released import licence
-from facelift_core.released.catalogue import VARIABLE
-from facelift_core.released.inventory import status
-from facelift_core.released.store import Store
+from facelift_blender.jobs import weights
+from facelift_blender.jobs.task import Task
+from facelift_core.weights import licence
+from facelift_core.weights.catalogue import VARIABLE
+from facelift_core.weights.inventory import status
+from facelift_core.weights.store import Store
 
 UNET = "mvdiffusion/pipeckpts/unet/diffusion_pytorch_model.safetensors"
 

@@ -16,11 +16,11 @@ import pytest
 from PIL import Image
 
 import facelift_core as fl
-from facelift_core import turntable
 from facelift_core.align import METHODS
 from facelift_core.cli import main
 from facelift_core.cli.reconstruct import MATTINGS, plan
-from facelift_core.pictures import to_bytes
+from facelift_core.images import to_bytes
+from facelift_core.rendering import turntable
 
 GOLDENS = Path(__file__).parent / "goldens"
 

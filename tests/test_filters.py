@@ -9,8 +9,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from facelift_core.filters import CLI_LIMITS, WEB_LIMITS, filter_gaussians, keep_indices
-from facelift_core.gaussians import Gaussians
+from facelift_core.gaussians.filters import CLI_LIMITS, WEB_LIMITS, filter_gaussians, keep_indices
+from facelift_core.gaussians.tensors import Gaussians
 
 GOLDENS = Path(__file__).parent / "goldens" / "post"
 

@@ -16,9 +16,9 @@ from pathlib import Path
 import pytest
 from local_hub import LocalHub, repository_of
 
-from facelift_core.formats import load
-from facelift_core.released.catalogue import VARIABLE
-from facelift_core.runtime import location, pip, remove
+from facelift_core.environment import location, pip, remove
+from facelift_core.gaussians.files import load
+from facelift_core.weights.catalogue import VARIABLE
 
 GOLDENS = Path(__file__).parent / "goldens"
 GSLRM = "gslrm/ckpt_0000000000021125.pt"

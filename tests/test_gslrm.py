@@ -6,8 +6,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from facelift_core import FaceLiftError, cameras
-from facelift_core.gslrm import DEPTH_RANGE, GSLRM, LOG_SCALE_MAX, camera_rays
+from facelift_core import FaceLiftError
+from facelift_core.gslrm.network import DEPTH_RANGE, GSLRM, LOG_SCALE_MAX, camera_rays
+from facelift_core.rendering import cameras
 
 GOLDENS = Path(__file__).parent / "goldens" / "gslrm"
 CHECKPOINT = GOLDENS / "ckpt_0000000000021125.pt"

@@ -14,9 +14,11 @@ from PIL import Image
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 import facelift_core as fl
-from facelift_blender.job.runner import How, Job, _apply
-from facelift_core import align, cutouts, job
-from facelift_core.checker import DARK, LIGHT, on_checker
+from facelift_blender.jobs.runner import How, Job, _apply
+from facelift_core import align
+from facelift_core.checkerboard import DARK, LIGHT, on_checker
+from facelift_core.jobs import cutout as cutouts
+from facelift_core.jobs import reconstruct as job
 from facelift_core.presets import PRESETS
 
 PICTURE = Path(__file__).parent / "goldens" / "input.png"

@@ -12,15 +12,15 @@ from scipy.spatial.transform import Rotation
 import facelift_core as fl
 from facelift_core.align import align_cutout, align_portrait, detect_faces
 from facelift_core.align.landmarks import CHIN, EYES, FOREHEAD, Landmarks, find_landmarks
-from facelift_core.cameras import intrinsics, orbit, six_views
-from facelift_core.gaussians import SH_C0, Gaussians, concatenate
+from facelift_core.gaussians.tensors import SH_C0, Gaussians, concatenate
 from facelift_core.likeness import LIKENESS, check, refine
 from facelift_core.likeness.front import NO_LANDMARKS, pixels_of, with_photo_front
 from facelift_core.likeness.harmony import harmonised
 from facelift_core.likeness.skin import carve, skin, skin_weight
 from facelift_core.likeness.surface import front_depth, front_surface, in_front_camera, project
 from facelift_core.progress import Monitor
-from facelift_core.quality import psnr
+from facelift_core.rendering.cameras import intrinsics, orbit, six_views
+from facelift_core.rendering.metrics import psnr
 
 SIZE, RADIUS = 512, 0.5
 MONITOR = Monitor("skin")

@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 from transformers import CLIPImageProcessorPil, CLIPTextModel
 
 import facelift_core as fl
-from facelift_core import products
+from facelift_core.compute import onednn as products
 from facelift_core.multiview import MultiViewDiffusion, prompts
 from facelift_core.multiview.attention import MultiViewAttention, PromptAttention, multiview_attention
 from facelift_core.multiview.unet import fit_to_cpu, load_unet, set_attention

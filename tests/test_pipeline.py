@@ -12,13 +12,13 @@ from PIL import Image
 from safetensors.torch import load_file
 
 import facelift_core as fl
-from facelift_core.cameras import intrinsics, six_views
-from facelift_core.filters import keep_indices
+from facelift_core.gaussians.filters import keep_indices
 from facelift_core.likeness.front import Front, with_photo_front
 from facelift_core.multiview import agreement
 from facelift_core.pipeline import TOO_LITTLE_MEMORY_TO_REFINE
 from facelift_core.presets import Sampling
-from facelift_core.rasterizer import render
+from facelift_core.rendering import render
+from facelift_core.rendering.cameras import intrinsics, six_views
 
 GOLDENS = Path(__file__).parent / "goldens"
 FEW = 300

@@ -12,8 +12,9 @@ import torch
 from PIL import Image
 
 import facelift_core as fl
-from facelift_core import device, pipeline
-from facelift_core.plans import PLANS, RESERVE, SLACK, Needs, choose, step_down
+from facelift_core import pipeline
+from facelift_core.compute import device
+from facelift_core.compute.memory_plan import PLANS, RESERVE, SLACK, Needs, choose, step_down
 
 GIB = 2**30
 GOLDENS = Path(__file__).parent / "goldens"
@@ -201,7 +202,7 @@ def test_the_plan_is_chosen_by_what_is_free(weights_folder, monkeypatch):
 
 
 def test_weights_that_do_not_fit_are_loaded_by_the_next_plan(weights_folder, monkeypatch):
-    from facelift_core.residence import Residence
+    from facelift_core.compute.offload import Residence
 
     settle, tried = Residence.settle, []
 

@@ -14,9 +14,9 @@ import torch
 from test_filters import GOLDENS, raw_gaussians
 
 from facelift_core.errors import FaceLiftError
-from facelift_core.filters import CLI_LIMITS, WEB_LIMITS, filter_gaussians
-from facelift_core.formats import load, save
-from facelift_core.gaussians import SH_C0, Gaussians
+from facelift_core.gaussians.files import load, save
+from facelift_core.gaussians.filters import CLI_LIMITS, WEB_LIMITS, filter_gaussians
+from facelift_core.gaussians.tensors import SH_C0, Gaussians
 
 FIELDS = ("positions", "sh", "log_scales", "rotations", "opacity_logits")
 NUMPY_TYPES = {"uchar": "u1", "ushort": "u2", "int": "i4", "float": "f4", "double": "f8", "float32": "f4"}

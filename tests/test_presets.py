@@ -10,7 +10,7 @@ from PIL import Image
 from torch.utils.flop_counter import FlopCounterMode
 
 import facelift_core as fl
-from facelift_core.arithmetic import SKIN_SECONDS, gslrm_products, measured_rate, unet_products, vae_products
+from facelift_core.compute.time_estimate import SKIN_SECONDS, gslrm_products, measured_rate, unet_products, vae_products
 from facelift_core.multiview import MultiViewDiffusion, solvers
 from facelift_core.multiview.attention import PromptAttention
 from facelift_core.presets import PRESETS, SOLVERS, Sampling, sampling
@@ -258,6 +258,6 @@ def test_estimates_are_seconds_and_grow_with_the_work(weights_folder, monkeypatc
 def test_a_moment_of_another_program_does_not_count(weights_folder, monkeypatch):
     model = fl.FaceLift.from_pretrained(weights_folder, device="cpu").multiview
     clock = iter((0.0, 0.3, 1.0, 1.001, 2.0, 2.5))
-    monkeypatch.setattr("facelift_core.arithmetic.time.perf_counter", lambda: next(clock))
+    monkeypatch.setattr("facelift_core.compute.time_estimate.time.perf_counter", lambda: next(clock))
     rate = measured_rate(model)
     assert rate == pytest.approx(6 * unet_products(model.unet, 8) / 0.001)

@@ -5,8 +5,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from facelift_core import products
-from facelift_core.products import Linear, linear, replace_linears
+from facelift_core.compute import onednn as products
+from facelift_core.compute.onednn import Linear, linear, replace_linears
 
 
 @pytest.fixture

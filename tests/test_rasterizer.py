@@ -9,10 +9,9 @@ import sys
 import pytest
 import torch
 
-from facelift_core import cameras
 from facelift_core.errors import FaceLiftError
-from facelift_core.gaussians import Gaussians
-from facelift_core.rasterizer import gsplat_backend, render, render_rgba, tiles
+from facelift_core.gaussians.tensors import Gaussians
+from facelift_core.rendering import cameras, gsplat_backend, render, render_rgba, tiles
 
 FIELDS = ("positions", "sh", "log_scales", "rotations", "opacity_logits")
 

@@ -19,19 +19,20 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 import facelift_core as fl
-from facelift_core.checkpoints import find_checkpoint
 from facelift_core.cli import main
 from facelift_core.errors import Cancelled
+from facelift_core.jobs.weights import Request, run
 from facelift_core.progress import Monitor
-from facelift_core.released import convert as conversion
-from facelift_core.released import download as downloading
-from facelift_core.released import importing, licence, store
-from facelift_core.released.catalogue import VARIABLE, converted_files, load_catalogue
-from facelift_core.released.inventory import ready_folder, remove, status
-from facelift_core.released.job import Request, run
-from facelift_core.released.store import Store
-from facelift_core.released.verify import verify
-from facelift_core.weights import load_state_dict
+from facelift_core.weights import convert as conversion
+from facelift_core.weights import download as downloading
+from facelift_core.weights import import_files as importing
+from facelift_core.weights import licence, store
+from facelift_core.weights.catalogue import VARIABLE, converted_files, load_catalogue
+from facelift_core.weights.inventory import ready_folder, remove, status
+from facelift_core.weights.layout import find_checkpoint
+from facelift_core.weights.state_dict import load_state_dict
+from facelift_core.weights.store import Store
+from facelift_core.weights.verify import verify
 
 GOLDENS = Path(__file__).parent / "goldens"
 PIPELINE = "mvdiffusion/pipeckpts"
@@ -209,7 +210,7 @@ def test_a_part_that_is_longer_than_the_file_is_dropped(hub, own, repository):
 
 
 def test_speed_and_time_left_are_told(hub, own, monkeypatch):
-    monkeypatch.setattr("facelift_core.released.transfer.REPORT_SECONDS", 0.0)
+    monkeypatch.setattr("facelift_core.weights.byte_progress.REPORT_SECONDS", 0.0)
     hub.bytes_per_second = 500_000
     messages = []
 
@@ -546,7 +547,7 @@ def test_converted_weights_compute_the_same_within_half_precision(converted):
 
 def test_converted_weights_are_identical_where_the_device_computes_in_half_precision(converted):
     """What a graphics card holds after loading: the same bits from either folder."""
-    from facelift_core.gslrm import GSLRM as Model
+    from facelift_core.gslrm.network import GSLRM as Model
 
     loaded = [
         Model.from_checkpoint(find_checkpoint(folder).gslrm, 16, 0, "cpu", torch.float16).state_dict()
@@ -855,7 +856,7 @@ def test_the_worker_speaks_of_weights(hub, tmp_path):
         for n, request in enumerate(requests)
     ]
     worker = subprocess.Popen(
-        [sys.executable, "-m", "facelift_core.worker"],
+        [sys.executable, "-m", "facelift_core.jobs.worker"],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment, text=True,
     )  # fmt: skip
     worker.stdin.write("\n".join(lines) + "\n")
@@ -874,7 +875,7 @@ def test_the_worker_speaks_of_weights(hub, tmp_path):
 
 def test_nothing_heavy_is_imported_for_what_blender_shows(hub, tmp_path):
     program = (
-        "import sys; from facelift_core.released import inventory, licence, store;"
+        "import sys; from facelift_core.weights import inventory, licence, store;"
         "inventory.status(store.open_store()); print(sorted({'torch', 'huggingface_hub', 'numpy'} & set(sys.modules)))"
     )
     environment = {**os.environ, "PYTHONPATH": str(Path(fl.__file__).parents[1])}

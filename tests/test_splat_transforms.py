@@ -8,8 +8,8 @@ import torch
 
 from facelift_blender.splats.transforms import basis, rotate_sh, rotation_matrices, transform
 from facelift_core.errors import FaceLiftError
-from facelift_core.formats import SplatArrays
-from facelift_core.rasterizer import projection, spherical_harmonics
+from facelift_core.gaussians.files import SplatArrays
+from facelift_core.rendering import projection, spherical_harmonics
 
 
 def splats(count: int = 50, degree: int = 3) -> SplatArrays:

@@ -10,9 +10,10 @@ import torch
 from PIL import Image
 from torch import nn
 
-from facelift_core import FaceLift, FaceLiftError, cameras
-from facelift_core.gslrm import camera_rays
-from facelift_core.quality import psnr
+from facelift_core import FaceLift, FaceLiftError
+from facelift_core.gslrm.network import camera_rays
+from facelift_core.rendering import cameras
+from facelift_core.rendering.metrics import psnr
 from facelift_core.training.batches import ColorShift, HeadTensors, as_photographed, composite
 from facelift_core.training.heads.dataset import HeadDataset, write_shard
 from facelift_core.training.loop import LoopOptions, Task, learning_rate, load_averaged, train

@@ -11,16 +11,16 @@ import pytest
 import torch
 from PIL import Image
 
-from facelift_core import cameras, native
 from facelift_core.align.mtcnn import detect_faces
 from facelift_core.errors import FaceLiftError
-from facelift_core.native import pointer
+from facelift_core.rendering import cameras, native
+from facelift_core.rendering.native import pointer
 from facelift_core.training.heads import clothes, command, dataset, folders, people, scene
+from facelift_core.training.heads.accessory_meshes import strip, tube
 from facelift_core.training.heads.anatomy import load_anatomy
 from facelift_core.training.heads.appearance import WET, paint
 from facelift_core.training.heads.lighting import Lighting, irradiance
 from facelift_core.training.heads.people import _phenotype_coefficients, sample_expression, sample_person
-from facelift_core.training.heads.pieces import strip, tube
 from facelift_core.training.heads.render import on_white, render, sample_cameras
 
 SIX = cameras.six_views().numpy().astype(np.float32)

@@ -7,7 +7,6 @@ import pytest
 import torch
 
 from facelift_core import FaceLift
-from facelift_core.checkpoints import find_checkpoint
 from facelift_core.training import improve as improving
 from facelift_core.training.cli import main
 from facelift_core.training.evaluate import Score
@@ -15,6 +14,7 @@ from facelift_core.training.export import export
 from facelift_core.training.heads import command as heads_command
 from facelift_core.training.heads.dataset import GrowingHeads, write_shard
 from facelift_core.training.loop import learning_rate
+from facelift_core.weights.layout import find_checkpoint
 
 UNET = "mvdiffusion/pipeckpts/unet/diffusion_pytorch_model.safetensors"
 

@@ -2,9 +2,8 @@
 
 import torch
 
-from facelift_core import cameras
-from facelift_core.rasterizer import gsplat_backend
-from facelift_core.rasterizer.splatter import GaussianBatch, _by_gsplat, splat
+from facelift_core.rendering import cameras, gsplat_backend
+from facelift_core.rendering.splatter import GaussianBatch, _by_gsplat, splat
 
 SIZE, FOCAL, DILATION = 24, 25.7, 0.1
 

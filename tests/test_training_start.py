@@ -15,8 +15,8 @@ from einops import reduce, repeat
 from torch import nn
 
 from facelift_core import FaceLift, FaceLiftError, six_views
-from facelift_core.cameras import intrinsics
-from facelift_core.gslrm import camera_rays
+from facelift_core.gslrm.network import camera_rays
+from facelift_core.rendering.cameras import intrinsics
 from facelift_core.training import loop
 from facelift_core.training.autoencoder import load_autoencoder
 from facelift_core.training.cli import main

@@ -12,12 +12,11 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from facelift_core import cameras
 from facelift_core.errors import Cancelled, FaceLiftError
-from facelift_core.gaussians import Gaussians
-from facelift_core.pictures import contact_sheet, to_pictures, write_contact_sheet, write_picture
-from facelift_core.rasterizer import render
-from facelift_core.turntable import write_turntable
+from facelift_core.gaussians.tensors import Gaussians
+from facelift_core.images import contact_sheet, to_pictures, write_contact_sheet, write_picture
+from facelift_core.rendering import cameras, render
+from facelift_core.rendering.turntable import write_turntable
 
 GOLDENS = Path(__file__).parent / "goldens" / "post"
 

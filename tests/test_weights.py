@@ -12,9 +12,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import facelift_core as fl
-from facelift_core.checkpoints import find_checkpoint, find_pipeline
-from facelift_core.device import select_device, select_dtype
-from facelift_core.weights import load_into, load_json, load_state_dict, save_safetensors
+from facelift_core.compute.device import select_device, select_dtype
+from facelift_core.weights.layout import find_checkpoint, find_pipeline
+from facelift_core.weights.state_dict import load_into, load_json, load_state_dict, save_safetensors
 
 TENSORS = {"weight": torch.arange(6.0).reshape(2, 3), "bias": torch.ones(2)}
 

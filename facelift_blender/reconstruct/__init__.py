@@ -35,7 +35,8 @@ def detach() -> None:
 
 def __getattr__(name: str):
     if name == "CLASSES":
-        from . import cutout_operators, operators, panel, photo_operators, settings, setup_operators
+        from ..setup import operators as setup_operators
+        from . import cutout_operators, operators, panel, photo_operators, settings
 
         parts = (settings, operators, photo_operators, cutout_operators, setup_operators, panel)
         return tuple(cls for part in parts for cls in part.CLASSES)

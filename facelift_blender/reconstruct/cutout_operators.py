@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import bpy
 from bpy.props import EnumProperty
+from facelift_core import FaceLiftError
 
-from .. import core
-from ..attempt import Confirmed, attempt
-from ..job.cutouts import Known, Subject
+from ..jobs.cutouts import Known, Subject
+from ..operator_errors import Confirmed, attempt
 from . import edits, image_editor, session
 from .session import subject_of_scene
 
@@ -20,7 +20,7 @@ BRUSHES = (
 def _subject(context) -> Subject:
     subject = subject_of_scene(context)
     if subject is None:
-        raise core.FaceLiftError("Choose a portrait photo first.")
+        raise FaceLiftError("Choose a portrait photo first.")
     return subject
 
 
@@ -30,7 +30,7 @@ def _known(context, subject: Subject) -> Known:
     if known is None and session.background():
         known = session.wait_for_cutout(context, subject)
     if known is None:
-        raise core.FaceLiftError("The portrait has not been cut out yet; show the cut-out first.")
+        raise FaceLiftError("The portrait has not been cut out yet; show the cut-out first.")
     return known
 
 
@@ -68,7 +68,7 @@ class FACELIFT_OT_edit_cutout(bpy.types.Operator):
                     image_editor.open_editor(context, image)
                 except RuntimeError as error:
                     reason = str(error).strip().removeprefix("Error: ")
-                    raise core.FaceLiftError(
+                    raise FaceLiftError(
                         f"“{image.name}” can be painted in any Image Editor; none could be opened: {reason}"
                     ) from None
 

@@ -12,11 +12,11 @@ from pathlib import Path
 import bpy
 import numpy as np
 from bpy.app.handlers import persistent
+from facelift_core import FaceLiftError, checkerboard
 
-from .. import core
-from ..job import folders
-from ..job.cutouts import Known, Subject
-from ..job.png import write_png
+from ..jobs import folders
+from ..jobs.cutouts import Known, Subject
+from ..jobs.png import write_png
 
 KEY, ORIGINAL = "facelift_cutout", "facelift_cutout_original"
 """Custom properties of an image: of which photo it is the cut-out, and the digest of its pixels before any painting."""
@@ -57,7 +57,7 @@ def load(known: Known, subject: Subject) -> bpy.types.Image:
         image = bpy.data.images.load(str(known.cutout))
         image.pack()
     except RuntimeError:
-        raise core.FaceLiftError("The cut-out cannot be read; show it again.") from None
+        raise FaceLiftError("The cut-out cannot be read; show it again.") from None
     image.name = f"{subject.photo.stem} cut-out"
     image.filepath = f"//{image.name}.png"
     image.alpha_mode = "STRAIGHT"
@@ -89,7 +89,7 @@ def write_edited(subject: Subject, path: Path) -> bool:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_png(_pixels(image), path)
     except OSError as error:
-        raise core.FaceLiftError(f"Cannot write {path}: {error.strerror or error}.") from None
+        raise FaceLiftError(f"Cannot write {path}: {error.strerror or error}.") from None
     return True
 
 
@@ -131,7 +131,7 @@ def _write_preview(image: bpy.types.Image, pixels: np.ndarray) -> Path | None:
     path = folders.cutouts_folder() / f"{image[KEY]}_edited.png"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_png(core.module("checker").on_checker(pixels, PREVIEW_SIDE), path)
+        write_png(checkerboard.on_checker(pixels, PREVIEW_SIDE), path)
     except OSError:
         return None
     return path

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import bpy
 from bpy.props import BoolProperty, EnumProperty, FloatProperty, IntProperty, StringProperty
+from facelift_core import FaceLiftError
 
-from .. import core
-from ..attempt import attempt
-from ..job import folders
+from ..jobs import folders
+from ..operator_errors import attempt
 from . import session, settings
 from .camera import add_camera
 from .session import session as here
@@ -88,7 +88,7 @@ class FACELIFT_OT_import_head(_OnHead, bpy.types.Operator):
             head = folders.read(Path(self.folder))
             if head is None:
                 session.look_for_left()
-                raise core.FaceLiftError("The files of this head are gone; reconstruct it again.")
+                raise FaceLiftError("The files of this head are gone; reconstruct it again.")
             session.bring_in(head, context.scene, self.scale)
 
         return attempt(self, work)

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import bpy
 
-from .. import preferences, tasks
-from ..job import folders
-from ..job.cutouts import Subject
-from ..job.runner import DONE, FAILED, RUNNING, Job
+from ..jobs import folders, tasks
+from ..jobs.cutouts import Subject
+from ..jobs.runner import DONE, FAILED, RUNNING, Job
+from ..layout import duration, paragraphs
+from ..setup import preferences
 from . import edits, pictures, readiness
-from .layout import duration, paragraphs
 from .photo_operators import editor_image
 from .session import cuts_out_by_itself, follow, session, subject_of_scene
 from .settings import photos_of

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import bpy
 from bpy.props import BoolProperty, CollectionProperty, IntProperty, StringProperty
+from facelift_core import FaceLiftError
 
-from .. import core
-from ..attempt import Chooser, attempt
-from ..job import folders
+from ..jobs import folders
+from ..operator_errors import Chooser, attempt
 from . import edits
 from .settings import set_photos
 
@@ -28,7 +28,7 @@ class _Photos:
         def work() -> None:
             paths = [str(Path(self.directory) / file.name) for file in self.files if file.name]
             if not paths:
-                raise core.FaceLiftError("No photo was chosen.")
+                raise FaceLiftError("No photo was chosen.")
             set_photos(context.scene.facelift, paths)
             if context.area is not None:
                 context.area.tag_redraw()
@@ -68,7 +68,7 @@ class FACELIFT_OT_use_editor_image(bpy.types.Operator):
         def work() -> None:
             image = bpy.data.images.get(self.image) if self.image else editor_image(context)
             if image is None:
-                raise core.FaceLiftError("There is no such image; open one in an Image Editor.")
+                raise FaceLiftError("There is no such image; open one in an Image Editor.")
             set_photos(context.scene.facelift, [str(image_as_file(image, context.scene))])
 
         return attempt(self, work)
@@ -136,9 +136,9 @@ def image_as_file(image: bpy.types.Image, scene: bpy.types.Scene) -> Path:
                 bpy.data.images.remove(copy)
     except (OSError, RuntimeError) as error:
         reason = str(error).strip().removeprefix("Error: ").replace(f"{image.name}.001", image.name)
-        raise core.FaceLiftError(f"The image {image.name} cannot be used: {reason}") from None
+        raise FaceLiftError(f"The image {image.name} cannot be used: {reason}") from None
     if not path.is_file():
-        raise core.FaceLiftError(f"The image {image.name} has no pixels to use.")
+        raise FaceLiftError(f"The image {image.name} has no pixels to use.")
     return path
 
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from .. import core
+from facelift_core.presets import PRESETS as _PRESETS
 
-_PRESETS = core.module("presets").PRESETS
 STEPS = {name.upper(): how.steps for name, how in _PRESETS.items()}
 DEFAULT = "QUALITY"
 CUSTOM = "CUSTOM"

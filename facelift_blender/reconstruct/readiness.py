@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import bpy
+from facelift_core.compute.memory import memory
 
-from .. import core, preferences
-from ..job import folders
-from . import runtime_state
+from ..jobs import folders
+from ..setup import preferences, runtime_state
 from .session import session
 
 DISK_BYTES = 300 * 2**20
@@ -57,7 +57,7 @@ def before_rendering(context) -> list[Missing]:
 
 
 def _runtime(context) -> Iterator[Missing]:
-    from .. import tasks
+    from ..jobs import tasks
 
     if tasks.running("runtime"):
         return  # the panel shows its bar
@@ -99,7 +99,7 @@ def _weights(context) -> Iterator[Missing]:
 
 
 def _released_weights(context, built_in: Path) -> Iterator[Missing]:
-    from .. import tasks
+    from ..jobs import tasks
 
     if tasks.running("weights"):
         yield Missing("The released weights are on their way.")
@@ -128,7 +128,7 @@ def _memory(context) -> Iterator[Missing]:
     if session.runner.holds_models or session.runner.active:
         return  # the models are in memory already
     try:
-        available = core.module("memory").memory().get("available")
+        available = memory().get("available")
     except OSError:
         return
     chosen = preferences.weights(context, context.scene.facelift.weights)

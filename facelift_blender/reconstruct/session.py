@@ -14,13 +14,15 @@ from pathlib import Path
 
 import bpy
 from bpy.app.handlers import persistent
+from facelift_core import Cancelled, FaceLiftError
 
-from .. import core, preferences
-from ..job import folders
-from ..job.cutouts import CutOuts, Known, Subject, subject_of
-from ..job.runner import CANCELLED, DONE, FAILED, TICK, CutOut, Job, Request, Runner
-from . import arrival, edits, presets, runtime_state
-from .pace import Pace
+from ..jobs import folders
+from ..jobs.cutouts import CutOuts, Known, Subject, subject_of
+from ..jobs.redraw_throttle import Pace
+from ..jobs.runner import CANCELLED, DONE, FAILED, TICK, CutOut, Job, Request, Runner
+from ..setup import preferences, runtime_state
+from . import edits, presets
+from . import insert_head as arrival
 
 EDITED = "cutout_edited.png"
 """In a job's folder, what was painted by hand."""
@@ -75,7 +77,7 @@ def submit(context, photos: Sequence[str], **settings) -> list[Job]:
 
     Args:
         photos: files; a path beginning with // is relative to the .blend.
-        settings: fields of :class:`~facelift_core.job.Request` that differ from the scene's settings.
+        settings: fields of :class:`~facelift_core.jobs.reconstruct.Request` that differ from the scene's settings.
 
     What was painted in the cut-out of a photo is used.
 
@@ -84,13 +86,13 @@ def submit(context, photos: Sequence[str], **settings) -> list[Job]:
             those is started.
     """
     if not photos:
-        raise core.FaceLiftError("Choose a portrait photo first.")
+        raise FaceLiftError("Choose a portrait photo first.")
     paths = [Path(bpy.path.abspath(photo)) for photo in photos]
     if lacking := next((path for path in paths if not path.is_file()), None):
-        raise core.FaceLiftError(f"There is no photo at {lacking}; choose another one.")
+        raise FaceLiftError(f"There is no photo at {lacking}; choose another one.")
     how = preferences.get(context).how()
     if how is None:
-        raise core.FaceLiftError(
+        raise FaceLiftError(
             "There is no runtime to reconstruct with; Install Runtime in FaceLift's preferences makes one, or choose a "
             "Python that has PyTorch there."
         )
@@ -139,7 +141,7 @@ def ask_for_cutout(context, subject: Subject) -> CutOut:
     """Have the portrait cut out now. Raises FaceLiftError if there is nothing to do it with."""
     how = preferences.get(context).how()
     if how is None:
-        raise core.FaceLiftError("There is no runtime yet; install it, or choose a Python that has PyTorch.")
+        raise FaceLiftError("There is no runtime yet; install it, or choose a Python that has PyTorch.")
     cutout = session.cutouts.ask(subject, how)
     follow()
     return cutout
@@ -152,7 +154,7 @@ def wait_for_cutout(context, subject: Subject) -> Known | None:
         pump()
         time.sleep(TICK / 2)
     if cutout.state == FAILED:
-        raise core.FaceLiftError(cutout.error)
+        raise FaceLiftError(cutout.error)
     return session.cutouts.known(subject)
 
 
@@ -173,11 +175,11 @@ def wait(jobs: Sequence[Job]) -> None:
     pump()
     failed = [job for job in jobs if job.state == FAILED]
     if failed:
-        raise core.FaceLiftError(
+        raise FaceLiftError(
             failed[0].error if len(jobs) == 1 else " ".join(f"{job.name}: {job.error}" for job in failed)
         )
     if any(job.state == CANCELLED for job in jobs):
-        raise core.Cancelled
+        raise Cancelled
 
 
 def follow() -> None:
@@ -241,7 +243,7 @@ def _was_checking() -> bool:
 def let_go() -> None:
     """End the worker, which uses the files of runtime and weights. Raises FaceLiftError while it reconstructs."""
     if session.runner.active:
-        raise core.FaceLiftError("Wait for the reconstruction to end, or cancel it first.")
+        raise FaceLiftError("Wait for the reconstruction to end, or cancel it first.")
     session.runner.release()
 
 
@@ -271,7 +273,7 @@ def _bring_in_arrived() -> bool:
             continue
         try:
             _bring_in_undoably(job.head, scene)
-        except core.FaceLiftError as error:
+        except FaceLiftError as error:
             job.state, job.error = FAILED, str(error)
             look_for_left()
         except Exception as error:  # whatever undo does in the handlers of other add-ons, this timer has to go on
@@ -307,7 +309,7 @@ def bring_in(head: folders.Finished, scene: bpy.types.Scene, scale: float = 1.0)
     """
     try:
         ob = arrival.add_head(head, scene, scale)
-    except core.FaceLiftError:
+    except FaceLiftError:
         raise
     except Exception as error:  # in an operator, anything else would reach people as a traceback
         raise _not_brought_in(error) from error
@@ -316,14 +318,12 @@ def bring_in(head: folders.Finished, scene: bpy.types.Scene, scale: float = 1.0)
     return ob
 
 
-def _not_brought_in(error: Exception) -> core.FaceLiftError:
+def _not_brought_in(error: Exception) -> FaceLiftError:
     """What people are told of an error; the console tells all of one that nobody foresaw."""
     if isinstance(error, ReferenceError):
-        return core.FaceLiftError(
-            "Something else removed the head in the moment it came in; its files are still there."
-        )
+        return FaceLiftError("Something else removed the head in the moment it came in; its files are still there.")
     traceback.print_exception(error)
-    return core.FaceLiftError(f"The head is finished, but could not be brought in: {error}")
+    return FaceLiftError(f"The head is finished, but could not be brought in: {error}")
 
 
 def _bring_in_undoably(head: folders.Finished, scene: bpy.types.Scene) -> None:
@@ -340,7 +340,7 @@ def _bring_in_undoably(head: folders.Finished, scene: bpy.types.Scene) -> None:
             try:
                 bpy.ops.facelift.import_head("EXEC_DEFAULT", True, folder=str(head.folder))
             except RuntimeError as error:  # how an operator's report of an error reaches a script
-                raise core.FaceLiftError(str(error).removeprefix("Error: ").strip()) from error
+                raise FaceLiftError(str(error).removeprefix("Error: ").strip()) from error
         return
     bring_in(head, scene)
     if windows:

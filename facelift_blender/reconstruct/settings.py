@@ -47,7 +47,7 @@ DEVICES = (
 
 # Functions, for Blender evaluates the annotations below elsewhere, where a lambda would not find this module's names.
 def _get_steps(self: FaceLiftSettings) -> int:
-    from ..preferences import get
+    from ..setup.preferences import get
 
     return self.own_steps or presets.STEPS[get().default_preset]
 

@@ -14,12 +14,9 @@ from __future__ import annotations
 
 import bpy
 import numpy as np
-
-from ..core import FaceLiftError, module
-
-SplatArrays = module("formats").SplatArrays
-SH_C0 = module("formats.arrays").SH_C0
-MAX_LOGIT = module("formats.ply").MAX_LOGIT
+from facelift_core import FaceLiftError
+from facelift_core.gaussians.files import SplatArrays
+from facelift_core.gaussians.ply import MAX_LOGIT
 
 POSITION = "position"
 SCALE = "scale"

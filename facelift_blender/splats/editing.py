@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import bpy
 import numpy as np
+from facelift_core import FaceLiftError
 from mathutils import Matrix, Vector
 
-from ..core import FaceLiftError
 from . import attributes, exporting, importing, nodes, objects, transforms
 from .viewport import state
 

@@ -7,12 +7,11 @@ from pathlib import Path
 
 import bpy
 import numpy as np
+from facelift_core import FaceLiftError
+from facelift_core.gaussians import files as formats
 
-from ..core import FaceLiftError, module
 from . import attributes, importing, nodes, transforms
 from .attributes import SplatArrays
-
-formats = module("formats")
 
 
 def export_splats(

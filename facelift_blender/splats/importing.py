@@ -7,12 +7,11 @@ from pathlib import Path
 
 import bpy
 import numpy as np
+from facelift_core import FaceLiftError
+from facelift_core.gaussians import files as formats
 
-from ..core import FaceLiftError, module
 from . import objects
 from .attributes import SplatArrays
-
-formats = module("formats")
 
 UP_AXES = (
     ("Z", "Z Up", "As in Blender, and as FaceLift writes files"),

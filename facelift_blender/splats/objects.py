@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping
 
 import bpy
 import numpy as np
+from facelift_core import FaceLiftError
 
-from ..core import FaceLiftError
 from . import attributes, native, nodes
 from .attributes import SplatArrays
 

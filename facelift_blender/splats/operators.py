@@ -6,7 +6,7 @@ import bpy
 from bpy.props import BoolProperty, CollectionProperty, EnumProperty, FloatProperty, StringProperty
 from bpy_extras.io_utils import ExportHelper, ImportHelper
 
-from ..attempt import attempt
+from ..operator_errors import attempt
 from . import editing, exporting, importing, native, nodes, objects, scene_settings
 from .viewport import rendering
 

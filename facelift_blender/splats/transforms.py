@@ -6,10 +6,8 @@ from dataclasses import replace
 from functools import cache
 
 import numpy as np
-
-from ..core import FaceLiftError, module
-
-SplatArrays = module("formats").SplatArrays
+from facelift_core import FaceLiftError
+from facelift_core.gaussians.files import SplatArrays
 
 
 def transform(splats: SplatArrays, matrix: np.ndarray) -> SplatArrays:

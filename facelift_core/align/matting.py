@@ -13,7 +13,7 @@ from PIL import Image
 
 from ..errors import FaceLiftError
 from .crop import Box
-from .cut import cut_out
+from .cutout import cut_out
 from .photo import Photo
 
 METHODS = ("auto", "alpha", "rembg", "segmentation", "none")

@@ -12,8 +12,8 @@ import sys
 from collections.abc import Sequence
 
 from .. import __version__
+from ..compute.threads import share_cores
 from ..errors import FaceLiftError
-from ..threads import share_cores
 from . import info, reconstruct, render, setup, weights
 from .options import UsageError
 

@@ -12,8 +12,8 @@ from collections.abc import Callable
 from typing import Any
 
 from .. import __version__
+from ..compute.memory import memory
 from ..errors import FaceLiftError
-from ..memory import memory
 
 PACKAGES = (
     "torch",
@@ -83,7 +83,7 @@ def _or_problem(part: Callable[[], Any]) -> Any:
 def _devices() -> dict[str, Any]:
     import torch
 
-    from ..device import select_device, select_dtype
+    from ..compute.device import select_device, select_dtype
 
     chosen = select_device("auto")
     found: dict[str, Any] = {
@@ -100,8 +100,8 @@ def _devices() -> dict[str, Any]:
 
 
 def _weights(name: str) -> dict[str, Any]:
-    from ..checkpoints import find_checkpoint
-    from ..weights import load_json
+    from ..weights.layout import find_checkpoint
+    from ..weights.state_dict import load_json
 
     checkpoint = find_checkpoint(name)
     config = load_json(checkpoint.pipeline / "unet" / "config.json")

@@ -187,9 +187,9 @@ def _jobs_in_folder(
 def _reconstruct_all(jobs: Sequence[Job], options: argparse.Namespace) -> int:
     """Run `jobs` and return how many failed."""
     quiet_libraries()
-    from ..ahead import prepared_ahead
     from ..align import NoFace, align_portrait
     from ..pipeline import FaceLift
+    from .prefetch import prepared_ahead
 
     say(f"Loading the weights “{options.weights}”")
     model = FaceLift.from_pretrained(options.weights, device=options.device)
@@ -212,8 +212,8 @@ def _reconstruct_all(jobs: Sequence[Job], options: argparse.Namespace) -> int:
 
 
 def _reconstruct(model: FaceLift, job: Job, aligned: Future[AlignedPortrait], options: argparse.Namespace) -> None:
-    from ..pictures import write_contact_sheet
-    from ..turntable import write_turntable
+    from ..images import write_contact_sheet
+    from ..rendering.turntable import write_turntable
 
     start = time.perf_counter()
     with progress_bar(job.photo.name) as progress:

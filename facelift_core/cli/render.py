@@ -11,7 +11,7 @@ from .options import UsageError, colour, device, number, whole_number
 from .reconstruct import PICTURE_SUFFIXES, VIDEO_SUFFIXES
 
 FRONT = 270.0
-"""Azimuth of the camera in front of the face, in the convention of :mod:`facelift_core.cameras`."""
+"""Azimuth of the camera in front of the face, in the convention of :mod:`facelift_core.rendering.cameras`."""
 
 
 def add_parser(commands) -> None:
@@ -58,12 +58,12 @@ def run(options: argparse.Namespace) -> int:
     quiet_libraries()
     import torch
 
-    from ..cameras import intrinsics, orbit
-    from ..device import nothing_left_behind, select_device
-    from ..formats import load
-    from ..pictures import to_pictures, write_picture
-    from ..rasterizer import render
-    from ..turntable import write_turntable
+    from ..compute.device import nothing_left_behind, select_device
+    from ..gaussians.files import load
+    from ..images import to_pictures, write_picture
+    from ..rendering import render
+    from ..rendering.cameras import intrinsics, orbit
+    from ..rendering.turntable import write_turntable
 
     azimuth, size, background = FRONT + options.azimuth, options.size, options.background
     with nothing_left_behind(), torch.no_grad():

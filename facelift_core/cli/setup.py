@@ -11,9 +11,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from ..environment import check, install, launch, location, pip, remove
+from ..environment import torch_build as builds
+from ..environment.install_plan import make_plan
 from ..errors import FaceLiftError
-from ..runtime import builds, check, install, launch, location, pip, remove
-from ..runtime.plan import make_plan
 from .console import say
 from .options import UsageError
 

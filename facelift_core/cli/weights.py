@@ -7,11 +7,11 @@ import sys
 from pathlib import Path
 
 from ..errors import FaceLiftError
-from ..released import licence
-from ..released.inventory import status
-from ..released.job import Request
-from ..released.job import run as run_job
-from ..released.store import Store, open_store, size_text
+from ..jobs.weights import Request
+from ..jobs.weights import run as run_job
+from ..weights import licence
+from ..weights.inventory import status
+from ..weights.store import Store, open_store, size_text
 from .console import progress_bar, quiet_libraries, say
 
 BAR_WIDTH = 70

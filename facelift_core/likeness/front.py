@@ -10,8 +10,8 @@ from PIL import Image
 from ..align import AlignedPortrait
 from ..align.crop import SIZE
 from ..align.landmarks import find_landmarks
-from ..filters import filter_gaussians
-from ..gaussians import Gaussians, concatenate
+from ..gaussians.filters import filter_gaussians
+from ..gaussians.tensors import Gaussians, concatenate
 from ..progress import Monitor
 from .harmony import harmonised
 from .skin import carve, skin, skin_weight

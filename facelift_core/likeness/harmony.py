@@ -9,9 +9,9 @@ import torch
 from scipy.spatial import cKDTree
 
 from ..align.crop import SIZE
-from ..cameras import intrinsics, six_views
-from ..gaussians import SH_C0, Gaussians
-from ..rasterizer import render_rgba
+from ..gaussians.tensors import SH_C0, Gaussians
+from ..rendering import render_rgba
+from ..rendering.cameras import intrinsics, six_views
 from .surface import Surface, blur, to_world
 
 STEP = 6

@@ -10,16 +10,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .. import native
 from ..align import AlignedPortrait
 from ..align.crop import SIZE
-from ..cameras import intrinsics, orbit, six_views
-from ..gaussians import SH_C0, Gaussians
+from ..gaussians.tensors import SH_C0, Gaussians
 from ..progress import Monitor
-from ..quality import ssim
-from ..rasterizer import gsplat_backend, render
-from ..rasterizer.projection import DILATION
-from ..rasterizer.splatter import GaussianBatch, splat
+from ..rendering import gsplat_backend, native, render
+from ..rendering.cameras import intrinsics, orbit, six_views
+from ..rendering.metrics import ssim
+from ..rendering.projection import DILATION
+from ..rendering.splatter import GaussianBatch, splat
 from .front import pixels_of
 
 STEPS, STEPS_BY_TORCH = 40, 16

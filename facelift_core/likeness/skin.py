@@ -12,8 +12,8 @@ from scipy.spatial.transform import Rotation
 from torch import Tensor
 
 from ..align.crop import SIZE
-from ..cameras import intrinsics
-from ..gaussians import SH_C0, Gaussians, concatenate
+from ..gaussians.tensors import SH_C0, Gaussians, concatenate
+from ..rendering.cameras import intrinsics
 from .surface import Surface, in_front_camera, project, sample, to_world
 
 GRAZING, FRONTAL = 0.3, 0.5

@@ -13,9 +13,9 @@ from torch import Tensor
 
 from ..align.crop import SIZE
 from ..align.landmarks import Landmarks
-from ..cameras import intrinsics, six_views
-from ..gaussians import SH_C0, Gaussians
-from ..rasterizer import render_rgba
+from ..gaussians.tensors import SH_C0, Gaussians
+from ..rendering import render_rgba
+from ..rendering.cameras import intrinsics, six_views
 
 SMOOTH = 3.0
 """Sigma in pixels over which the head's own depth is smoothed: single Gaussians are no shape."""

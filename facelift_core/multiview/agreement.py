@@ -13,12 +13,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..cameras import intrinsics, six_views
-from ..gaussians import Gaussians
+from ..gaussians.tensors import Gaussians
 from ..presets import Sampling
 from ..progress import Monitor
-from ..rasterizer import render
-from ..rasterizer.projection import ALPHA_CUT
+from ..rendering import render
+from ..rendering.cameras import intrinsics, six_views
+from ..rendering.projection import ALPHA_CUT
 
 Agree = Callable[[Tensor, Monitor], Tensor]
 """(6, 3, H, W) views in [0, 1] on the CPU to such that agree; those that it leaves as they are stay to the bit."""

@@ -12,7 +12,7 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
-from ..attention import attend
+from ..compute.attention import attend
 
 Mode = Literal["sparse", "dense"]
 

@@ -12,7 +12,7 @@ from transformers import CLIPImageProcessorPil, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
 from ..errors import FaceLiftError
-from ..weights import load_json, load_state_dict
+from ..weights.state_dict import load_json, load_state_dict
 
 WEIGHTS_FILE = "model.safetensors"
 

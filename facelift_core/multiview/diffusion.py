@@ -15,14 +15,14 @@ from PIL import Image
 from torch import Tensor, nn
 from transformers import CLIPImageProcessorPil, CLIPVisionModelWithProjection
 
-from ..cameras import VIEW_NAMES
-from ..checkpoints import find_pipeline
-from ..device import nothing_left_behind, select_device, select_dtype
+from ..compute.device import nothing_left_behind, select_device, select_dtype
+from ..compute.offload import Residence
 from ..errors import FaceLiftError
 from ..presets import Sampling, sampling
 from ..progress import Cancel, Monitor, Progress
-from ..residence import Residence
-from ..weights import load_json, load_state_dict
+from ..rendering.cameras import VIEW_NAMES
+from ..weights.layout import find_pipeline
+from ..weights.state_dict import load_json, load_state_dict
 from . import solvers
 from .agreement import Agree
 from .clip import load_clip, load_image_processor
@@ -87,7 +87,7 @@ class MultiViewDiffusion:
         Args:
             folder: the checkpoint.
             device: "auto", "cuda", "mps" or "cpu".
-            dtype: number format of the work; by default see :func:`~facelift_core.device.select_dtype`.
+            dtype: number format of the work; by default see :func:`~facelift_core.compute.device.select_dtype`.
             settle: put the weights on the device; else the caller does, by :meth:`Residence.settle`.
 
         Raises:
@@ -186,7 +186,7 @@ class MultiViewDiffusion:
             agree: called with the views expected in each of the preset's agreeing steps; None: as published, without.
 
         Returns:
-            (6, 3, H, W) float32 in [0, 1] on the CPU, in the order of :data:`~facelift_core.cameras.VIEW_NAMES`.
+            (6, 3, H, W) float32 in [0, 1] on the CPU, in the order of ``VIEW_NAMES``.
 
         Raises:
             FaceLiftError: settings or size out of range, out of memory.

@@ -11,7 +11,7 @@ from diffusers import UNet2DConditionModel
 from torch import Tensor
 
 from .attention import remembered_prompts
-from .reuse import Reuse, reused_features
+from .deep_cache import Reuse, reused_features
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,10 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
-from ..cache import cache_folder
-from ..cameras import VIEW_NAMES
 from ..errors import FaceLiftError
-from ..weights import load_state_dict, save_safetensors
+from ..rendering.cameras import VIEW_NAMES
+from ..user_dirs import cache_folder
+from ..weights.state_dict import load_state_dict, save_safetensors
 from .clip import WEIGHTS_FILE, load_clip
 
 PROMPTS = tuple(f"a rendering image of 3D models, {view} view, color map." for view in VIEW_NAMES)

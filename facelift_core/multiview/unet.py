@@ -12,9 +12,9 @@ from diffusers import UNet2DConditionModel
 from diffusers.models.attention import FeedForward
 from diffusers.models.attention_processor import AttnProcessor2_0
 
+from ..compute.onednn import in_pieces, replace_linears
 from ..errors import FaceLiftError
-from ..products import in_pieces, replace_linears
-from ..weights import load_into, load_json, load_state_dict
+from ..weights.state_dict import load_into, load_json, load_state_dict
 from .attention import MultiViewAttention, PromptAttention
 
 WEIGHTS_FILE = "diffusion_pytorch_model.safetensors"

@@ -10,7 +10,7 @@ import torch
 from diffusers import AutoencoderKL
 
 from ..errors import FaceLiftError
-from ..weights import load_into, load_json, load_state_dict
+from ..weights.state_dict import load_into, load_json, load_state_dict
 
 WEIGHTS_FILE = "diffusion_pytorch_model.safetensors"
 FORMER_NAMES = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}

@@ -12,9 +12,9 @@ from diffusers import AutoencoderKL
 from PIL import Image
 from torch import Tensor, nn
 
-from ..checkpoints import find_pipeline
 from ..multiview.vae import load_vae
-from ..quality import psnr, ssim
+from ..rendering.metrics import psnr, ssim
+from ..weights.layout import find_pipeline
 from .batches import WHITE, ColorShift, HeadTensors, composite, picture_grid
 from .heads.dataset import HeadDataset
 from .loop import LoopOptions, Task, load_averaged, read_origin, train

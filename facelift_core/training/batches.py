@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from ..pictures import contact_sheet, to_pictures
+from ..images import contact_sheet, to_pictures
 from .heads.dataset import HeadDataset
 from .heads.render import Views
 

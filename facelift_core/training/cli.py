@@ -7,8 +7,8 @@ import os
 import sys
 from pathlib import Path
 
+from ..compute.threads import share_cores
 from ..errors import FaceLiftError
-from ..threads import share_cores
 from .heads import command as heads_command
 
 
@@ -245,7 +245,7 @@ def _gaussians(args: argparse.Namespace) -> None:
 
 
 def _sample(args: argparse.Namespace) -> None:
-    from ..device import select_device
+    from ..compute.device import select_device
     from .heads.dataset import HeadDataset
     from .sampled import sample_heads
     from .view_model import ViewStage
@@ -268,7 +268,7 @@ def _export(args: argparse.Namespace) -> None:
 
 
 def _improve(args: argparse.Namespace) -> None:
-    from ..checkpoints import find_checkpoint
+    from ..weights.layout import find_checkpoint
     from .improve import Improvement, improve
 
     for name in ("minutes", "held_out", "steps", "shard", "batch_views", "batch_gaussians"):

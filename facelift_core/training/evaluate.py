@@ -12,12 +12,12 @@ import torch.nn.functional as F
 from torch import Tensor
 from tqdm import tqdm
 
-from ..cameras import VIEW_NAMES, intrinsics, turntable
-from ..gaussians import Gaussians
-from ..pictures import to_pictures, write_picture
+from ..gaussians.tensors import Gaussians
+from ..images import to_pictures, write_picture
 from ..pipeline import FaceLift
-from ..quality import psnr, ssim
-from ..rasterizer import render
+from ..rendering import render
+from ..rendering.cameras import VIEW_NAMES, intrinsics, turntable
+from ..rendering.metrics import psnr, ssim
 from .batches import WHITE, HeadTensors, composite, picture_grid
 from .heads.render import render as render_head
 from .heads.render import sample_cameras

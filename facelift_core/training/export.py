@@ -8,12 +8,12 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
-from ..checkpoints import find_pipeline
 from ..files import replacing
 from ..multiview.diffusion import SAMPLING_FILE, load_guidance
 from ..multiview.prompts import CACHE_FILE as PROMPT_EMBEDS
 from ..multiview.unet import attention_mode
-from ..weights import save_safetensors
+from ..weights.layout import find_pipeline
+from ..weights.state_dict import save_safetensors
 from .gaussians import gslrm_of, gslrm_of_run, head_dim
 from .heads.dataset import HeadDataset
 from .loop import is_run

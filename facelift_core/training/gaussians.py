@@ -18,24 +18,16 @@ from einops import rearrange, reduce, repeat
 from PIL import Image
 from torch import Tensor, nn
 
-from ..cameras import intrinsics
-from ..checkpoints import find_checkpoint
 from ..errors import FaceLiftError
-from ..gaussians import SH_C0
-from ..gslrm import GSLRM, camera_rays, patch_side
-from ..quality import edge_distance, psnr, ssim
-from ..rasterizer.splatter import GaussianBatch, splat
+from ..gaussians.tensors import SH_C0
+from ..gslrm.network import GSLRM, camera_rays, patch_side
+from ..rendering.cameras import intrinsics
+from ..rendering.metrics import edge_distance, psnr, ssim
+from ..rendering.splatter import GaussianBatch, splat
+from ..weights.layout import find_checkpoint
 from .batches import WHITE, composite, picture_grid, random_backgrounds
 from .heads.dataset import HeadDataset
-from .loop import (
-    LoopOptions,
-    Task,
-    averaged_weights,
-    checkpoint_activations,
-    load_learned,
-    read_origin,
-    train,
-)
+from .loop import LoopOptions, Task, averaged_weights, checkpoint_activations, load_learned, read_origin, train
 from .reconstruction import VIEWS, PixelTargets, ReconstructionBatch
 
 INITIAL_STD = 0.02

@@ -14,12 +14,12 @@ from dataclasses import dataclass
 from multiprocessing.pool import AsyncResult
 from pathlib import Path
 
-from ..checkpoints import find_checkpoint, find_pipeline
-from ..device import select_device
+from ..compute.device import select_device
 from ..errors import FaceLiftError
 from ..files import replacing
 from ..multiview import MultiViewDiffusion
 from ..multiview.diffusion import load_guidance
+from ..weights.layout import find_checkpoint, find_pipeline
 from .evaluate import Score, evaluate
 from .export import export
 from .gaussians import gslrm_of, train_gaussians

@@ -27,7 +27,7 @@ from tqdm import tqdm
 
 from ..errors import FaceLiftError
 from ..files import replacing
-from ..weights import load_json
+from ..weights.state_dict import load_json
 from .processes import Processes
 
 WARMUP_STEPS = 100

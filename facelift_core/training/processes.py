@@ -11,7 +11,7 @@ from accelerate import PartialState
 from accelerate.utils import broadcast, reduce
 from torch import Tensor, nn
 
-from ..device import select_device
+from ..compute.device import select_device
 
 
 @dataclass(frozen=True)

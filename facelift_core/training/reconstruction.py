@@ -10,7 +10,7 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
-from ..cameras import VIEW_NAMES
+from ..rendering.cameras import VIEW_NAMES
 from .batches import WHITE, ColorShift, HeadTensors, composite
 from .heads.dataset import HeadDataset
 

@@ -13,7 +13,7 @@ import torch
 from tqdm import tqdm
 
 from ..errors import FaceLiftError
-from ..pictures import to_bytes
+from ..images import to_bytes
 from .batches import WHITE, HeadTensors, as_photographed, composite
 from .heads.dataset import Shard, read_shard, save_shard, shard_paths
 from .view_model import VIEWS, ViewStage

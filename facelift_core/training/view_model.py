@@ -12,12 +12,12 @@ from diffusers.models.embeddings import get_timestep_embedding
 from torch import Tensor, nn
 from transformers import CLIPImageProcessorPil, CLIPVisionConfig, CLIPVisionModelWithProjection
 
-from ..cameras import VIEW_NAMES
-from ..checkpoints import find_pipeline
 from ..errors import FaceLiftError
 from ..multiview import MultiViewDiffusion, solvers
 from ..multiview.unet import attention_mode, set_attention
 from ..presets import Sampling
+from ..rendering.cameras import VIEW_NAMES
+from ..weights.layout import find_pipeline
 from .autoencoder import LATENT_CHANNELS, downscaling, load_autoencoder
 from .growth import is_grown, with_outer_level
 from .heads.dataset import HeadDataset

@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from ..quality import psnr, ssim
+from ..rendering.metrics import psnr, ssim
 from .batches import WHITE, ColorShift, HeadTensors, as_photographed, composite, picture_grid, plain_background
 from .heads.dataset import HeadDataset
 from .loop import LoopOptions, Task, train

@@ -28,7 +28,7 @@ from common import (
 )
 
 install()
-folders = import_module(f"{PACKAGE}.job.folders")
+folders = import_module(f"{PACKAGE}.jobs.folders")
 READ_ONLY = "/proc"  # where also the superuser may make no file
 
 
@@ -295,7 +295,7 @@ with case("presets and steps are one thing"):
     assert own.steps == 50
 
 with case("system information"):
-    text = import_module(f"{PACKAGE}.reconstruct.system_information").system_information(bpy.context)
+    text = import_module(f"{PACKAGE}.setup.system_information").system_information(bpy.context)
     assert bpy.app.version_string in text and "Runtime:" in text and PHOTO.name not in text
 
 with case("disabling while a job runs ends the worker; enabling again works"):

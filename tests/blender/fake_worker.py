@@ -95,7 +95,7 @@ def work(job, request):
     say(event="done", job=job, **summary)
 
 
-if "facelift_core.worker" not in sys.argv:  # a check of the runtime
+if "facelift_core.jobs.worker" not in sys.argv:  # a check of the runtime
     packages = {"torch": "2.9.0", "diffusers": "0.40.0", "transformers": "5.0.0", "safetensors": "0.8.0"}
     packages |= {"huggingface_hub": "1.2.0", "einops": "0.8.2", "numpy": "2.4.0", "scipy": "1.16.0", "Pillow": "12.0.0"}
     print(json.dumps({"python": [3, 12, 0], "packages": packages | {"opencv-python-headless": "5.0.0.93"}}))

@@ -10,9 +10,10 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parents[2]))
 FOLDER = Path(sys.argv[-1])
 
-from facelift_blender import splats as package  # noqa: E402
-from facelift_blender.core import module  # noqa: E402
-from facelift_blender.splats import attributes, objects  # noqa: E402
+from facelift_blender.core import module
+
+from facelift_blender import splats as package
+from facelift_blender.splats import attributes, objects
 
 COUNT = 500
 

@@ -77,7 +77,7 @@ with case("the next one finds the models loaded"):
     assert bpy.ops.facelift.reconstruct(filepath=str(PHOTO), **FAST) == {"FINISHED"}
     again = bpy.context.view_layer.objects.active
     session = import_module(f"{PACKAGE}.reconstruct.session").session
-    folders = import_module(f"{PACKAGE}.job.folders")
+    folders = import_module(f"{PACKAGE}.jobs.folders")
     assert again != head and session.last.head.summary["timings"]["load"] < 1.0
     assert [c.name for c in again.users_collection] == ["FaceLift"]
 

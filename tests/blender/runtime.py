@@ -19,7 +19,7 @@ DATA = Path(os.environ["XDG_DATA_HOME"])
 
 with case("install the zip; there is no runtime"):
     install()
-    location = import_module(f"{PACKAGE}.facelift_core.runtime.location")
+    location = import_module(f"{PACKAGE}.facelift_core.environment.location")
     readiness = import_module(f"{PACKAGE}.reconstruct.readiness")
     folder = location.default_folder()
     assert DATA in folder.parents and not folder.exists()
@@ -42,7 +42,7 @@ with case("install"):
     assert bpy.ops.facelift.install_runtime(consent=True, python=BASE) == {"FINISHED"}
     made = location.read(folder)
     assert made.complete and made.notes == [] and not (folder / "downloads").exists()
-    tasks = import_module(f"{PACKAGE}.tasks")
+    tasks = import_module(f"{PACKAGE}.jobs.tasks")
     task = tasks.current("runtime")
     assert task.fraction == 1.0 and task.lines and (folder / "install.log").stat().st_size > 1000
     print(f"   {time.monotonic() - start:.0f} s, {task.lines[-1]}", flush=True)

@@ -19,9 +19,9 @@ for name in ("PIP_EXTRA_INDEX_URL", "PIP_FIND_LINKS"):
     os.environ.pop(name, None)
 
 install()
-location = import_module(f"{PACKAGE}.facelift_core.runtime.location")
+location = import_module(f"{PACKAGE}.facelift_core.environment.location")
 readiness = import_module(f"{PACKAGE}.reconstruct.readiness")
-tasks = import_module(f"{PACKAGE}.tasks")
+tasks = import_module(f"{PACKAGE}.jobs.tasks")
 folder = location.default_folder()
 
 

@@ -10,11 +10,10 @@ from from_source import COUNT, FOLDER, empty_file, refused, run_tests, some_spla
 from from_source import head as new_head
 from mathutils import Matrix
 
-from facelift_blender.core import module
 from facelift_blender.splats import attributes, editing, exporting, native, nodes, objects, scene_settings
 from facelift_blender.splats.viewport import state
+from facelift_core.gaussians import files as formats
 
-formats = module("formats")
 TURNED = Matrix.Translation((0.1, 0.2, 0.0)) @ Matrix.Rotation(0.8, 4, "Z") @ Matrix.Scale(0.8, 4)
 UNEVEN = Matrix.Translation((-0.2, 0.1, 0.1)) @ Matrix.Rotation(0.5, 4, "X") @ Matrix.Diagonal((1.2, 0.7, 0.9, 1.0))
 

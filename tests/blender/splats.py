@@ -5,10 +5,8 @@ import numpy as np
 from from_source import COUNT, FOLDER, empty_file, head, refused, run_tests, some_splats
 from mathutils import Matrix
 
-from facelift_blender.core import module
 from facelift_blender.splats import attributes, editing, exporting, nodes, objects, scene_settings
-
-formats = module("formats")
+from facelift_core.gaussians import files as formats
 
 
 def stored(cloud):

@@ -19,15 +19,15 @@ import gpu
 import numpy as np
 from mathutils import Euler, Matrix, Vector
 
+from facelift_core.gaussians import files as formats
+from facelift_core.gaussians.arrays import SH_C0
+
 sys.path.insert(0, str(Path(__file__).parent))
 from from_source import FOLDER, package, refused
 
-from facelift_blender.core import module
 from facelift_blender.splats import attributes, editing, nodes, objects
 from facelift_blender.splats.viewport import collect, drawing, handlers, state
 
-formats = module("formats")
-SH_C0 = module("formats.arrays").SH_C0
 GREY, RED, GREEN = "grey", "red", "green"
 
 

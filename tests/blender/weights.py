@@ -17,8 +17,8 @@ with case("install the zip; the weights are not there"):
     install()
     before = set(sys.modules)
     readiness = import_module(f"{PACKAGE}.reconstruct.readiness")
-    of_package = import_module(f"{PACKAGE}.preferences")
-    tasks = import_module(f"{PACKAGE}.tasks")
+    of_package = import_module(f"{PACKAGE}.setup.preferences")
+    tasks = import_module(f"{PACKAGE}.jobs.tasks")
     store = of_package.store()
     assert DATA in store.folder.parents and not store.folder.exists()
     assert [m for m in readiness.before_running(bpy.context) if "weights" in m.text] == [], "mini is the default"

@@ -7,7 +7,7 @@ import gi
 
 gi.require_version("Gdk", "3.0")
 gi.require_version("Gtk", "3.0")
-from gi.repository import Gdk, Gtk  # noqa: E402
+from gi.repository import Gdk, Gtk
 
 uri = Path(sys.argv[1]).resolve().as_uri()
 window = Gtk.Window(title="files")

@@ -5,12 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from facelift_core.gaussians.arrays import SH_C0
+from facelift_core.gaussians.files import SplatArrays
 
-from ...core import module
 from ..transforms import rotation_matrices
-
-SplatArrays = module("formats").SplatArrays
-SH_C0 = module("formats.arrays").SH_C0
 
 TEXELS = 4
 """Per Gaussian: position and opacity; covariance xx xy xz yy; covariance yz zz; displayed colour."""

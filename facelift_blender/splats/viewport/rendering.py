@@ -8,9 +8,9 @@ from __future__ import annotations
 import bpy
 import gpu
 import numpy as np
+from facelift_core import FaceLiftError
 from mathutils import Matrix
 
-from ...core import FaceLiftError
 from .. import attributes
 from . import handlers, state
 

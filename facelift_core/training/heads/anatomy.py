@@ -18,9 +18,9 @@ from pathlib import Path
 
 import numpy as np
 
-from ...cache import cache_folder
 from ...errors import FaceLiftError
 from ...files import replacing
+from ...user_dirs import cache_folder
 
 LAYOUT = 1
 """Raised whenever what :func:`_extract` writes changes, so that an old cache is not read."""

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .accessory_meshes import Piece, piece, strip, tube
 from .anatomy import Anatomy, load_anatomy
 from .appearance import Look
 from .fields import blend, linear, noise, smoothstep
 from .people import Person
-from .pieces import Piece, piece, strip, tube
 
 NECK = np.array([0.0, -0.028, 0.59])
 """Middle of the neck's base on the template, in metres."""

@@ -16,8 +16,8 @@ import numpy as np
 from tqdm import tqdm
 
 from ...errors import FaceLiftError
-from ...native import load
-from ...pictures import write_contact_sheet
+from ...images import write_contact_sheet
+from ...rendering.native import load
 from .anatomy import load_anatomy
 from .dataset import SHARD_SIZE, generate, read_shard, shard_path, write_shard
 from .folders import write_folder

@@ -16,10 +16,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from ... import cameras
 from ...errors import FaceLiftError
 from ...files import replacing
-from ...weights import load_json
+from ...rendering import cameras
+from ...weights.state_dict import load_json
 from .render import Views
 
 CAMERAS_FILE = "opencv_cameras.json"

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from .accessory_meshes import Piece, piece, tube
 from .anatomy import Anatomy
 from .fields import linear
 from .people import Person
-from .pieces import Piece, piece, tube
 
 EYE_HEIGHT, EYE_APART = 0.727, 0.0325
 """On the template: height of the eyes and half the distance between them, in metres."""

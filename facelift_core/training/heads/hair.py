@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 
 from . import headwear
+from .accessory_meshes import Piece, piece, tube
 from .anatomy import Anatomy
 from .appearance import Look
 from .fields import blend, noise, smoothstep
 from .people import CHILD, Person
-from .pieces import Piece, piece, tube
 from .sheet import CENTRE, combed_sheet, grid, hairline, hanging_ends, on_scalp
 
 

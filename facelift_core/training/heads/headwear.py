@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
+from .accessory_meshes import Piece, piece, strip, tube
 from .anatomy import Anatomy
 from .appearance import Look
 from .clothes import cloth_colour
 from .fields import blend, linear, noise, smoothstep
 from .people import Person
-from .pieces import Piece, piece, strip, tube
 from .sheet import CENTRE, combed_sheet, grid, hanging_ends, on_scalp
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
+from .accessory_meshes import Piece, piece, tube
 from .anatomy import Anatomy
 from .clothes import NECK, NECK_RADIUS
 from .fields import linear
 from .people import Person
-from .pieces import Piece, piece, tube
 
 METALS = linear([[0.83, 0.65, 0.30], [0.75, 0.75, 0.77], [0.92, 0.90, 0.86], [0.15, 0.15, 0.16]])
 

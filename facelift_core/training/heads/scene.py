@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ... import cameras
-from ...native import load, pointer
+from ...rendering import cameras
+from ...rendering.native import load, pointer
+from .accessory_meshes import Piece
 from .anatomy import PARTS, Anatomy, load_anatomy
 from .appearance import WET, Look, paint
 from .clothes import dress
@@ -17,7 +18,6 @@ from .hair import grow
 from .jewellery import sample_jewellery
 from .lighting import Lighting, irradiance, sample_lighting
 from .people import sample_person
-from .pieces import Piece
 
 FACE_CENTRE = (251.83270369057132, 280.0133630862363)
 FACE_SIZE = 194.2749650813705

@@ -12,10 +12,10 @@ import functools
 
 import numpy as np
 
+from .accessory_meshes import Piece, piece
 from .anatomy import Anatomy, load_anatomy
 from .fields import noise, smoothstep
 from .people import Person
-from .pieces import Piece, piece
 
 CENTRE = np.array([0.0, -0.055, 0.755])
 """Middle of the skull; azimuth 0 is the front (−Y), ±180° the back, positive towards the subject's left."""

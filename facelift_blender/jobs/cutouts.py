@@ -1,0 +1,166 @@
+"""Which cut-outs are known, kept as files for the next time, and which one is wanted now."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+
+from facelift_core import __version__
+from facelift_core.jobs import reconstruct as _job
+
+from . import folders
+from .runner import DONE, FAILED, CutOut, CutOutRequest, How, Job, Runner
+
+DEBOUNCE = 0.6
+"""Seconds a photo has to be looked at before work begins: people type paths and try settings."""
+KEPT = 60
+SAMPLE = 1 << 18
+"""Bytes of a photo's beginning and end that tell it from others."""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A photo, and what decides how its portrait is cut out.
+
+    Attributes:
+        photo: file.
+        key: the same for the same picture and settings, wherever the file lies.
+    """
+
+    photo: Path
+    crop: bool
+    matting: str
+    key: str
+
+
+@dataclass(frozen=True)
+class Known:
+    """A portrait as cut out: a PNG with transparency, a small picture of it, what to know of it."""
+
+    cutout: Path
+    preview: Path
+    notes: tuple[str, ...]
+
+
+def subject_of(photo: Path, crop: bool, matting: str) -> Subject | None:
+    """None if there is no such file."""
+    try:
+        found = photo.stat()
+        if not photo.is_file():
+            return None
+        content = _fingerprint(photo, found.st_mtime_ns, found.st_size)
+    except (OSError, ValueError):
+        return None
+    key = hashlib.sha1(f"{content} {crop} {matting}".encode()).hexdigest()[:20]
+    return Subject(photo, crop, matting, key)
+
+
+@lru_cache(maxsize=256)
+def _fingerprint(photo: Path, modified: int, size: int) -> str:
+    with open(photo, "rb") as file:
+        content = hashlib.sha1(file.read(SAMPLE))
+        file.seek(max(0, size - SAMPLE))
+        content.update(file.read(SAMPLE))
+    return f"{size} {content.hexdigest()}"
+
+
+def _files(subject: Subject) -> tuple[Path, Path, Path]:
+    """Cut-out, preview, and notes, which are written last. Another version may cut out in another way."""
+    name = f"{subject.key}-{__version__}"
+    folder = folders.cutouts_folder()
+    return folder / f"{name}.png", folder / f"{name}_preview.png", folder / f"{name}.json"
+
+
+@dataclass
+class CutOuts:
+    """All methods are for the main thread and return at once.
+
+    Attributes:
+        runner: makes them.
+        problems: sentence on why a portrait could not be cut out, by the subject's key.
+    """
+
+    runner: Runner
+    problems: dict[str, str] = field(default_factory=dict)
+    _asked: dict[str, tuple[Subject, CutOut]] = field(default_factory=dict)
+    _looked_at: tuple[Subject, float] | None = None
+
+    def known(self, subject: Subject) -> Known | None:
+        """What is there already."""
+        cutout, preview, notes = _files(subject)
+        try:
+            told = json.loads(notes.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return None
+        if not (isinstance(told, list) and cutout.is_file() and preview.is_file()):
+            return None
+        return Known(cutout, preview, tuple(map(str, told)))
+
+    def making(self, subject: Subject) -> bool:
+        return subject.key in self._asked
+
+    @property
+    def waiting(self) -> bool:
+        """Whether one is looked at for which nobody has asked yet."""
+        return self._looked_at is not None
+
+    def look(self, subject: Subject, now: float) -> None:
+        """Somebody would like to see it: :meth:`tick` asks for it if that lasts."""
+        if self._looked_at is None or self._looked_at[0] != subject:
+            self._looked_at = subject, now
+
+    def look_away(self) -> None:
+        self._looked_at = None
+
+    def tick(self, how: How, now: float) -> None:
+        if self._looked_at is not None and now - self._looked_at[1] >= DEBOUNCE:
+            self.ask(self._looked_at[0], how)
+
+    def ask(self, subject: Subject, how: How) -> CutOut:
+        """Make it now."""
+        self._looked_at = None
+        self.problems.pop(subject.key, None)
+        if subject.key not in self._asked:
+            cutout, preview, _ = _files(subject)
+            request = CutOutRequest(str(subject.photo), str(cutout), str(preview), subject.crop, subject.matting)
+            self._asked[subject.key] = subject, self.runner.cut_out(request, how)
+        return self._asked[subject.key][1]
+
+    def hear(self, cutout: CutOut) -> None:
+        """One that was asked for is over."""
+        for key, (subject, asked) in list(self._asked.items()):
+            if asked is cutout:
+                del self._asked[key]
+                if cutout.state == DONE:
+                    _keep(subject, cutout.notes)
+                elif cutout.state == FAILED:
+                    self.problems[key] = cutout.error
+
+    def learn(self, job: Job) -> None:
+        """A job has cut its portrait out."""
+        request = job.request
+        subject = subject_of(Path(request.photo), request.crop, request.matting)
+        if subject is None or request.cutout or job.cutout is None or self.known(subject) is not None:
+            return
+        cutout, preview, _ = _files(subject)
+        with suppress(OSError):
+            cutout.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(job.cutout, cutout)
+            shutil.copyfile(job.folder / _job.PREVIEW, preview)
+            _keep(subject, job.notes)
+
+
+def _keep(subject: Subject, notes: tuple[str, ...]) -> None:
+    """Note that the files of `subject` are whole; of many, the oldest go."""
+    with suppress(OSError):
+        _files(subject)[2].write_text(json.dumps(notes, ensure_ascii=False), encoding="utf-8")
+        kept = sorted(folders.cutouts_folder().glob("*.json"), key=os.path.getmtime, reverse=True)
+        for old in kept[KEPT:]:
+            for file in folders.cutouts_folder().glob(f"{old.stem}*"):
+                folders.remove(file)

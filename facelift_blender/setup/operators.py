@@ -1,0 +1,119 @@
+"""The buttons that get a machine ready: which runtime, which weights, what to tell when asking for help."""
+
+from __future__ import annotations
+
+import bpy
+from bpy.props import BoolProperty, StringProperty
+from facelift_core import FaceLiftError
+
+from ..operator_errors import Chooser, attempt
+from ..reconstruct import session
+from . import preferences, runtime_state
+from .system_information import system_information
+
+
+class FACELIFT_OT_choose_runtime(Chooser, bpy.types.Operator):
+    """Choose the Python that reconstructs: one of version 3.11 to 3.13 with PyTorch, diffusers and transformers"""
+
+    bl_idname = "facelift.choose_runtime"
+    bl_label = "Use Existing Python…"
+    bl_options = {"INTERNAL"}
+
+    filepath: StringProperty(subtype="FILE_PATH")
+
+    def execute(self, context):
+        preferences.get(context).runtime_python = self.filepath
+        session.follow()
+        return {"FINISHED"}
+
+
+class FACELIFT_OT_check_runtime(bpy.types.Operator):
+    """Start the runtime, import what FaceLift needs, try its devices and look at the weights"""
+
+    bl_idname = "facelift.check_runtime"
+    bl_label = "Check"
+    bl_options = {"INTERNAL"}
+
+    def execute(self, context):
+        own = preferences.get(context)
+
+        def work() -> None:
+            if own.in_process:
+                return
+            found = runtime_state.find(own)
+            if found is None:
+                raise FaceLiftError("There is no runtime to check; choose a Python that has PyTorch.")
+            weights = preferences.weights(context, context.scene.facelift.weights)
+            thread = runtime_state.check_soon(own, thorough=True, weights=weights)
+            if not session.background():
+                session.follow()
+                return
+            if thread is not None:
+                thread.join()
+            check = runtime_state.known(found.python)
+            if check is None or check.problems:
+                raise FaceLiftError(" ".join(check.problems) if check else "The runtime could not be checked.")
+
+        return attempt(self, work)
+
+
+class FACELIFT_OT_choose_weights(Chooser, bpy.types.Operator):
+    """Choose the folder of a FaceLift checkpoint: the one that holds “mvdiffusion” and “gslrm”"""
+
+    bl_idname = "facelift.choose_weights"
+    bl_label = "Choose Weights…"
+    bl_options = {"INTERNAL", "UNDO"}
+
+    directory: StringProperty(subtype="DIR_PATH")
+    filter_folder: BoolProperty(default=True, options={"HIDDEN"})
+
+    def execute(self, context):
+        context.scene.facelift.weights = self.directory
+        return {"FINISHED"}
+
+
+class FACELIFT_OT_use_mini(bpy.types.Operator):
+    """Use the small weights that come with FaceLift"""
+
+    bl_idname = "facelift.use_mini"
+    bl_label = "Use Built-in Weights"
+    bl_options = {"INTERNAL", "UNDO"}
+
+    def execute(self, context):
+        context.scene.facelift.weights = "mini"
+        return {"FINISHED"}
+
+
+class FACELIFT_OT_copy_system_information(bpy.types.Operator):
+    """Put versions, devices and the state of the runtime on the clipboard, to paste into a report"""
+
+    bl_idname = "facelift.copy_system_information"
+    bl_label = "Copy System Information"
+    bl_options = {"INTERNAL"}
+
+    def execute(self, context):
+        context.window_manager.clipboard = system_information(context)
+        self.report({"INFO"}, "System information copied.")
+        return {"FINISHED"}
+
+
+class FACELIFT_OT_open_preferences(bpy.types.Operator):
+    """Open FaceLift's preferences"""
+
+    bl_idname = "facelift.open_preferences"
+    bl_label = "Preferences…"
+    bl_options = {"INTERNAL"}
+
+    def execute(self, context):
+        bpy.ops.preferences.addon_show(module=preferences.FaceLiftPreferences.bl_idname)
+        return {"FINISHED"}
+
+
+CLASSES = (
+    FACELIFT_OT_choose_runtime,
+    FACELIFT_OT_check_runtime,
+    FACELIFT_OT_choose_weights,
+    FACELIFT_OT_use_mini,
+    FACELIFT_OT_copy_system_information,
+    FACELIFT_OT_open_preferences,
+)

@@ -1,0 +1,175 @@
+"""The extension's preferences: which runtime, how long it stays, where weights and files are."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import bpy
+import facelift_core
+from bpy.props import BoolProperty, EnumProperty, IntProperty, StringProperty
+from facelift_core.weights import inventory as _inventory
+from facelift_core.weights import store as _store
+
+from ..jobs import folders
+from ..jobs.runner import How
+from ..layout import paragraphs
+from ..reconstruct import presets
+from . import runtime_state
+
+PACKAGE = __package__.rpartition(".")[0]
+"""The extension as Blender knows it."""
+
+
+def _runtime_changed(self, context) -> None:
+    runtime_state.check_soon(self)
+
+
+class FaceLiftPreferences(bpy.types.AddonPreferences):
+    bl_idname = PACKAGE
+
+    runtime_python: StringProperty(
+        name="Python",
+        description="A Python 3.11 to 3.13 with PyTorch, diffusers and transformers, or the folder of its "
+        "environment. Empty: what the environment variable FACELIFT_PYTHON names, or the installed runtime",
+        subtype="FILE_PATH",
+        update=_runtime_changed,
+    )
+    in_process: BoolProperty(
+        name="Run Inside Blender",
+        description="Compute in a thread of Blender itself in place of a process of its own. Needs PyTorch in "
+        "Blender's own Python; makes Blender slower meanwhile, and a crash there takes Blender along",
+        default=False,
+        update=_runtime_changed,
+    )
+    worker_minutes: IntProperty(
+        name="Keep Models Loaded",
+        description="Minutes that the worker waits for the next photo before it ends and frees its memory",
+        default=10,
+        min=0,
+        soft_max=120,
+    )
+    default_weights: EnumProperty(
+        name="Weights",
+        description="What reconstructs where a scene says nothing else",
+        items=(
+            ("MINI", "Built-in", "Small weights that come with FaceLift: for trying it out, on any machine"),
+            ("RELEASED", "Released", "The full-size weights of FaceLift's authors, under their own licence"),
+            ("Path(facelift_core.__file__).parent", "Folder", "A FaceLift checkpoint of your own"),
+        ),
+        default="MINI",
+    )
+    weights_folder: StringProperty(
+        name="Weights Folder", description="Folder that holds “mvdiffusion” and “gslrm”", subtype="DIR_PATH"
+    )
+    weights_store: StringProperty(
+        name="Keep Weights In",
+        description="Folder for downloaded weights, some 13 GB while they are converted. Empty: what the environment "
+        "variable FACELIFT_WEIGHTS names, or the user's data folder, shared by all Blender versions",
+        subtype="DIR_PATH",
+    )
+    default_preset: EnumProperty(
+        name="Quality",
+        description="Quality that new scenes start with",
+        items=presets.ITEMS,
+        default=presets.DEFAULT,
+    )
+    network: BoolProperty(
+        name="Allow Downloads",
+        description="Let the worker's libraries fetch models that they lack, such as one that removes backgrounds. "
+        "Needs Blender's own permission too: Preferences > System > Allow Online Access",
+        default=False,
+    )
+
+    def how(self) -> How | None:
+        """Where jobs run by these preferences; None if there is no runtime."""
+        found = None if self.in_process else runtime_state.find(self)
+        if found is None and not self.in_process:
+            return None
+        offline = not (self.network and bpy.app.online_access)
+        return How(None if self.in_process else found.python, self.worker_minutes * 60.0, offline)
+
+    def draw(self, context) -> None:
+        layout = self.layout
+        layout.use_property_split = True
+        box = layout.box()
+        box.label(text="Runtime", icon="CONSOLE")
+        box.prop(self, "in_process")
+        column = box.column()
+        column.active = not self.in_process
+        column.prop(self, "runtime_python")
+        state = runtime_state.current(self)
+        paragraphs(box, state.text, context, icon=state.icon)
+        for problem in state.problems:
+            paragraphs(box, problem, context)
+        for note in state.notes:
+            paragraphs(box, note, context, icon="INFO")
+        from . import runtime_operators, weights_operators
+
+        runtime_operators.draw(box, context)
+        row = box.row()
+        row.enabled = not state.checking
+        row.operator("facelift.choose_runtime", icon="FILE_FOLDER")
+        row.operator("facelift.check_runtime", icon="FILE_REFRESH")
+        box.prop(self, "worker_minutes")
+        box.operator("facelift.release_memory", icon="TRASH")
+
+        box = layout.box()
+        box.label(text="Reconstruction", icon="USER")
+        box.prop(self, "default_preset")
+        box.prop(self, "default_weights")
+        if self.default_weights == "Path(facelift_core.__file__).parent":
+            box.prop(self, "weights_folder")
+        box.prop(self, "weights_store")
+        weights_operators.draw(box, context)
+        box.prop(self, "network")
+        if self.network and not bpy.app.online_access:
+            box.label(text="Online access is off in Blender's own preferences.", icon="INFO")
+
+        box = layout.box()
+        box.label(text="Files", icon="FILE_CACHE")
+        row = box.row()
+        row.label(text=f"{_megabytes(folders.size())} in {folders.cache_folder()}")
+        row.operator("facelift.clear_cache", icon="TRASH")
+        layout.operator("facelift.copy_system_information", icon="COPYDOWN")
+
+
+def get(context=None) -> FaceLiftPreferences:
+    """The preferences of this extension."""
+    return (context or bpy.context).preferences.addons[PACKAGE].preferences
+
+
+def weights(context, own: str) -> str:
+    """The weights to use: `own` of the scene, else those of the preferences.
+
+    Returns:
+        "mini", a folder, or "released" as long as those are not ready.
+    """
+    found = get(context)
+    by_default = {
+        "MINI": "mini",
+        "RELEASED": "released",
+        "Path(facelift_core.__file__).parent": found.weights_folder.strip() or "mini",
+    }
+    chosen = own.strip() or by_default[found.default_weights]
+    if chosen == "released":
+        released = store(context)
+        state = _inventory.status(released)
+        return str(released.converted) if state.converted and state.accepted else chosen
+    return chosen if chosen == "mini" else bpy.path.abspath(chosen)
+
+
+def store(context=None):
+    """Where the released weights are or will be, see :mod:`facelift_core.weights.store`."""
+    folder = get(context).weights_store.strip()
+    return _store.open_store(bpy.path.abspath(folder) if folder else None)
+
+
+def built_in_weights() -> Path:
+    return Path(facelift_core.__file__).parent / "weights" / "mini"
+
+
+def _megabytes(count: int) -> str:
+    return f"{count / 2**20:.1f} MiB" if count < 2**30 else f"{count / 2**30:.1f} GiB"
+
+
+CLASSES = (FaceLiftPreferences,)

@@ -1,0 +1,1 @@
+"""Devices, memory, and fast building blocks that every network uses."""

@@ -1,0 +1,148 @@
+"""Which processor and number format to work in, and leaving nothing behind on it."""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+
+import torch
+
+from ..errors import Cancelled, FaceLiftError
+from .memory import memory
+from .onednn import linear, product_seconds
+
+LARGE = 100_000_000
+"""Parameters from which a network is worth rounding to half precision on a CPU."""
+BFLOAT16_GAIN = 1.5
+"""How much faster matrix products in bfloat16 have to be, for some of the work stays in float32."""
+
+
+class NotEnoughMemory(FaceLiftError):
+    """Out of memory; what the run held has been given back."""
+
+
+def select_device(device: str | torch.device = "auto") -> torch.device:
+    """The device to run on.
+
+    Args:
+        device: "auto" (CUDA, else Apple's MPS, else the CPU), "cuda", "cuda:1", "mps" or "cpu". ROCm counts as CUDA.
+
+    Raises:
+        FaceLiftError: unknown name, or this machine does not have it.
+    """
+    if device == "auto":
+        return next(d for d in map(torch.device, ("cuda", "mps", "cpu")) if _problem(d) is None)
+    try:
+        chosen = torch.device(device)
+    except (RuntimeError, TypeError):
+        chosen = None
+    if chosen is None or chosen.type not in ("cuda", "mps", "cpu"):
+        raise FaceLiftError(f"“{device}” is not a device FaceLift knows; use auto, cuda, cuda:1, mps or cpu.")
+    if problem := _problem(chosen):
+        raise FaceLiftError(f"Cannot run on “{device}”: {problem}; use auto or cpu.")
+    return chosen
+
+
+def select_dtype(device: torch.device, parameters: int = 0) -> torch.dtype:
+    """The number format of the large weights.
+
+    float16 on CUDA (as the reference) and MPS. On a CPU float32, or bfloat16 for a large network where that is faster.
+
+    Args:
+        parameters: how many the largest network has.
+    """
+    if device.type != "cpu":
+        return torch.float16
+    return torch.bfloat16 if parameters >= LARGE and bfloat16_pays() else torch.float32
+
+
+@lru_cache(maxsize=1)
+def bfloat16_pays() -> bool:
+    """Whether this CPU multiplies matrices clearly faster in bfloat16; tried, which takes a tenth of a second."""
+    return product_seconds(linear, torch.float32) > BFLOAT16_GAIN * product_seconds(linear, torch.bfloat16)
+
+
+def free_memory(device: torch.device) -> int | None:
+    """Bytes that this process can still take on `device`; None if the system does not tell."""
+    if device.type == "cuda":
+        kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return torch.cuda.mem_get_info(device)[0] + kept
+    if device.type == "mps":
+        return torch.mps.recommended_max_memory() - torch.mps.driver_allocated_memory()
+    try:
+        return memory().get("available")
+    except OSError:
+        return None
+
+
+def _problem(device: torch.device) -> str | None:
+    """Why `device` cannot be used, or None. Tries it, for a GPU too old for this PyTorch is found only that way."""
+    if device.type == "cuda" and not torch.cuda.is_available():
+        return "PyTorch finds no CUDA device"
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        return f"there are only {torch.cuda.device_count()} CUDA devices"
+    if device.type == "mps" and not torch.backends.mps.is_available():
+        return "PyTorch finds no MPS device"
+    try:
+        torch.ones(1, device=device).add_(1)
+    except RuntimeError as error:
+        return f"PyTorch cannot compute on it ({str(error).splitlines()[0]})"
+    return None
+
+
+def release_memory() -> None:
+    """Give memory that is no longer referenced back to the system and to other programs on the GPU."""
+    gc.collect()
+    trim_heap()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    elif torch.backends.mps.is_available():
+        torch.mps.empty_cache()
+
+
+def trim_heap() -> None:
+    """Give a CPU's freed tensors back to the system, of which GNU's C library keeps those between others."""
+    trim = getattr(_c_library(), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
+
+
+@lru_cache(maxsize=1)
+def _c_library() -> ctypes.CDLL | None:
+    return ctypes.CDLL(None) if sys.platform == "linux" else None
+
+
+@contextmanager
+def nothing_left_behind() -> Iterator[None]:
+    """Around a run: free its tensors when it is cancelled or out of memory, and say the latter in one sentence.
+
+    An exception keeps alive every local variable of the frames it came through, so that a caller who holds it would
+    hold the latents too; hence the frames are cleared.
+    """
+    try:
+        yield
+    except Cancelled as stopped:
+        traceback.clear_frames(stopped.__traceback__)
+        release_memory()
+        raise
+    except (torch.OutOfMemoryError, MemoryError) as error:
+        traceback.clear_frames(error.__traceback__)
+        release_memory()
+        raise NotEnoughMemory(_out_of_memory_message(error)) from None
+    except RuntimeError as error:
+        # The CPU allocator and MPS raise plain RuntimeErrors.
+        if not any(sign in str(error) for sign in ("out of memory", "allocate memory", "not enough memory")):
+            raise
+        traceback.clear_frames(error.__traceback__)
+        release_memory()
+        raise NotEnoughMemory(_out_of_memory_message(error)) from None
+
+
+def _out_of_memory_message(error: BaseException) -> str:
+    where = "graphics memory" if "cuda" in str(error).lower() or "mps" in str(error).lower() else "memory"
+    return f"Not enough {where}; close other programs that use it, use smaller weights, or run with the device “cpu”."

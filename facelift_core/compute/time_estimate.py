@@ -1,0 +1,142 @@
+"""How much arithmetic a reconstruction is, and how long that will take on this machine."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+import torch
+from diffusers import AutoencoderKL, UNet2DConditionModel
+from torch import nn
+
+from ..presets import VIEWS, Sampling
+
+if TYPE_CHECKING:
+    from ..gslrm.network import GSLRM
+    from ..multiview import MultiViewDiffusion
+
+USUAL_RATE = {"cpu": 5e10, "mps": 1e12, "cuda": 5e13}
+"""Multiplications per second, for the proportions between stages where nobody has measured."""
+ALIGN_SECONDS, FILTER_SECONDS, SKIN_SECONDS = 1.0, 0.1, 2.0
+REFINE_SECONDS = {"cpu": 40.0, "mps": 40.0, "cuda": 4.0}
+
+CALIBRATION_SIDE = 16
+"""Of the latents on which the speed is measured: seconds with the released UNet on a CPU."""
+CALIBRATION_TRIES, CALIBRATION_SECONDS = 5, 0.5
+"""At most, and until so much time has gone."""
+
+
+def unet_products(unet: UNet2DConditionModel, side: int) -> int:
+    """Multiplications with the weights, and within attention, for one view whose latents are side × side."""
+    total, area = 0, side * side
+    for block in unet.down_blocks:
+        total += _block_products(block, area)
+        area //= 4 if block.downsamplers is not None else 1
+    if unet.mid_block is not None:
+        total += _block_products(unet.mid_block, area)
+    for block in unet.up_blocks:
+        # The upsampler's convolution works at the larger size.
+        larger = 4 if block.upsamplers is not None else 1
+        inner = [module for name, module in block.named_children() if name != "upsamplers"]
+        total += sum(_block_products(module, area) for module in inner)
+        total += _block_products(block.upsamplers, larger * area) if larger > 1 else 0
+        area *= larger
+    return total + _weights([unet.conv_in, unet.conv_out]) * side * side
+
+
+def gslrm_products(gslrm: GSLRM, size: int) -> int:
+    """Likewise for six views of size² pixels."""
+    tokens = len(gslrm.gaussian_position_embeddings) + VIEWS * (size // gslrm.patch_size) ** 2
+    width = gslrm.gaussian_position_embeddings.shape[1]
+    attention = len(gslrm.transformer_layers) * 2 * tokens**2 * width
+    return tokens * _weights([gslrm]) + attention
+
+
+def vae_products(vae: AutoencoderKL, size: int) -> tuple[int, int]:
+    """Multiplications with the weights for one view of size² pixels encoded, and decoded."""
+    encoder, decoder, pixels = vae.encoder, vae.decoder, size**2
+    encoded, area = _weights([encoder.conv_in]) * pixels, pixels
+    for block in encoder.down_blocks:
+        encoded += _weights([block.resnets]) * area
+        if block.downsamplers is not None:
+            area //= 4
+            encoded += _weights([block.downsamplers]) * area
+    encoded += _weights([encoder.mid_block, encoder.conv_out]) * area
+    decoded = _weights([decoder.conv_in, decoder.mid_block]) * area
+    for block in decoder.up_blocks:
+        decoded += _weights([block.resnets]) * area
+        if block.upsamplers is not None:
+            area *= 4
+            decoded += _weights([block.upsamplers]) * area
+    return encoded, decoded + _weights([decoder.conv_out]) * pixels
+
+
+def stage_seconds(
+    multiview: MultiViewDiffusion,
+    gslrm: GSLRM,
+    how: Sampling | None,
+    guidance_scale: float,
+    likeness: str,
+    rate: float | None = None,
+) -> dict[str, float]:
+    """About how long each stage of a run takes, in their order; features that the UNet reuses count as computed.
+
+    Args:
+        how: the views are sampled; None: they are there.
+        rate: multiplications per second, see :func:`measured_rate`; None: as many as are usual on such a device.
+    """
+    device, size = multiview.device.type, multiview.image_size
+    rate = rate or USUAL_RATE.get(device, USUAL_RATE["cuda"])
+    lift = gslrm_products(gslrm, size)
+    seconds = {"align": ALIGN_SECONDS}
+    if how is not None:
+        unet = how.evaluations(guidance_scale) * unet_products(multiview.unet, size // multiview.vae_factor)
+        encoded, decoded = vae_products(multiview.vae, size)
+        agreement = lift + VIEWS * decoded + 2 * (VIEWS - 1) * encoded  # each but the front before and after
+        agreements = min(how.agreeing_steps, how.steps)
+        seconds["views"] = (encoded + unet + agreements * agreement + VIEWS * decoded) / rate
+    seconds |= {"gaussians": lift / rate, "filter": FILTER_SECONDS}
+    if likeness != "off":
+        seconds["skin"] = SKIN_SECONDS
+    if likeness == "refined":
+        seconds["refine"] = REFINE_SECONDS.get(device, REFINE_SECONDS["cuda"])
+    return seconds
+
+
+@torch.no_grad()
+def measured_rate(multiview: MultiViewDiffusion) -> float:
+    """Multiplications per second of the UNet here and now, from an evaluation on small latents.
+
+    Of several where they are short, the fastest counts: a moment's work of another program would weigh as much as ours.
+    """
+    unet, device, dtype = multiview.unet, multiview.device, multiview.dtype
+    side = min(CALIBRATION_SIDE, multiview.image_size // multiview.vae_factor)
+    sample = torch.zeros(VIEWS, unet.config.in_channels, side, side, device=device, dtype=dtype)
+    labels = torch.zeros(VIEWS, unet.config.projection_class_embeddings_input_dim, device=device, dtype=dtype)
+    arguments = sample, torch.tensor(0, device=device), multiview.prompt_embeds
+    with multiview.residence.using("unet"):
+        unet(sample[..., :8, :8], *arguments[1:], class_labels=labels)  # prepares
+        tries: list[float] = []
+        while not tries or (sum(tries) < CALIBRATION_SECONDS and len(tries) < CALIBRATION_TRIES):
+            start = time.perf_counter()
+            unet(*arguments, class_labels=labels).sample.flatten()[0].item()  # waits for the result
+            tries.append(time.perf_counter() - start)
+        return VIEWS * unet_products(unet, side) / min(tries)
+
+
+def _block_products(block: nn.Module, area: int) -> int:
+    tokens = area * _weights([block])
+    # Each view attends to the front's tokens and its own: scores and sums over 2 · area keys.
+    widths = (module.to_q.out_features for name, module in block.named_modules() if name.rpartition(".")[2] == "attn1")
+    return tokens + sum(2 * area * 2 * area * width for width in widths)
+
+
+def _weights(modules: Iterable[nn.Module]) -> int:
+    """Of convolutions and linear layers, which are nearly all the work; not those that work on the prompts or once."""
+    return sum(
+        parameter.numel()
+        for module in modules
+        for name, parameter in module.named_parameters()
+        if parameter.ndim > 1 and not any(part in name for part in ("attn2.to_k", "attn2.to_v", "time_emb"))
+    )

@@ -1,0 +1,275 @@
+"""Making and repairing the runtime.
+
+One way for all: whatever state the folder is in, :func:`install` brings it to a whole runtime of today's versions.
+While it is at it, the folder says that it is not complete, so that nothing half-made is ever used.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from .. import __version__
+from ..errors import Cancelled, FaceLiftError
+from . import damage, launch, location, pip
+from . import smoke_test as trial
+from .install_plan import Plan, size_text
+from .location import Made
+from .pins import PIP, PYTHONS
+from .remove import ENVIRONMENT, LOG, remove
+
+PROBE = """
+import json, sys
+try:
+    import pip
+    version = [int(part) for part in pip.__version__.split(".")[:2] if part.isdigit()]
+except Exception:
+    version = []
+print(json.dumps([sys.version_info[:2], version]))
+"""
+PROBE_SECONDS = 300.0
+"""Virus scanners take their time; an environment that is only slow must not be taken for a broken one."""
+
+Emit = Callable[[dict[str, Any]], None]
+Cancel = Callable[[], bool]
+
+
+def install(plan: Plan, emit: Emit, cancelled: Cancel, repair: bool = False) -> Made:
+    """Bring the plan's folder to a whole runtime and try it out; what is there already stays.
+
+    Args:
+        emit: called with {"event": "progress", "stage", "fraction", "message", "left"} and {"event": "log", "line"}.
+        repair: compare every installed file with what was installed, which takes as long as reading them.
+
+    Raises:
+        FaceLiftError: one sentence on what went wrong; the next call goes on from there.
+        Cancelled: likewise.
+    """
+    if plan.free < plan.needed:
+        raise FaceLiftError(
+            f"{size_text(plan.needed)} have to be free for {plan.folder}, and {size_text(plan.free)} are; make room, "
+            "or choose a folder on another disk."
+        )
+    with location.locked(plan.folder), _Teller.to(plan.folder / LOG, emit, cancelled) as tell:
+        before = location.read(plan.folder)
+        made = Made(str(plan.folder), False, __version__, list(plan.requirements), plan.build.name, str(plan.python))
+        location.write(plan.folder, made)
+        with _disk_errors(plan.folder):
+            _drop_damaged(plan.folder, repair, tell)
+            python, version = _environment(plan, tell)
+            if before is not None and before.build not in ("", plan.build.name):
+                _run([str(python), "-m", "pip", "uninstall", "--yes", "torch"], plan.folder, tell)
+            _packages(plan, python, version, tell)
+            notes = _try_out(plan, python, tell)
+            shutil.rmtree(plan.folder / pip.DOWNLOADS, ignore_errors=True)
+        made = replace(made, complete=True, notes=notes)
+        location.write(plan.folder, made)
+        location.remember(plan.folder)
+        tell("done", 1.0, "The runtime is installed and works.")
+        return made
+
+
+@dataclass
+class _Teller:
+    """Progress and log to the caller and into a file; notices being cancelled."""
+
+    emit: Emit
+    cancelled: Cancel
+    stream: Any
+
+    @classmethod
+    @contextmanager
+    def to(cls, path: Path, emit: Emit, cancelled: Cancel) -> Iterator[_Teller]:
+        try:
+            stream = open(path, "a", encoding="utf-8")
+        except OSError as error:
+            raise FaceLiftError(f"Cannot write {path}: {error.strerror or error}.") from None
+        with stream:
+            tell = cls(emit, cancelled, stream)
+            try:
+                tell.log(f"{time.strftime('%Y-%m-%d %H:%M:%S')} FaceLift {__version__}")
+                yield tell
+            except FaceLiftError as error:
+                tell.log(str(error))
+                raise
+
+    def __call__(self, stage: str, fraction: float, message: str, left: float | None = None) -> None:
+        self.check()
+        self.emit({"event": "progress", "stage": stage, "fraction": fraction, "message": message, "left": left})
+
+    def check(self) -> None:
+        if self.cancelled():
+            raise Cancelled
+
+    def log(self, line: str) -> None:
+        with suppress(OSError, ValueError):  # a full disk is told by what matters more
+            self.stream.write(line + "\n")
+            self.stream.flush()
+        self.emit({"event": "log", "line": line})
+
+
+def _environment(plan: Plan, tell: _Teller) -> tuple[Path, tuple[int, ...]]:
+    """The environment's Python, made if there is none that starts, and the version of its pip, brought back if lost."""
+    tell("python", 0.08, "Making the environment")
+    python = location.python_in(plan.folder)
+    found, version = _probe(python) if python.exists() else ((), ())
+    if not PYTHONS[0] <= found <= PYTHONS[1]:
+        # Nothing of another Python's environment fits: its packages are compiled for that version.
+        for name in ENVIRONMENT:
+            remove(plan.folder / name)
+        _run([str(plan.python), "-I", "-m", "venv", str(plan.folder)], plan.folder, tell)
+        python = location.python_in(plan.folder)
+        found, version = _probe(python)
+    elif not version:
+        _remove_pip(plan.folder)
+        _run([str(python), "-m", "ensurepip"], plan.folder, tell)
+        found, version = _probe(python)
+    if not version:
+        raise FaceLiftError(f"{plan.python} made an environment that does not work; name another Python.")
+    return python, version
+
+
+def _probe(python: Path) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """The versions of an environment's Python and of its pip; empty if they do not work."""
+    answer = launch.ask([str(python), "-c", PROBE], PROBE_SECONDS)
+    return (tuple(answer[0]), tuple(answer[1])) if isinstance(answer, list) else ((), ())
+
+
+def _drop_damaged(folder: Path, contents: bool, tell: _Teller) -> None:
+    """Have pip install again what an interruption or anything else has damaged."""
+    damage.sweep(folder)
+    count = max(1, sum(1 for _ in damage.installed(folder)))
+    seen = 0
+
+    def check(name: str) -> None:
+        nonlocal seen
+        seen += 1
+        tell("check", 0.08 * seen / count, f"Checking {name}")
+
+    found = damage.damaged(folder, contents, check)
+    for info in found:
+        tell.log(f"{damage.name_of(info)} is damaged and will be installed again")
+    damage.forget(found)
+    if any(info.name.startswith("pip-") for info in found):
+        _remove_pip(folder)
+
+
+def _remove_pip(folder: Path) -> None:
+    for site in damage.site_packages(folder):
+        for path in [site / "pip", *site.glob("pip-*.dist-info")]:
+            remove(path)
+
+
+def _packages(plan: Plan, python: Path, version: tuple[int, ...], tell: _Teller) -> None:
+    own = bool(plan.sources.index_url or plan.sources.wheels) or pip.has_own_index(python, plan.folder)
+    extra = "" if own else plan.build.index
+    tag = f"+{plan.build.name}" if extra else ""
+    requirements = [f"{line}{tag}" if line.startswith("torch==") else line for line in plan.requirements]
+    tell("packages", 0.1, "Asking the package index")
+    if version < tuple(map(int, PIP.partition(">=")[2].split("."))):
+        version = _bring_pip(plan, python, version, tell)
+    if plan.sources.wheels is not None:
+        _check_wheels(plan.sources.wheels, requirements, python)
+    meter = pip.Meter(plan.build.download)
+    before = {info.name for info in damage.installed(plan.folder)}
+
+    def each(line: str | None) -> None:
+        if line is not None and meter.read(line):
+            tell.log(line)
+        if not meter.unpacking:
+            tell("packages", 0.1 + 0.55 * meter.fraction, meter.message, meter.left)
+            return
+        done = len({info.name for info in damage.installed(plan.folder)} - before)
+        part = min(1.0, done / len(meter.unpacking))
+        tell("unpack", 0.65 + 0.2 * part, f"Unpacking: {done} of {len(meter.unpacking)} packages")
+
+    pip.install(python, plan.folder, requirements, plan.sources, extra, version, each, tell.cancelled)
+
+
+def _bring_pip(plan: Plan, python: Path, version: tuple[int, ...], tell: _Teller) -> tuple[int, ...]:
+    """A pip that goes on after broken connections; from a folder of wheels the old one will do. Returns its version."""
+    if plan.sources.wheels is not None and not any(plan.sources.wheels.glob("pip-*.whl")):
+        return version
+
+    def each(line: str | None) -> None:
+        if line and not line.startswith("Progress "):
+            tell.log(line)
+
+    pip.install(python, plan.folder, ["--upgrade", PIP], plan.sources, "", version, each, tell.cancelled)
+    return _probe(python)[1]
+
+
+def _check_wheels(wheels: Path, requirements: list[str], python: Path) -> None:
+    missing = launch.ask(launch.command(python, "environment.wheelhouse", str(wheels), *requirements), 300.0)
+    if isinstance(missing, str):
+        raise FaceLiftError(f"The wheels in {wheels} cannot be looked at: {missing}")
+    if missing:
+        version = json.dumps(launch.ask([str(python), "-c", "import sys; print(list(sys.version_info[:2]))"], 60.0))
+        version = ".".join(version.strip("[]").split(", "))
+        raise FaceLiftError(f"{wheels} lacks wheels for Python {version} on this system: {', '.join(missing)}.")
+
+
+def _try_out(plan: Plan, python: Path, tell: _Teller) -> list[str]:
+    """Reconstruct something; returns what a person should know, such as a graphics card that cannot be used."""
+    folder = plan.folder / pip.DOWNLOADS / "trial"
+
+    def say(message: str) -> None:
+        tell("trial", 0.9, f"Trying it out: {message}")
+
+    say("starting")
+    wanted = plan.build.device
+    try:
+        summary = trial.run(python, folder, "auto", say, tell.cancelled)
+    except Cancelled:
+        raise
+    except FaceLiftError as error:
+        if wanted == "cpu":
+            raise FaceLiftError(f"The runtime is installed but does not work: {error}") from None
+        tell.log(str(error))
+        try:
+            trial.run(python, folder, "cpu", say, tell.cancelled)
+        except Cancelled:
+            raise
+        except FaceLiftError as again:
+            raise FaceLiftError(f"The runtime is installed but does not work: {again}") from None
+        return [f"The graphics card cannot be used, the processor can: {error}"]
+    tell.log(f"Tried out on {summary.get('device')}: {summary.get('gaussians'):,} Gaussians")
+    if wanted != "cpu" and str(summary.get("device")).startswith("cpu"):
+        return ["PyTorch was installed but does not find the graphics card; the processor computes."]
+    return []
+
+
+def _run(command: list[str], folder: Path, tell: _Teller) -> None:
+    said: list[str] = []
+
+    def hear(line: str | None) -> None:
+        tell.check()
+        if line:
+            said.append(line)
+            tell.log(line)
+
+    with launch.Child(command, pip.environment(folder)) as child:
+        code = child.follow(hear)
+    if code:
+        text = "\n".join(said)
+        if "ensurepip" in text and sys.platform.startswith("linux"):
+            raise FaceLiftError(
+                f"{command[0]} cannot make environments, for it lacks ensurepip: on Debian and Ubuntu "
+                "“sudo apt install python3-venv” brings it."
+            )
+        raise FaceLiftError(pip.failure(said, folder, pip.Sources(), code).replace("pip failed", "venv failed"))
+
+
+@contextmanager
+def _disk_errors(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise FaceLiftError(pip.failure([f"ERROR: {error}"], folder, pip.Sources())) from None

@@ -1,0 +1,197 @@
+"""One photo to files in a folder, told about in plain data: what a program that shows a reconstruction needs.
+
+``run`` is called by the worker process (:mod:`.worker`) and, where PyTorch can be imported there, by the program
+itself. Importing this module does not need PyTorch.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .. import __version__
+from ..errors import Cancelled, FaceLiftError
+from ..files import replacing
+from ..likeness import check
+from ..progress import Cancel
+from .cutout import Portraits, write_preview
+from .protocol import read
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ..align import AlignedPortrait
+    from ..pipeline import FaceLift
+
+PORTRAIT, CUTOUT, PREVIEW = "portrait.png", "cutout.png", "cutout_preview.png"
+VIEWS, HEAD, RESULT = "views.png", "head.ply", "result.json"
+"""Files of a finished job in its folder. RESULT is written last: where it is, the others are whole."""
+
+Event = dict[str, Any]
+"""Plain data for JSON; ``event`` tells the kind:
+
+    estimate   seconds that the run will take after loading; only where it runs on a processor
+    cutout     cutout: path of the portrait as cut out, preview: of a small picture of it on a checker, notes
+    progress   stage ("load", then those of :mod:`.pipeline`), fraction of the run after loading, message
+    views      views: path of a picture of the six, long before the head exists
+    done       the contents of RESULT
+"""
+Emit = Callable[[Event], None]
+
+LOADING: Event = {"event": "progress", "stage": "load", "fraction": 0.0, "message": "Loading the models"}
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to make of which photo; the settings are those of :meth:`.pipeline.FaceLift.reconstruct`.
+
+    Attributes:
+        photo: file.
+        folder: where the job's files go; made if missing.
+        weights: "mini" or a folder.
+        device: "auto", "cuda", "mps" or "cpu".
+        steps: of the diffusion; 0: as many as the preset has.
+        guidance_scale: 0: the weights' own.
+        likeness: "off", "photo" or "refined".
+        cutout: file of the portrait's cut-out, painted by hand; empty: it is made of the photo.
+    """
+
+    photo: str
+    folder: str
+    weights: str = "mini"
+    device: str = "auto"
+    preset: str = "quality"
+    steps: int = 0
+    guidance_scale: float = 0.0
+    seed: int = 4
+    crop: bool = True
+    matting: str = "auto"
+    likeness: str = "photo"
+    cutout: str = ""
+
+    @classmethod
+    def from_json(cls, data: Any) -> Request:
+        """Raises FaceLiftError if `data` is not the ``asdict`` of a Request, for example of another version."""
+        request = read(cls, data, {"photo", "folder"})
+        check(request.likeness)
+        return request
+
+
+@dataclass
+class Models:
+    """The models of the last job, kept for the next one, and the last portrait."""
+
+    key: tuple[str, str] | None = None
+    model: FaceLift | None = None
+    portraits: Portraits = field(default_factory=Portraits)
+
+    def get(self, weights: str, device: str) -> FaceLift:
+        """Raises FaceLiftError as :meth:`.pipeline.FaceLift.from_pretrained` does."""
+        if self.key != (weights, device) or self.model is None:
+            self.release()
+            from ..pipeline import FaceLift
+
+            self.model, self.key = FaceLift.from_pretrained(weights, device), (weights, device)
+        return self.model
+
+    def release(self) -> None:
+        """Give the memory back."""
+        if self.model is not None:
+            self.model = self.key = None
+            from ..compute.device import release_memory
+
+            release_memory()
+
+
+def run(request: Request, emit: Emit, cancelled: Cancel, models: Models) -> None:
+    """Reconstruct the head of `request`, write the job's files and tell of it.
+
+    Raises:
+        FaceLiftError: as :meth:`.pipeline.FaceLift.reconstruct`, or the folder cannot be written to.
+        Cancelled: `cancelled` answered true.
+    """
+    folder = Path(request.folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise FaceLiftError(f"Cannot make the folder {folder}: {error.strerror}.") from None
+    if not Path(request.photo).is_file():
+        raise FaceLiftError(f"The photo {request.photo} is not there any more; choose another one.")
+    start = time.perf_counter()
+    emit(LOADING)
+    if cancelled():
+        raise Cancelled
+    model = models.get(request.weights, request.device)
+    from ..images import write_contact_sheet, write_picture
+
+    def show(views: Tensor) -> None:
+        write_contact_sheet(views, folder / VIEWS, columns=3)
+        emit({"event": "views", "views": str(folder / VIEWS)})
+
+    loaded = time.perf_counter() - start
+    steps, guidance_scale = request.steps or None, request.guidance_scale or None
+    if model.device.type == "cpu":
+        seconds = model.estimate(request.preset, steps, guidance_scale, request.likeness)
+        emit({"event": "estimate", "seconds": seconds})
+
+    def tell(stage: str, fraction: float, message: str) -> None:
+        emit({"event": "progress", "stage": stage, "fraction": fraction, "message": message})
+
+    tell("align", 0.0, "Aligning the portrait")
+    if cancelled():
+        raise Cancelled
+    begun = time.perf_counter()
+    portrait = _portrait(request, models.portraits)
+    write_picture(portrait.cutout, folder / CUTOUT)
+    write_preview(portrait, folder / PREVIEW)
+    emit(
+        {
+            "event": "cutout",
+            "cutout": str(folder / CUTOUT),
+            "preview": str(folder / PREVIEW),
+            "notes": list(portrait.notes),
+        }
+    )
+    aligned = time.perf_counter() - begun
+    result = model.reconstruct(
+        portrait,
+        preset=request.preset,
+        steps=steps,
+        guidance_scale=guidance_scale,
+        seed=request.seed,
+        likeness=request.likeness,
+        progress=tell,
+        cancelled=cancelled,
+        views_done=show,
+    )
+    write_picture(result.portrait, folder / PORTRAIT)
+    result.gaussians.save(folder / HEAD)
+    summary = {
+        "photo": request.photo,
+        "request": asdict(request),
+        "version": __version__,
+        "device": str(model.device),
+        "precision": str(model.multiview.dtype).removeprefix("torch."),
+        "memory": model.residence.plan.name,
+        "gaussians": len(result.gaussians),
+        "timings": {"load": loaded, **result.timings, "align": aligned},
+        "seconds": time.perf_counter() - start,
+        "likeness": result.likeness,
+        "notes": list(result.notes),
+    }
+    with replacing(folder / RESULT) as temporary:
+        temporary.write_text(json.dumps(summary, indent=2, ensure_ascii=False), encoding="utf-8")
+    emit({"event": "done", **summary})
+
+
+def _portrait(request: Request, portraits: Portraits) -> AlignedPortrait:
+    """Raises FaceLiftError if the photo, or what was painted, cannot be used."""
+    if not request.cutout:
+        return portraits.get(request.photo, request.crop, request.matting)
+    from ..align import align_cutout
+
+    return align_cutout(request.cutout)

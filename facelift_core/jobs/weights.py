@@ -1,0 +1,158 @@
+"""The whole way to usable weights as one job, for the command line and for the worker of another program.
+
+Each step imports what does it when it runs: Blender imports this module at its start, for :class:`Request` alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from ..errors import FaceLiftError
+from ..progress import Cancel, Monitor, Progress
+from ..weights import licence
+from ..weights.inventory import remove, remove_originals, status
+from ..weights.store import Store, alone, open_store, size_text
+
+DOWNLOADED = 0.85
+"""The part of the whole that the download is; the conversion is the rest."""
+IMPORTED = 0.4
+STEPS = ("licence", "download", "import", "convert", "verify", "remove")
+PROBLEMS_TOLD = 3
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to do with the released weights.
+
+    Attributes:
+        do: one of :data:`STEPS`; "licence" only fetches its text.
+        folder: of the store; empty: the usual one.
+        source: folder or zip to import; for "licence" it is taken from there if given.
+        remove_original: free the space of the originals after the conversion.
+    """
+
+    do: str
+    folder: str = ""
+    source: str = ""
+    remove_original: bool = False
+
+    @classmethod
+    def from_json(cls, data: Any) -> Request:
+        """Raises FaceLiftError if `data` is not the ``asdict`` of a Request, for example of another version."""
+        types = {field.name: type(field.default) if field.name != "do" else str for field in fields(cls)}
+        if (
+            not isinstance(data, dict)
+            or not {"do"} <= set(data) <= set(types)
+            or any(type(value) is not types[name] for name, value in data.items())
+            or data["do"] not in STEPS
+        ):
+            raise FaceLiftError("The request is not one that this version of FaceLift understands.")
+        return cls(**data)
+
+
+def run_request(request: Request, emit: Callable[[dict[str, Any]], None], cancelled: Cancel) -> None:
+    """Do what `request` says and tell of it in events for JSON: progress, at the end done.
+
+    Raises:
+        FaceLiftError: see :func:`run`.
+        Cancelled: `cancelled` answered true.
+    """
+
+    def progress(stage: str, fraction: float, message: str) -> None:
+        emit({"event": "progress", "stage": stage, "fraction": fraction, "message": message})
+
+    store = open_store(request.folder or None)
+    message = run(store, request, progress, cancelled)
+    emit({"event": "done", "message": message})
+
+
+def run(store: Store, request: Request, progress: Progress | None = None, cancelled: Cancel | None = None) -> str:
+    """Do what `request` says; nothing is left half done that the same request would not go on with.
+
+    Returns:
+        One sentence on what is there now.
+
+    Raises:
+        FaceLiftError: see the modules that do it; files that fail a verification are told here.
+        Cancelled: `cancelled` answered true.
+    """
+    with alone(store):
+        return _STEPS[request.do](store, request, lambda stage, *span: Monitor(stage, progress, cancelled, *span))
+
+
+Span = Callable[..., Monitor]
+
+
+def _licence(store: Store, request: Request, span: Span) -> str:
+    if request.source:
+        from ..weights.import_files import read_licence
+
+        read_licence(store, Path(request.source))
+    else:
+        from ..weights.download import fetch_licence
+
+        fetch_licence(store, span("licence"))
+    return f"The {store.catalogue.licence} is in {store.licence_file}."
+
+
+def _download(store: Store, request: Request, span: Span) -> str:
+    licence.require(store)
+    if not status(store).converted:
+        from ..weights.download import download
+
+        download(store, span("download", 0.0, DOWNLOADED), also_needed=store.catalogue.converted_bytes)
+    return _convert(store, request, lambda stage: span(stage, DOWNLOADED, 1.0))
+
+
+def _import(store: Store, request: Request, span: Span) -> str:
+    from ..weights.import_files import check_folder, unpack
+
+    source = Path(request.source).expanduser()
+    if source.is_dir():
+        folder = check_folder(store, source, span("import", 0.0, IMPORTED))
+        return _convert(store, Request("convert"), lambda stage: span(stage, IMPORTED, 1.0), folder)
+    also_needed = store.catalogue.converted_bytes
+    unpack(store, source, span("import", 0.0, IMPORTED), also_needed)
+    # What was unpacked is only there for the conversion: the zip itself is the person's copy.
+    unpacked = Request("convert", remove_original=True)
+    return _convert(store, unpacked, lambda stage: span(stage, IMPORTED, 1.0))
+
+
+def _convert(store: Store, request: Request, span: Span, source: Path | None = None) -> str:
+    if not status(store).converted:
+        from ..weights.convert import convert
+
+        convert(store, span("convert"), source)
+    freed = remove_originals(store) if request.remove_original else 0
+    size = size_text(status(store).converted_bytes)
+    ending = f"; the originals are removed, which freed {size_text(freed)}." if freed else "."
+    return f"The weights “{store.catalogue.name}” are ready: {size} in {store.converted}{ending}"
+
+
+def _verify(store: Store, request: Request, span: Span) -> str:
+    from ..weights.verify import verify
+
+    problems = verify(store, span("verify"))
+    if problems:
+        more = f" (and {len(problems) - PROBLEMS_TOLD} more)" if len(problems) > PROBLEMS_TOLD else ""
+        raise FaceLiftError(" ".join(problems[:PROBLEMS_TOLD]) + more)
+    return f"The weights in {store.folder} are whole and unchanged."
+
+
+def _remove(store: Store, request: Request, span: Span) -> str:
+    freed, left = remove(store, converted=not request.remove_original)
+    stays = f"; {left[0]} stays, because files of yours are in it" if left else ""
+    return f"Removed, which freed {size_text(freed)}{stays}."
+
+
+_STEPS = {
+    "licence": _licence,
+    "download": _download,
+    "import": _import,
+    "convert": _convert,
+    "verify": _verify,
+    "remove": _remove,
+}

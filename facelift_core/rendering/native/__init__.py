@@ -1,0 +1,94 @@
+"""C++ loops of training and refinement, compiled at first use and called through ctypes.
+
+Each ``<name>.cpp`` of this folder is one shared library with plain C functions. The compiled file lies in the user's
+cache under a name that holds a hash of the source, the flags and the compiler, so a changed source is compiled anew and
+an unchanged one never is.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import hashlib
+import logging
+import os
+import platform
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+
+from ...errors import FaceLiftError
+from ...files import replacing
+from ...user_dirs import cache_folder
+
+logger = logging.getLogger(__name__)
+
+FLAGS = ("-O3", "-march=native", "-ffast-math", "-fno-finite-math-only", "-fopenmp", "-fPIC", "-shared", "-std=c++17")
+
+
+def compiler() -> str:
+    """Path of the C++ compiler: ``$CXX``, g++, then clang++.
+
+    Raises:
+        FaceLiftError: there is none.
+    """
+    for name in (os.environ.get("CXX"), "g++", "clang++"):
+        found = shutil.which(name) if name else None
+        if found:
+            return found
+    raise FaceLiftError(
+        "This needs a C++ compiler, and there is none: install g++ (on Debian `apt install g++`) or set CXX."
+    )
+
+
+@functools.cache
+def load(name: str) -> ctypes.CDLL:
+    """The library built from ``<name>.cpp``, compiled now if this machine has not done so yet.
+
+    Raises:
+        FaceLiftError: no such source, no compiler, or the compiler refused (its last line is in the message).
+    """
+    source = Path(__file__).with_name(f"{name}.cpp")
+    if not source.is_file():
+        raise FaceLiftError(f"There is no native source {name}.cpp; reinstall facelift-blender.")
+    command = compiler()
+    key = "\n".join([source.read_text(encoding="utf-8"), *FLAGS, command, platform.node(), platform.machine()])
+    target = cache_folder() / "native" / f"{name}-{hashlib.sha256(key.encode()).hexdigest()[:16]}.so"
+    if not target.exists():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        _compile(command, source, target)
+    return ctypes.CDLL(str(target))
+
+
+@functools.cache
+def available(name: str) -> bool:
+    """Whether :func:`load` gives the library here."""
+    try:
+        load(name)
+    except (FaceLiftError, OSError, subprocess.TimeoutExpired) as error:
+        logger.info("%s is computed by PyTorch instead, which is slower: %s", name, error)
+        return False
+    return True
+
+
+def pointer(array: np.ndarray, dtype: type) -> ctypes.c_void_p:
+    """Address of a C-contiguous array of exactly this dtype; the caller keeps the array alive during the call."""
+    if array.dtype != dtype or not array.flags.c_contiguous:
+        raise TypeError(f"native code needs contiguous {np.dtype(dtype)}, not {array.dtype} {array.strides}")
+    return ctypes.c_void_p(array.ctypes.data)
+
+
+def _compile(command: str, source: Path, target: Path) -> None:
+    with replacing(target) as temporary:  # two processes that compile at once both end with a whole file
+        done = subprocess.run(
+            [command, *FLAGS, "-o", str(temporary), str(source)],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=600,
+        )
+        if done.returncode != 0:
+            last = (done.stderr.strip().splitlines() or ["no message"])[-1]
+            raise FaceLiftError(f"{command} could not compile {source.name}: {last}")

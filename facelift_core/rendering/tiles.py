@@ -1,0 +1,279 @@
+"""Compositing splats in plain torch: lists of splats per 8 × 8 tile, walked front to back for all tiles at once.
+
+Forward and backward walk the same lists in the same order and keep nothing per pixel and splat, so memory stays
+bounded by :data:`MAX_PAIRS` in both directions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from ..gaussians.tensors import Gaussians
+from .projection import ALPHA_CUT, Splats, project
+
+TILE = 8
+PIXELS = TILE * TILE
+MAX_ALPHA = 0.99
+"""No Gaussian is more opaque than this, as in 3DGS, so that transmittance never becomes zero."""
+MIN_TRANSMITTANCE = 1e-4
+"""A tile is finished when none of its pixels lets more light through than this."""
+MAX_PAIRS = 1 << 17
+"""Pairs (tile, splat) in memory at a time, about 400 bytes each at the peak; eight times as many were no faster."""
+DEPTH_BLOCK = 8
+"""Splats of one tile composited per step."""
+TILE_GROUP = 512
+"""Tiles walked together: their working set stays in the cache."""
+_TRANSPARENT = -1e4
+
+
+@dataclass(frozen=True)
+class TileLists:
+    """Which splats touch which tile.
+
+    Attributes:
+        splats: (P,) index of the splat of every pair, by tile, front to back inside a tile.
+        pair_tiles: (P,) tile of every pair, numbered row by row over the whole picture.
+        tiles: (T,) tiles with at least one pair, longest list first.
+        starts: (T,) first pair of each of these.
+        lengths: (T,) pairs of each of these.
+    """
+
+    splats: Tensor
+    pair_tiles: Tensor
+    tiles: Tensor
+    starts: Tensor
+    lengths: Tensor
+
+
+def draw(gaussians: Gaussians, c2w: Tensor, fxfycxcy: Tensor, width: int, height: int, dilation: float) -> Tensor:
+    """One picture of `gaussians`: arguments as :func:`.projection.project`, result as :func:`composite`."""
+    device = gaussians.positions.device
+    return composite(project(gaussians, c2w.to(device), fxfycxcy, width, height, dilation), width, height)
+
+
+def composite(splats: Splats, width: int, height: int) -> Tensor:
+    """Blend splats front to back at the pixel centres.
+
+    Args:
+        splats: front to back, see :class:`Splats`.
+
+    Returns:
+        (height, width, 4) float32: premultiplied display-referred RGB, and alpha = 1 − transmittance.
+    """
+    columns, rows = -(-width // TILE), -(-height // TILE)
+    bounds = _tile_bounds(splats, width, height)
+    parameters = torch.cat([splats.means, splats.whitening, splats.log_opacities[:, None], splats.colors], dim=1)
+    colors, transmittance = _Composite.apply(parameters, bounds, columns, rows)
+    canvas = torch.cat([colors, 1.0 - transmittance[:, None]], dim=1)
+    image = canvas.view(rows, columns, 4, TILE, TILE).permute(0, 3, 1, 4, 2).reshape(rows * TILE, columns * TILE, 4)
+    return image[:height, :width]
+
+
+def _tile_bounds(splats: Splats, width: int, height: int) -> Tensor:
+    """(M, 4) int64 first column, first row, last column, last row of tiles that hold a pixel centre in reach."""
+    last_pixel = torch.tensor([width - 1, height - 1], dtype=torch.float64, device=splats.means.device)
+    means = splats.means.detach()
+    first = (means - splats.half_extents - 0.5).ceil().clamp(min=0.0).minimum(last_pixel)
+    last = (means + splats.half_extents - 0.5).floor().clamp(min=0.0).minimum(last_pixel)
+    return (torch.cat([first, last], dim=1) / TILE).floor().long()
+
+
+def _regions(bounds: Tensor, columns: int, rows: int) -> Iterator[tuple[int, int, int, int]]:
+    """Rectangles of tiles (column, row, end column, end row), each with at most MAX_PAIRS pairs or a single tile."""
+    # Pairs per tile without listing them: a splat adds +1 and −1 at the corners of its rectangle, then sum twice.
+    edges = torch.zeros((rows + 1) * (columns + 1), dtype=torch.int64, device=bounds.device)
+    left, top, right, bottom = bounds.unbind(1)
+    for row, column, sign in ((top, left, 1), (top, right + 1, -1), (bottom + 1, left, -1), (bottom + 1, right + 1, 1)):
+        edges += sign * torch.bincount(row * (columns + 1) + column, minlength=edges.numel())
+    counts = edges.view(rows + 1, columns + 1).cumsum(0).cumsum(1)[:rows, :columns].cpu()
+
+    pending = [(0, 0, columns, rows)]
+    while pending:
+        x0, y0, x1, y1 = pending.pop()
+        pairs = int(counts[y0:y1, x0:x1].sum())
+        if pairs == 0:
+            continue
+        if pairs <= MAX_PAIRS or (x1 - x0) * (y1 - y0) == 1:
+            yield x0, y0, x1, y1
+        elif x1 - x0 >= y1 - y0:
+            middle = (x0 + x1) // 2
+            pending += [(x0, y0, middle, y1), (middle, y0, x1, y1)]
+        else:
+            middle = (y0 + y1) // 2
+            pending += [(x0, y0, x1, middle), (x0, middle, x1, y1)]
+
+
+def _tile_lists(bounds: Tensor, region: tuple[int, int, int, int], columns: int) -> TileLists:
+    x0, y0, x1, y1 = region
+    left, top, right, bottom = bounds.unbind(1)
+    touching = ((left < x1) & (right >= x0) & (top < y1) & (bottom >= y0)).nonzero().squeeze(1)
+    left, right = left[touching].clamp(min=x0), right[touching].clamp(max=x1 - 1)
+    top, bottom = top[touching].clamp(min=y0), bottom[touching].clamp(max=y1 - 1)
+
+    spans = right - left + 1
+    sizes = spans * (bottom - top + 1)
+    owner = torch.repeat_interleave(sizes)
+    within = torch.arange(len(owner), device=bounds.device) - (sizes.cumsum(0) - sizes)[owner]
+    row = torch.div(within, spans[owner], rounding_mode="floor")
+    # first tile + row · columns + (within − row · spans), with everything that depends on the splat gathered once
+    tile = (top * columns + left)[owner] + within + row * (columns - spans)[owner]
+
+    tile, order = torch.sort(tile.int(), stable=True)  # stable: inside a tile the splats stay front to back
+    tiles, lengths = torch.unique_consecutive(tile, return_counts=True)
+    starts = lengths.cumsum(0) - lengths
+    longest_first = torch.argsort(lengths, descending=True, stable=True)
+    return TileLists(
+        splats=touching[owner[order]],
+        pair_tiles=tile.long(),
+        tiles=tiles[longest_first].long(),
+        starts=starts[longest_first],
+        lengths=lengths[longest_first],
+    )
+
+
+def _features(parameters: Tensor, lists: TileLists, columns: int) -> Tensor:
+    """(P + 1, 9) float32 per pair: log-alpha as a polynomial in the pixel's offset from the tile centre, then RGB.
+
+    The coefficients belong to :func:`_monomials`. Around the tile centre they are small wherever the splat is seen,
+    so float32 is enough. The last row is a transparent splat, which pads lists to whole blocks.
+    """
+    pairs = parameters.index_select(0, lists.splats)
+    centers = torch.stack([lists.pair_tiles % columns, lists.pair_tiles // columns], dim=1) * TILE + TILE / 2
+    dx, dy = (pairs[:, :2] - centers).unbind(1)
+    l0, l1, l2, log_opacity = pairs[:, 2:6].unbind(1)
+    v0, v1 = l0 * dx + l1 * dy, l2 * dy
+    coefficients = torch.stack(
+        [
+            log_opacity - 0.5 * (v0 * v0 + v1 * v1),
+            l0 * v0,
+            l1 * v0 + l2 * v1,
+            -0.5 * l0 * l0,
+            -l0 * l1,
+            -0.5 * (l1 * l1 + l2 * l2),
+        ],
+        dim=1,
+    )
+    padding = parameters.new_zeros(1, 9)
+    padding[0, 0] = _TRANSPARENT
+    return torch.cat([torch.cat([coefficients, pairs[:, 6:]], dim=1), padding]).float()
+
+
+def _monomials(device: torch.device) -> Tensor:
+    """(6, 64) values of 1, x, y, x², xy, y² at a tile's pixel centres, relative to its centre."""
+    offsets = torch.arange(TILE, dtype=torch.float32, device=device) - (TILE - 1) / 2
+    y, x = (grid.flatten() for grid in torch.meshgrid(offsets, offsets, indexing="ij"))
+    return torch.stack([torch.ones_like(x), x, y, x * x, x * y, y * y])
+
+
+def _walk(lists: TileLists, state: Sequence[Tensor], step: Callable[[list[Tensor], Tensor], None]) -> None:
+    """Go through all tile lists front to back.
+
+    Args:
+        state: tensors with one row per tile of the picture, updated in place; the first is the transmittance.
+        step: called with the rows of the tiles still open (A rows, to be updated in place) and the pairs of their next
+            block, (A · DEPTH_BLOCK,) rows of the features.
+    """
+    padding = len(lists.splats)
+    block = torch.arange(DEPTH_BLOCK, device=lists.splats.device)
+    for group in range(0, len(lists.tiles), TILE_GROUP):
+        tiles, starts, lengths = (
+            field[group : group + TILE_GROUP] for field in (lists.tiles, lists.starts, lists.lengths)
+        )
+        rows = [tensor.index_select(0, tiles) for tensor in state]
+        done = 0
+        while (active := int((lengths > done).sum())) > 0:  # longest first: the open tiles are the leading ones
+            position = done + block
+            pairs = torch.where(position < lengths[:active, None], starts[:active, None] + position, padding)
+            step([tensor[:active] for tensor in rows], pairs.view(-1))
+            done += DEPTH_BLOCK
+            if done % (4 * DEPTH_BLOCK) == 0:
+                open_tiles = (rows[0][:active].amax(dim=1) > MIN_TRANSMITTANCE).nonzero().squeeze(1)
+                if len(open_tiles) < 0.75 * active:
+                    for tensor, part in zip(state, rows, strict=True):
+                        tensor.index_copy_(0, tiles, part)
+                    tiles, starts, lengths = (field[open_tiles] for field in (tiles, starts, lengths))
+                    rows = [tensor.index_select(0, open_tiles) for tensor in rows]
+        for tensor, part in zip(state, rows, strict=True):
+            tensor.index_copy_(0, tiles, part)
+
+
+def _blend(features: Tensor, monomials: Tensor, state: list[Tensor], pairs: Tensor) -> None:
+    """Add a block of splats to (transmittance, RGB)."""
+    left, rgb = state
+    block = features.index_select(0, pairs)
+    weights = torch.mm(block[:, :6], monomials).exp_()
+    torch.threshold_(weights, ALPHA_CUT, 0.0).clamp_(max=MAX_ALPHA)
+    weights = weights.view(-1, DEPTH_BLOCK, PIXELS)
+    for weight in weights.unbind(1):  # alpha in, alpha · transmittance out
+        left.sub_(weight.mul_(left))
+    rgb.baddbmm_(block[:, 6:].view(-1, DEPTH_BLOCK, 3).transpose(1, 2), weights)
+
+
+def _blend_backward(
+    features: Tensor, grad_features: Tensor, monomials: Tensor, state: list[Tensor], pairs: Tensor
+) -> None:
+    """Write the gradients of a block of splats; the state is (transmittance, what follows adds to the loss, ∂RGB)."""
+    left, rest, grad_rgb = state
+    block = features.index_select(0, pairs)
+    alphas = torch.mm(block[:, :6], monomials).exp_()
+    saturated = alphas > MAX_ALPHA
+    torch.threshold_(alphas, ALPHA_CUT, 0.0).clamp_(max=MAX_ALPHA)
+    alphas = alphas.view(-1, DEPTH_BLOCK, PIXELS)
+    gains = torch.bmm(block[:, 6:].view(-1, DEPTH_BLOCK, 3), grad_rgb)
+    weights = torch.empty_like(alphas)
+    for alpha, gain, weight in zip(alphas.unbind(1), gains.unbind(1), weights.unbind(1), strict=True):
+        torch.mul(alpha, left, out=weight)
+        gain.mul_(weight)
+        rest.sub_(gain)
+        gain.sub_(rest * alpha / (1.0 - alpha))  # now ∂loss / ∂log alpha
+        left.sub_(weight)
+    grad_logs = gains.view(-1, PIXELS).masked_fill_(saturated, 0.0)
+    grad_coefficients = torch.mm(grad_logs, monomials.T)
+    grad_rgb_features = torch.bmm(weights, grad_rgb.transpose(1, 2)).view(-1, 3)
+    grad_features.index_copy_(0, pairs, torch.cat([grad_coefficients, grad_rgb_features], dim=1))
+
+
+class _Composite(torch.autograd.Function):
+    """(parameters, tile bounds) → RGB (tiles, 3, 64) and transmittance (tiles, 64), float32.
+
+    Parameters are (M, 9): mean, whitening, log-opacity, colour.
+    """
+
+    @staticmethod
+    def forward(ctx, parameters: Tensor, bounds: Tensor, columns: int, rows: int):
+        monomials = _monomials(parameters.device)
+        transmittance = torch.ones(columns * rows, PIXELS, device=parameters.device)
+        colors = torch.zeros(columns * rows, 3, PIXELS, device=parameters.device)
+        for region in _regions(bounds, columns, rows):
+            lists = _tile_lists(bounds, region, columns)
+            features = _features(parameters, lists, columns)
+            _walk(lists, (transmittance, colors), partial(_blend, features, monomials))
+        ctx.save_for_backward(parameters, bounds, colors, transmittance)
+        ctx.grid = columns, rows
+        return colors, transmittance
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad_colors: Tensor, grad_transmittance: Tensor):
+        parameters, bounds, colors, transmittance = ctx.saved_tensors
+        columns, rows = ctx.grid
+        monomials = _monomials(parameters.device)
+        # What all splats together, and the light behind them, add to the loss; each splat takes its part off.
+        rest = (grad_colors * colors).sum(dim=1) + grad_transmittance * transmittance
+        state = (torch.ones_like(transmittance), rest, grad_colors.clone())
+        grad_parameters = torch.zeros_like(parameters)
+        for region in _regions(bounds, columns, rows):
+            lists = _tile_lists(bounds, region, columns)
+            leaf = parameters.detach().requires_grad_()
+            with torch.enable_grad():
+                features = _features(leaf, lists, columns)
+            grad_features = torch.zeros_like(features)
+            _walk(lists, state, partial(_blend_backward, features.detach(), grad_features, monomials))
+            grad_parameters += torch.autograd.grad(features, leaf, grad_features)[0]
+        return grad_parameters, None, None, None

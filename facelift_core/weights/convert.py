@@ -1,0 +1,246 @@
+"""The release in half precision as safetensors, its prompts embedded: what is loaded from then on (spec §1, §4).
+
+Where a graphics card computes in half precision anyway the numbers are the same as from the originals: what GS-LRM
+computes in float32 around its transformer, the statistics of the CLIP embedding and the prompts keep their float32.
+
+File by file into ``store.converting``, each written beside its name and renamed when it is whole; the folder itself
+is renamed at the very end. A process that is killed leaves what was there before, and the next one goes on after the
+last whole file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import struct
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .. import __version__
+from ..errors import FaceLiftError
+from ..files import replacing
+from ..multiview.prompts import embed_prompts
+from ..progress import Monitor
+from . import licence
+from .byte_progress import Transfer
+from .catalogue import PIPELINE, PROMPT_EMBEDS, converted_name
+from .inventory import remove_made
+from .layout import find_checkpoint
+from .state_dict import load_state_dict
+from .store import MANIFEST, PART, STAGES, Store, check_space, make_folder, missing_of, read_manifest, size_of, writing
+
+FORMAT = 1
+"""Of the conversion; another one begins anew."""
+LOSS = "loss_calculator."
+"""Prefix of what a GS-LRM training checkpoint carries for its loss alone."""
+SAFETENSORS_NAMES = {
+    torch.float64: "F64",
+    torch.float32: "F32",
+    torch.float16: "F16",
+    torch.bfloat16: "BF16",
+    torch.int64: "I64",
+    torch.int32: "I32",
+    torch.int16: "I16",
+    torch.int8: "I8",
+    torch.uint8: "U8",
+    torch.bool: "BOOL",
+}
+
+
+def convert(store: Store, monitor: Monitor, source: Path | None = None) -> Path:
+    """Make ``store.converted`` from the originals, unless it is there and whole.
+
+    Args:
+        source: folder of the released layout; by default the originals of the store. It is not changed.
+
+    Returns:
+        ``store.converted``.
+
+    Raises:
+        FaceLiftError: the licence is not accepted, originals are missing or damaged, too little disk space, or a
+            number does not fit half precision.
+        Cancelled: the monitor's caller wants to stop; the next call goes on after the last whole file.
+    """
+    licence.require(store)
+    manifest = read_manifest(store.converted)
+    if manifest is not None and not missing_of(store.converted, manifest):
+        return store.converted
+    source = source or store.original
+    if missing := [path for path in store.catalogue.files if not (source / path).is_file()]:
+        raise FaceLiftError(
+            f"Of the originals {missing[0]} ({len(missing)} in all) is missing in {source}; finish the download first."
+        )
+    find_checkpoint(source)
+    work = _Work.resume(store, source)
+    check_space(store.folder, store.catalogue.converted_bytes - work.bytes, "The conversion")
+    transfer = Transfer(monitor, "Converting", sum(size_of(source / path) for path in store.catalogue.files))
+    for path in store.catalogue.files:
+        transfer.advance()
+        size, name = size_of(source / path), converted_name(path)
+        if name is not None and not work.has(name):
+            begun = transfer.done
+            work.make(name, lambda file, path=path: _convert_file(source / path, path, file, transfer))
+            transfer.restart(begun)
+        transfer.advance(size)
+    if not work.has(PROMPT_EMBEDS):
+        monitor(1.0, "Embedding the prompts")
+        embeds = {"prompt_embeds": embed_prompts(source / PIPELINE)}
+        work.make(PROMPT_EMBEDS, lambda file: write_safetensors(file, embeds, _as_it_is, transfer))
+    return work.finish()
+
+
+@dataclass
+class _Work:
+    """A conversion under way: the folder, and what of it is whole."""
+
+    store: Store
+    origin: dict[str, Any]
+    files: dict[str, dict[str, Any]]
+
+    @classmethod
+    def resume(cls, store: Store, source: Path) -> _Work:
+        """Where an interrupted conversion of the same originals stopped; else from the beginning."""
+        stamps = {path: [(s := (source / path).stat()).st_size, s.st_mtime_ns] for path in store.catalogue.files}
+        origin = {"format": FORMAT, "revision": store.catalogue.revision, "originals": stamps}
+        try:
+            stages = json.loads((store.converting / STAGES).read_text(encoding="utf-8"))
+            if stages["origin"] == origin:
+                files = dict(stages["files"])
+                whole = {n: e for n, e in files.items() if size_of(store.converting / n) == e["bytes"]}
+                return cls(store, origin, whole)
+        except (OSError, ValueError, KeyError, TypeError):
+            pass
+        remove_made(store, store.converting)
+        return cls(store, origin, {})
+
+    @property
+    def bytes(self) -> int:
+        return sum(entry["bytes"] for entry in self.files.values())
+
+    def has(self, name: str) -> bool:
+        return name in self.files
+
+    def make(self, name: str, write: Callable[[_HashingFile], None]) -> None:
+        """Have `write` write the file `name`, and note it once it is on the disk."""
+        path = self.store.converting / name
+        part = path.with_name(path.name + PART)
+        make_folder(path.parent)
+        try:
+            with writing(path):
+                with part.open("wb") as raw:
+                    file = _HashingFile(raw)
+                    write(file)
+                    raw.flush()
+                    os.fsync(raw.fileno())
+                os.replace(part, path)
+        finally:
+            part.unlink(missing_ok=True)
+        self.files[name] = {"sha256": file.digest.hexdigest(), "bytes": file.size}
+        self._note(STAGES, {"origin": self.origin, "files": self.files})
+
+    def finish(self) -> Path:
+        """Give the folder its final name; a damaged conversion that had it makes room."""
+        store = self.store
+        self._note(
+            MANIFEST,
+            {
+                "name": store.catalogue.name,
+                "repository": store.catalogue.repository,
+                "revision": store.catalogue.revision,
+                "converted": datetime.now(UTC).isoformat(timespec="seconds"),
+                "by": f"facelift {__version__}",
+                "files": self.files,
+            },
+        )
+        with writing(store.converted):
+            if store.converted.exists():
+                remove_made(store, store.set_aside)
+                os.rename(store.converted, store.set_aside)
+            os.rename(store.converting, store.converted)
+        (store.converted / STAGES).unlink(missing_ok=True)
+        remove_made(store, store.set_aside)
+        return store.converted
+
+    def _note(self, name: str, content: Mapping[str, Any]) -> None:
+        with replacing(self.store.converting / name) as temporary:
+            temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+
+
+class _HashingFile:
+    """Writes, and knows size and checksum of what it wrote."""
+
+    def __init__(self, raw):
+        self.raw, self.size, self.digest = raw, 0, hashlib.sha256()
+
+    def write(self, block: bytes | memoryview) -> None:
+        self.raw.write(block)
+        self.digest.update(block)
+        self.size += len(block)
+
+
+def _convert_file(source: Path, path: str, file: _HashingFile, transfer: Transfer) -> None:
+    if source.suffix not in (".pt", ".safetensors"):
+        file.write(source.read_bytes())
+        return
+    tensors = {name: tensor for name, tensor in load_state_dict(source).items() if not name.startswith(LOSS)}
+    write_safetensors(file, tensors, lambda name, tensor: _halved(name, tensor, path), transfer)
+
+
+def write_safetensors(
+    file: _HashingFile, tensors: Mapping[str, Tensor], change: Callable[[str, Tensor], Tensor], transfer: Transfer
+) -> None:
+    """Write `tensors` after `change`, one at a time: memory holds one of them, whatever the size of the file.
+
+    Args:
+        change: gives the tensor to write; its shape stays, and its dtype depends on name and dtype alone.
+    """
+    header, offset = {"__metadata__": {"format": "pt"}}, 0
+    # The widest first, as safetensors' own writer does: what is read is aligned to its size.
+    changed = {name: change(name, torch.empty(0, dtype=tensor.dtype)).dtype for name, tensor in tensors.items()}
+    order = sorted(tensors, key=lambda name: (-changed[name].itemsize, name))
+    for name in order:
+        end = offset + tensors[name].numel() * changed[name].itemsize
+        header[name] = {
+            "dtype": SAFETENSORS_NAMES[changed[name]],
+            "shape": list(tensors[name].shape),
+            "data_offsets": [offset, end],
+        }
+        offset = end
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    file.write(struct.pack("<Q", len(text)) + text)
+    for name in order:
+        tensor = change(name, tensors[name]).detach().contiguous()
+        file.write(memoryview(tensor.reshape(-1).view(torch.uint8).numpy()))
+        transfer.advance(tensors[name].numel() * tensors[name].dtype.itemsize)
+
+
+def _halved(name: str, tensor: Tensor, path: str) -> Tensor:
+    """In float16 what is large and computed in it; spec §4 wants the rest in float32.
+
+    Raises:
+        FaceLiftError: a number is too large for float16.
+    """
+    if not tensor.is_floating_point() or _stays(name, path):
+        return tensor
+    half = tensor.half()
+    if half.numel() and not half.isfinite().all():
+        raise FaceLiftError(f"{name} in {path} does not fit half precision, or is damaged; use the originals.")
+    return half
+
+
+def _stays(name: str, path: str) -> bool:
+    if path.startswith("gslrm/"):
+        return not name.startswith("transformer_layers.")
+    return "/image_normalizer/" in path
+
+
+def _as_it_is(_: str, tensor: Tensor) -> Tensor:
+    return tensor
