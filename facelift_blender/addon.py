@@ -5,23 +5,24 @@ from __future__ import annotations
 import bpy
 
 from . import reconstruct, splats
-from .jobs import tasks
-from .setup import preferences, runtime_operators, weights_operators
+from .jobs import bar, timer
+from .setup import preferences, runtime_operators, runtime_state, weights_operators
 
-PARTS = (preferences, tasks, runtime_operators, weights_operators, reconstruct, splats)
+PARTS = (preferences, bar, runtime_operators, weights_operators, reconstruct, splats)
 
 
 def register() -> None:
     for part in PARTS:
         for cls in part.CLASSES:
             bpy.utils.register_class(cls)
+    timer.watch(runtime_state.watch)
     reconstruct.attach()
     splats.register_menus()
 
 
 def unregister() -> None:
     splats.unregister_menus()
-    tasks.detach()
+    timer.detach()
     reconstruct.detach()
     for part in reversed(PARTS):
         for cls in reversed(part.CLASSES):

@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 from package_index import make_wheel
 
-from facelift_core.environment import check, launch, location, machine, pins, pip, pythons, wheelhouse
+from facelift_core.environment import check, location, machine, pins, pip, pythons, wheelhouse
 from facelift_core.environment import smoke_test as trial
 from facelift_core.environment import torch_build as builds
 from facelift_core.environment.machine import Machine
 from facelift_core.errors import FaceLiftError
+from facelift_core.processes import launch
 
 LINUX, WINDOWS = Machine("linux", "x86_64"), Machine("win32", "x86_64")
 

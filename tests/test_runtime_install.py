@@ -15,11 +15,12 @@ import pytest
 from package_index import Index, make_wheel, serving
 
 from facelift_core.cli import main
-from facelift_core.environment import check, install, launch, location, pip, remove
+from facelift_core.environment import check, install, location, pip, remove
 from facelift_core.environment import install_plan as plan
 from facelift_core.environment import smoke_test as trial
 from facelift_core.environment.install_plan import make_plan
 from facelift_core.errors import Cancelled, FaceLiftError
+from facelift_core.processes import launch
 
 PINS = {"numpy": "numpy>=2.0,<3", "torch": "torch==2.13.0", "einops": "einops==0.8.2"}
 BALLAST = 300_000

@@ -1,7 +1,8 @@
-"""Reconstructing in the background: a thread, its worker process and the files they leave. No ``bpy`` in here.
+"""Long work in the background, the same way for heads, cut-outs, weights and the runtime.
 
-runtime   which Python the worker runs in, and whether it can
-process   the worker process as seen from here
-runner    the thread, the queue of jobs, the events for the main thread
-folders   where jobs keep their files; which heads nobody has imported yet
+queue             submit, poll; runs jobs in worker processes. No ``bpy``
+timer             polls the queue while there is something to do, redraws the panels
+bar               draws a job: its bar, its messages, *Cancel*
+folders           where jobs keep their files; which heads nobody has imported yet. No ``bpy``
+redraw_throttle   how often the panels are drawn meanwhile. No ``bpy``
 """

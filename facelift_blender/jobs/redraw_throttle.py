@@ -13,7 +13,7 @@ SHARE = 0.02
 
 
 @dataclass
-class Pace:
+class RedrawThrottle:
     """Decides at every tick of the timer whether to draw, by what drawing costs on this machine.
 
     Attributes:

@@ -6,9 +6,10 @@ import bpy
 from bpy.props import EnumProperty
 from facelift_core import FaceLiftError
 
-from ..jobs.cutouts import Known, Subject
+from .. import window
 from ..operator_errors import Confirmed, attempt
 from . import edits, image_editor, session
+from .cutouts import Known, Subject
 from .session import subject_of_scene
 
 BRUSHES = (
@@ -27,7 +28,7 @@ def _subject(context) -> Subject:
 def _known(context, subject: Subject) -> Known:
     """The cut-out; without a window it is made if need be."""
     known = session.session.cutouts.known(subject)
-    if known is None and session.background():
+    if known is None and window.background():
         known = session.wait_for_cutout(context, subject)
     if known is None:
         raise FaceLiftError("The portrait has not been cut out yet; show the cut-out first.")
@@ -44,7 +45,7 @@ class FACELIFT_OT_show_cutout(bpy.types.Operator):
     def execute(self, context):
         def work() -> None:
             subject = _subject(context)
-            if session.background():
+            if window.background():
                 _known(context, subject)
             else:
                 session.ask_for_cutout(context, subject)
@@ -63,7 +64,7 @@ class FACELIFT_OT_edit_cutout(bpy.types.Operator):
         def work() -> None:
             subject = _subject(context)
             image = edits.image_of(subject) or edits.load(_known(context, subject), subject)
-            if not session.background():
+            if not window.background():
                 try:
                     image_editor.open_editor(context, image)
                 except RuntimeError as error:
@@ -88,7 +89,7 @@ class FACELIFT_OT_reset_cutout(Confirmed, bpy.types.Operator):
             image = edits.image_of(subject)
             if image is None:
                 return
-            windows = [] if session.background() else context.window_manager.windows
+            windows = [] if window.background() else context.window_manager.windows
             showing = [a for window in windows for a in image_editor.areas(window) if a.spaces.active.image == image]
             edits.reset(subject)
             known = session.session.cutouts.known(subject)
@@ -96,7 +97,7 @@ class FACELIFT_OT_reset_cutout(Confirmed, bpy.types.Operator):
                 image = edits.load(known, subject)
                 for area in showing:
                     area.spaces.active.image = image
-            session.redraw()
+            window.redraw()
 
         return attempt(self, work)
 

@@ -15,8 +15,8 @@ from bpy.app.handlers import persistent
 from facelift_core import FaceLiftError, checkerboard
 
 from ..jobs import folders
-from ..jobs.cutouts import Known, Subject
-from ..jobs.png import write_png
+from .cutouts import Known, Subject
+from .png import write_png
 
 KEY, ORIGINAL = "facelift_cutout", "facelift_cutout_original"
 """Custom properties of an image: of which photo it is the cut-out, and the digest of its pixels before any painting."""

@@ -6,7 +6,8 @@ import time
 
 import bpy
 
-from . import edits, session
+from ..window import redraw
+from . import edits
 
 ERASE, BRING_BACK = "ERASE_ALPHA", "ADD_ALPHA"
 NARROWEST = 700
@@ -59,7 +60,7 @@ def set_brush(context, blend: str) -> None:
 
 def follow() -> None:
     """Show in the panel what is being painted, as long as an Image Editor shows a cut-out."""
-    if not session.background() and not bpy.app.timers.is_registered(_look):
+    if not bpy.app.background and not bpy.app.timers.is_registered(_look):
         bpy.app.timers.register(_look, first_interval=edits.EVERY)
 
 
@@ -71,7 +72,7 @@ def detach() -> None:
 
 def _look() -> float | None:
     if edits.look_again():
-        session.redraw()
+        redraw()
     windows = [window for manager in bpy.data.window_managers for window in manager.windows]
     return edits.EVERY if any(map(areas, windows)) else None
 

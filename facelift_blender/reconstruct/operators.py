@@ -8,7 +8,9 @@ import bpy
 from bpy.props import BoolProperty, EnumProperty, FloatProperty, IntProperty, StringProperty
 from facelift_core import FaceLiftError
 
-from ..jobs import folders
+from .. import window
+from ..jobs import folders, timer
+from ..jobs.timer import jobs
 from ..operator_errors import attempt
 from . import session, settings
 from .camera import add_camera
@@ -40,30 +42,13 @@ class FACELIFT_OT_reconstruct(bpy.types.Operator):
         given = {name: getattr(self, name) for name in _OF_RUN if self.properties.is_property_set(name)}
 
         def work() -> None:
-            jobs = session.submit(context, [self.filepath] if self.filepath else settings.photos_of(own), **given)
-            if session.background():
-                session.wait(jobs)
+            submitted = session.submit(context, [self.filepath] if self.filepath else settings.photos_of(own), **given)
+            if window.background():
+                timer.wait(submitted)
             if not self.filepath:
                 own.more_photos.clear()
 
         return attempt(self, work)
-
-
-class FACELIFT_OT_cancel(bpy.types.Operator):
-    """Stop this reconstruction; what it has computed is dropped"""
-
-    bl_idname = "facelift.cancel"
-    bl_label = "Cancel"
-    bl_options = {"INTERNAL"}
-
-    job: StringProperty(description="Empty: all", options={"HIDDEN"})
-
-    def execute(self, context):
-        for job in here.runner.active:
-            if self.job in ("", job.id):
-                here.runner.cancel(job)
-        session.redraw()
-        return {"FINISHED"}
 
 
 class _OnHead:
@@ -116,10 +101,10 @@ class FACELIFT_OT_release_memory(bpy.types.Operator):
 
     @classmethod
     def poll(cls, context):
-        return here.runner.holds_memory
+        return jobs.holds_memory
 
     def execute(self, context):
-        here.runner.release()
+        jobs.release()
         return {"FINISHED"}
 
 
@@ -154,7 +139,6 @@ class FACELIFT_OT_add_camera(bpy.types.Operator):
 
 CLASSES = (
     FACELIFT_OT_reconstruct,
-    FACELIFT_OT_cancel,
     FACELIFT_OT_import_head,
     FACELIFT_OT_dismiss_head,
     FACELIFT_OT_release_memory,

@@ -7,28 +7,16 @@ from pathlib import Path
 
 import bpy
 
-from ..jobs import folders, tasks
-from ..jobs.cutouts import Subject
-from ..jobs.runner import DONE, FAILED, RUNNING, Job
+from ..jobs import bar, folders
+from ..jobs.queue import DONE, FAILED, Job
+from ..jobs.timer import follow, jobs
 from ..layout import duration, paragraphs
 from ..setup import preferences
 from . import edits, pictures, readiness
+from .cutouts import Subject
 from .photo_operators import editor_image
-from .session import cuts_out_by_itself, follow, session, subject_of_scene
+from .session import cuts_out_by_itself, head_of, session, subject_of_scene
 from .settings import photos_of
-
-STAGES = {
-    "": "Waiting",
-    "start": "Starting",
-    "load": "Loading models",
-    "align": "Aligning the portrait",
-    "views": "Making six views",
-    "gaussians": "Lifting to 3D",
-    "filter": "Cleaning up",
-    "skin": "Bringing in the photo",
-    "refine": "Fitting to the photo",
-}
-
 
 ALONE, SIDE_BY_SIDE = 7.0, 5.5
 """Sizes of the photo, and of photo and cut-out beside each other."""
@@ -64,15 +52,14 @@ class FACELIFT_PT_reconstruct(_Sidebar, bpy.types.Panel):
         count = len(photos_of(own))
         row = layout.row()
         row.scale_y = 1.8
-        row.enabled = count > 0 and not any(line.stops for line in missing) and not tasks.running("runtime")
-        verb = "Add to Queue" if session.runner.active else "Reconstruct"
-        text = f"{verb}: {count} Faces" if count > 1 else (verb if session.runner.active else "Reconstruct Face")
+        row.enabled = count > 0 and not any(line.stops for line in missing) and not jobs.active("runtime")
+        verb = "Add to Queue" if jobs.active("reconstruct") else "Reconstruct"
+        text = f"{verb}: {count} Faces" if count > 1 else (verb if jobs.active("reconstruct") else "Reconstruct Face")
         row.operator("facelift.reconstruct", text=text, icon="USER")
         _draw_missing(layout, missing, context)
-        tasks.draw(layout, "runtime", context)
-        tasks.draw(layout, "weights", context)
-
-        for job in session.runner.active:
+        for job in jobs.active("runtime", "weights"):
+            bar.draw(layout, job, context)
+        for job in jobs.active("reconstruct"):
             _draw_job(layout, job, context)
         if session.waiting_for:
             paragraphs(layout, f"{session.waiting_for}, then the head comes in.", context, icon="SORTTIME")
@@ -156,7 +143,7 @@ def _draw_cutout(box, photo: int, subject: Subject, context) -> None:
         cutouts.look(subject, time.monotonic())
         follow()
         box.label(text="Cutting the portrait out …", icon="SORTTIME")
-    elif preferences.get(context).how() is not None and not session.runner.active:
+    elif preferences.get(context).worker() is not None and not jobs.active("reconstruct"):
         box.operator("facelift.show_cutout", icon="IMAGE_ALPHA")
 
 
@@ -172,48 +159,35 @@ def _draw_missing(layout, missing: list[readiness.Missing], context) -> None:
 
 
 def _draw_job(layout, job: Job, context) -> None:
-    box = layout.box()
-    row = box.row(align=True)
-    row.label(text=job.name, icon="RENDER_ANIMATION" if job.state == RUNNING else "SORTTIME")
-    cancel = row.row(align=True)
-    cancel.enabled = not job.cancelling
-    cancel.operator("facelift.cancel", text="Cancel" if job.state == RUNNING else "", icon="X").job = job.id
-    if job.state != RUNNING:
-        return
-    stage = "Cancelling" if job.cancelling else STAGES.get(job.stage, job.stage)
-    box.progress(factor=job.fraction, type="BAR", text=f"{stage}  {100 * job.fraction:.0f} %")
-    spent, left = time.monotonic() - job.started, job.seconds_left()
-    paragraphs(box, job.message, context)
-    box.label(text=f"{duration(spent)} so far" + (f", about {duration(left)} left" if left is not None else ""))
+    box = bar.draw(layout, job, context)
     if job.views is not None and (picture := pictures.icon(str(job.views))):
         box.template_icon(icon_value=picture, scale=8.0)
 
 
 def _draw_last(layout, context) -> None:
     job = session.last
-    if job is None or session.runner.active:
+    if job is None or jobs.active("reconstruct"):
         return
-    box = layout.box()
     if job.state == FAILED:
-        box.alert = True
-        paragraphs(box, f"{job.name}: {job.error}", context, icon="ERROR")
+        box = bar.draw_error(layout, job, context)
         box.operator("facelift.copy_system_information", icon="COPYDOWN")
         return
-    if job.state != DONE or job.head is None:
-        box.label(text=f"{job.name}: cancelled", icon="CANCEL")
+    box = layout.box()
+    if job.state != DONE:
+        box.label(text=f"{job.title}: cancelled", icon="CANCEL")
         return
-    summary = job.head.summary
-    box.label(text=f"{job.name}: {duration(job.ended - job.started)}", icon="CHECKMARK")
+    summary, head = job.result, head_of(job)
+    box.label(text=f"{job.title}: {duration(job.ended - job.started)}", icon="CHECKMARK")
     times = summary.get("timings", {})
     parts = [f"{label} {times[stage]:.1f} s" for stage, label in _TIMES.items() if times.get(stage, 0) > 0.05]
     paragraphs(box, f"{summary.get('gaussians', 0):,} Gaussians on {summary.get('device')}", context)
     paragraphs(box, ", ".join(parts), context)
     for note in summary.get("notes", []):
         paragraphs(box, note, context, icon="INFO")
-    if picture := pictures.icon(str(job.head.views)):
+    if picture := pictures.icon(str(head.views)):
         box.template_icon(icon_value=picture, scale=6.0)
-    if job.folder not in {head.folder for head in session.left}:
-        box.operator("facelift.import_head", text="Import Again", icon="IMPORT").folder = str(job.folder)
+    if head.folder not in {left.folder for left in session.left}:
+        box.operator("facelift.import_head", text="Import Again", icon="IMPORT").folder = str(head.folder)
 
 
 _TIMES = {

@@ -12,8 +12,8 @@ import bpy
 from facelift_core.compute.memory import memory
 
 from ..jobs import folders
+from ..jobs.timer import jobs
 from ..setup import preferences, runtime_state
-from .session import session
 
 DISK_BYTES = 300 * 2**20
 MEMORY_BYTES = 2 * 2**30
@@ -57,9 +57,7 @@ def before_rendering(context) -> list[Missing]:
 
 
 def _runtime(context) -> Iterator[Missing]:
-    from ..jobs import tasks
-
-    if tasks.running("runtime"):
+    if jobs.active("runtime"):
         return  # the panel shows its bar
     own = preferences.get(context)
     state = runtime_state.current(own)
@@ -76,9 +74,8 @@ def _runtime(context) -> Iterator[Missing]:
     if not bpy.app.online_access and not runtime_state.is_chosen(own):
         text = "Installing needs Blender's online access, which is off."
         yield Missing(text, "extensions.userpref_allow_online", "Allow Online Access", stops=False)
-    if not own.in_process:
-        text = "A Python of your own that has PyTorch will do as well."
-        yield Missing(text, "facelift.choose_runtime", "Choose Python…", stops=False)
+    text = "A Python of your own that has PyTorch will do as well."
+    yield Missing(text, "facelift.choose_runtime", "Choose Python…", stops=False)
 
 
 def _weights(context) -> Iterator[Missing]:
@@ -99,9 +96,7 @@ def _weights(context) -> Iterator[Missing]:
 
 
 def _released_weights(context, built_in: Path) -> Iterator[Missing]:
-    from ..jobs import tasks
-
-    if tasks.running("weights"):
+    if jobs.active("weights"):
         yield Missing("The released weights are on their way.")
     else:
         text = "The released weights are not ready on this machine, or their licence is not accepted."
@@ -125,7 +120,7 @@ def _disk() -> Iterator[Missing]:
 
 
 def _memory(context) -> Iterator[Missing]:
-    if session.runner.holds_models or session.runner.active:
+    if jobs.holds_models or jobs.active("reconstruct"):
         return  # the models are in memory already
     try:
         available = memory().get("available")

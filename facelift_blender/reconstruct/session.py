@@ -1,6 +1,6 @@
-"""The jobs of this Blender: started, followed by a timer, their heads brought into the scene.
+"""The heads of this Blender: submitted, followed, brought into the scene.
 
-Only the main thread runs what is in here, and only names and session ids of Blender's data are kept between two looks,
+Only the main thread runs what is in here, and only names and session ids of Blender's data are kept between two ticks,
 for undo and loading files make every reference invalid.
 """
 
@@ -8,21 +8,24 @@ from __future__ import annotations
 
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import bpy
 from bpy.app.handlers import persistent
-from facelift_core import Cancelled, FaceLiftError
+from facelift_core import FaceLiftError
+from facelift_core.jobs.reconstruct import Request
+from facelift_core.processes.protocol import CutOut, Done, Event, Failed, Views
 
-from ..jobs import folders
-from ..jobs.cutouts import CutOuts, Known, Subject, subject_of
-from ..jobs.redraw_throttle import Pace
-from ..jobs.runner import CANCELLED, DONE, FAILED, TICK, CutOut, Job, Request, Runner
+from .. import presets
+from ..jobs import folders, timer
+from ..jobs.queue import FAILED, Job
+from ..jobs.timer import jobs
 from ..setup import preferences, runtime_state
-from . import edits, presets
-from . import insert_head as arrival
+from ..window import background
+from . import edits, insert_head
+from .cutouts import CutOuts, Known, Subject, subject_of
 
 EDITED = "cutout_edited.png"
 """In a job's folder, what was painted by hand."""
@@ -41,35 +44,23 @@ class Session:
     """What this Blender knows beyond its files.
 
     Attributes:
-        runner: the background thread and its jobs.
         cutouts: the portraits as cut out.
         file: grows with every file that is loaded.
         arrived: jobs whose heads wait to be brought in.
         left: heads in the cache that nobody has imported, the newest first.
         last: the last job that ended, for its timing or error.
         waiting_for: why an arrived head is not brought in yet, for people.
-        pace: of drawing the panel.
     """
 
-    runner: Runner = field(default_factory=Runner)
     file: int = 0
     arrived: list[Job] = field(default_factory=list)
     left: list[folders.Finished] = field(default_factory=list)
     last: Job | None = None
     waiting_for: str = ""
-    pace: Pace = field(default_factory=lambda: Pace(TICK))
-    cutouts: CutOuts = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.cutouts = CutOuts(self.runner)
+    cutouts: CutOuts = field(default_factory=lambda: CutOuts(jobs))
 
 
 session = Session()
-
-
-def background() -> bool:
-    """Whether timers never fire here: ``blender -b`` and the bpy module."""
-    return bpy.app.background
 
 
 def submit(context, photos: Sequence[str], **settings) -> list[Job]:
@@ -90,8 +81,8 @@ def submit(context, photos: Sequence[str], **settings) -> list[Job]:
     paths = [Path(bpy.path.abspath(photo)) for photo in photos]
     if lacking := next((path for path in paths if not path.is_file()), None):
         raise FaceLiftError(f"There is no photo at {lacking}; choose another one.")
-    how = preferences.get(context).how()
-    if how is None:
+    worker = preferences.get(context).worker()
+    if worker is None:
         raise FaceLiftError(
             "There is no runtime to reconstruct with; Install Runtime in FaceLift's preferences makes one, or choose a "
             "Python that has PyTorch there."
@@ -100,7 +91,7 @@ def submit(context, photos: Sequence[str], **settings) -> list[Job]:
     values = {
         "weights": preferences.weights(context, settings.pop("weights", own.weights)),
         "device": own.device,
-        "steps": own.steps,
+        **presets.of_request(own),
         "guidance_scale": own.guidance_scale,
         "seed": own.seed,
         "crop": own.crop,
@@ -108,7 +99,8 @@ def submit(context, photos: Sequence[str], **settings) -> list[Job]:
         "likeness": own.likeness,
         **settings,
     }
-    values = {"preset": presets.name_of(values["steps"]), **values}
+    if "steps" in settings and "preset" not in settings:
+        values["preset"] = presets.DEFAULT.lower()
     target = Target(session.file, context.scene.session_uid)
     requests = []
     for path in paths:
@@ -118,10 +110,44 @@ def submit(context, photos: Sequence[str], **settings) -> list[Job]:
         if not request.cutout and subject is not None and edits.write_edited(subject, folder / EDITED):
             request = replace(request, cutout=str(folder / EDITED))
         requests.append(request)
-    jobs = [session.runner.submit(request, how, target) for request in requests]
-    if not background():
-        follow()
-    return jobs
+    submitted = [
+        jobs.submit(
+            Job("reconstruct", Path(request.photo).stem, request, worker, _heard, _check(Path(request.folder)), target)
+        )
+        for request in requests
+    ]
+    timer.follow()
+    return submitted
+
+
+def head_of(job: Job) -> folders.Finished:
+    """What a job in state DONE has made."""
+    return folders.Finished(Path(job.request.folder), job.result, claimed=False)
+
+
+def _check(folder: Path) -> Callable[[Event], Event]:
+    """A job's last event, if it is true; without a head its folder goes. For the lane's thread."""
+
+    def check(event: Event) -> Event:
+        if isinstance(event, Done) and folders.read(folder) is None:
+            event = Failed(f"The finished head is not in {folder}; run it again.")
+        if not isinstance(event, Done):
+            folders.remove(folder)
+        return event
+
+    return check
+
+
+def _heard(job: Job, event: Event) -> None:
+    match event:
+        case CutOut():
+            session.cutouts.learn(job)
+        case Views() if job.views is not None and _scene_of(job.target) is not None:
+            insert_head.add_picture(job.views, f"{job.title} views")
+        case Done():
+            session.arrived.append(job)
+    if job.over:
+        session.last = job
 
 
 def subject_of_scene(context) -> Subject | None:
@@ -133,91 +159,30 @@ def subject_of_scene(context) -> Subject | None:
 def cuts_out_by_itself(context) -> bool:
     """Whether portraits are cut out as soon as somebody looks at the panel, without being asked to."""
     own = preferences.get(context)
-    # Blender's own Python would be held up, and a job would have to share the machine.
-    return not (background() or own.in_process or session.runner.active) and runtime_state.current(own).ready
+    return not (background() or jobs.active("reconstruct")) and runtime_state.current(own).ready
 
 
-def ask_for_cutout(context, subject: Subject) -> CutOut:
+def ask_for_cutout(context, subject: Subject) -> Job:
     """Have the portrait cut out now. Raises FaceLiftError if there is nothing to do it with."""
-    how = preferences.get(context).how()
-    if how is None:
+    worker = preferences.get(context).worker()
+    if worker is None:
         raise FaceLiftError("There is no runtime yet; install it, or choose a Python that has PyTorch.")
-    cutout = session.cutouts.ask(subject, how)
-    follow()
-    return cutout
+    job = session.cutouts.ask(subject, worker)
+    timer.follow()
+    return job
 
 
 def wait_for_cutout(context, subject: Subject) -> Known | None:
     """As :func:`ask_for_cutout`, to the end; for Blender without a window."""
-    cutout = ask_for_cutout(context, subject)
-    while not cutout.over:
-        pump()
-        time.sleep(TICK / 2)
-    if cutout.state == FAILED:
-        raise FaceLiftError(cutout.error)
+    timer.wait([ask_for_cutout(context, subject)])
     return session.cutouts.known(subject)
 
 
-def wait(jobs: Sequence[Job]) -> None:
-    """Block until `jobs` are over and their heads are in the scene; for Blender without a window.
-
-    Raises:
-        FaceLiftError: some failed; the others are in the scene nevertheless.
-        Cancelled: Ctrl C.
-    """
-    while not all(job.over for job in jobs):
-        try:
-            pump()
-            time.sleep(TICK / 2)
-        except KeyboardInterrupt:
-            for job in jobs:
-                session.runner.cancel(job)
-    pump()
-    failed = [job for job in jobs if job.state == FAILED]
-    if failed:
-        raise FaceLiftError(
-            failed[0].error if len(jobs) == 1 else " ".join(f"{job.name}: {job.error}" for job in failed)
-        )
-    if any(job.state == CANCELLED for job in jobs):
-        raise Cancelled
-
-
-def follow() -> None:
-    """Have the timer look after the jobs, if it does not yet."""
-    if not bpy.app.timers.is_registered(pump):
-        bpy.app.timers.register(pump, first_interval=TICK, persistent=True)
-
-
-def pump() -> float | None:
-    """Take in what the thread has told, bring finished heads in; the seconds until the next look, None for never."""
-    news = at_once = False
-    for job, event in session.runner.poll():
-        news, at_once = True, at_once or event["event"] != "progress"
-        if isinstance(job, CutOut):
-            session.cutouts.hear(job)
-            continue
-        if event["event"] == "cutout":
-            session.cutouts.learn(job)
-        if event["event"] == "views" and job.views is not None and _scene_of(job.target) is not None:
-            arrival.add_picture(job.views, f"{job.name} views")
-        if event["event"] == DONE:
-            session.arrived.append(job)
-        if job.over:
-            session.last = job
-    if session.cutouts.waiting:
-        at_once = _cut_out_what_is_looked_at() or at_once
-    at_once = _bring_in_arrived() or _was_checking() or at_once or not busy()
-    if session.pace.look(time.monotonic(), news, at_once, moving=bool(session.runner.active)):
-        redraw()
-    return TICK if busy() else None
-
-
-def busy() -> bool:
-    """Whether there is something to look after."""
-    runner = session.runner
-    return bool(
-        runner.active or runner.cutting or session.cutouts.waiting or session.arrived or runtime_state.checking()
-    )
+def _watch() -> tuple[bool, bool]:
+    """For the timer: begin cut-outs that are looked at, bring in heads that have arrived."""
+    changed = session.cutouts.waiting and _cut_out_what_is_looked_at()
+    changed = _bring_in_arrived() or changed
+    return changed, bool(session.cutouts.waiting or session.arrived)
 
 
 def _cut_out_what_is_looked_at() -> bool:
@@ -225,37 +190,8 @@ def _cut_out_what_is_looked_at() -> bool:
     if not cuts_out_by_itself(bpy.context):
         session.cutouts.look_away()
         return False
-    session.cutouts.tick(preferences.get().how(), time.monotonic())
+    session.cutouts.tick(preferences.get().worker(), time.monotonic())
     return not session.cutouts.waiting
-
-
-_checking_before = False
-
-
-def _was_checking() -> bool:
-    """Whether a check of the runtime has begun or ended since the last look."""
-    global _checking_before
-    now, before = runtime_state.checking(), _checking_before
-    _checking_before = now
-    return now != before
-
-
-def let_go() -> None:
-    """End the worker, which uses the files of runtime and weights. Raises FaceLiftError while it reconstructs."""
-    if session.runner.active:
-        raise FaceLiftError("Wait for the reconstruction to end, or cancel it first.")
-    session.runner.release()
-
-
-def redraw() -> None:
-    """Draw the sidebars again, not the 3D views beside them, and the preferences."""
-    for manager in bpy.data.window_managers:
-        for window in manager.windows:
-            for area in window.screen.areas:
-                if area.type in ("VIEW_3D", "PREFERENCES"):
-                    for region in area.regions:
-                        if region.type == ("UI" if area.type == "VIEW_3D" else "WINDOW"):
-                            region.tag_redraw()
 
 
 def _bring_in_arrived() -> bool:
@@ -272,7 +208,7 @@ def _bring_in_arrived() -> bool:
             look_for_left()
             continue
         try:
-            _bring_in_undoably(job.head, scene)
+            _bring_in_undoably(head_of(job), scene)
         except FaceLiftError as error:
             job.state, job.error = FAILED, str(error)
             look_for_left()
@@ -308,7 +244,7 @@ def bring_in(head: folders.Finished, scene: bpy.types.Scene, scale: float = 1.0)
         FaceLiftError: its files are gone or damaged, or a handler of another add-on did something meanwhile.
     """
     try:
-        ob = arrival.add_head(head, scene, scale)
+        ob = insert_head.add_head(head, scene, scale)
     except FaceLiftError:
         raise
     except Exception as error:  # in an operator, anything else would reach people as a traceback
@@ -350,13 +286,13 @@ def _bring_in_undoably(head: folders.Finished, scene: bpy.types.Scene) -> None:
 
 def look_for_left() -> None:
     """Look again which finished heads nobody has imported; not while drawing, for it reads files."""
-    waiting = {job.folder for job in session.arrived}
+    waiting = {Path(job.request.folder) for job in session.arrived}
     session.left = [head for head in folders.unclaimed() if head.folder not in waiting]
 
 
 def clear_cache() -> None:
     """Remove what no job of this Blender is working on."""
-    folders.clear({job.folder for job in session.runner.jobs if not job.over} | {j.folder for j in session.arrived})
+    folders.clear({Path(job.request.folder) for job in (*jobs.active("reconstruct"), *session.arrived)})
     look_for_left()
 
 
@@ -370,20 +306,19 @@ def _first_look() -> None:
     """A moment after registering, when Blender is there: not part of its start."""
     look_for_left()
     runtime_state.check_soon(preferences.get())
-    follow()
+    timer.follow()
 
 
 def attach() -> None:
+    timer.watch(_watch)
     bpy.app.handlers.load_post.append(_file_loaded)
     if not background():
         bpy.app.timers.register(_first_look, first_interval=1.0, persistent=True)
 
 
 def detach() -> None:
-    for timer in (pump, _first_look):
-        if bpy.app.timers.is_registered(timer):
-            bpy.app.timers.unregister(timer)
+    if bpy.app.timers.is_registered(_first_look):
+        bpy.app.timers.unregister(_first_look)
     if _file_loaded in bpy.app.handlers.load_post:
         bpy.app.handlers.load_post.remove(_file_loaded)
-    session.runner.shutdown()
     session.__init__()

@@ -13,7 +13,7 @@ from bpy.props import (
     StringProperty,
 )
 
-from . import presets
+from .. import presets
 
 _PRESET_ITEMS = (*presets.ITEMS, presets.CUSTOM_ITEM)
 _PRESET_NAMES = [item[0] for item in _PRESET_ITEMS]
@@ -46,22 +46,29 @@ DEVICES = (
 
 
 # Functions, for Blender evaluates the annotations below elsewhere, where a lambda would not find this module's names.
-def _get_steps(self: FaceLiftSettings) -> int:
+def _get_preset(self: FaceLiftSettings) -> int:
     from ..setup.preferences import get
 
-    return self.own_steps or presets.STEPS[get().default_preset]
-
-
-def _set_steps(self: FaceLiftSettings, value: int) -> None:
-    self.own_steps = value
-
-
-def _get_preset(self: FaceLiftSettings) -> int:
-    return _PRESET_NAMES.index(presets.of_steps(self.steps))
+    return _PRESET_NAMES.index(self.own_preset or _of_steps(self.own_steps) or get().default_preset)
 
 
 def _set_preset(self: FaceLiftSettings, value: int) -> None:
-    self.own_steps = presets.STEPS.get(_PRESET_NAMES[value], self.own_steps)
+    if _PRESET_NAMES[value] == presets.CUSTOM and self.preset != presets.CUSTOM:
+        self.own_steps = self.steps
+    self.own_preset = _PRESET_NAMES[value]
+
+
+def _of_steps(steps: int) -> str:
+    """The preset of a file whose preset was stored as its number of steps, as before version 0.2."""
+    return presets.of_steps(steps) if steps else ""
+
+
+def _get_steps(self: FaceLiftSettings) -> int:
+    return self.own_steps if self.preset == presets.CUSTOM else presets.STEPS[self.preset]
+
+
+def _set_steps(self: FaceLiftSettings, value: int) -> None:
+    self.own_steps, self.own_preset = value, presets.CUSTOM
 
 
 class FaceLiftPhoto(bpy.types.PropertyGroup):
@@ -79,6 +86,7 @@ class FaceLiftSettings(bpy.types.PropertyGroup):
         name="Seed", description="Of the random numbers; another one gives another guess of what the photo hides",
         default=4, min=0,
     )  # fmt: skip
+    own_preset: StringProperty(options={"HIDDEN"})
     own_steps: IntProperty(default=0, min=0, options={"HIDDEN"})
     steps: IntProperty(
         name="Steps",

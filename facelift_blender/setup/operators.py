@@ -6,8 +6,9 @@ import bpy
 from bpy.props import BoolProperty, StringProperty
 from facelift_core import FaceLiftError
 
+from .. import window
+from ..jobs import timer
 from ..operator_errors import Chooser, attempt
-from ..reconstruct import session
 from . import preferences, runtime_state
 from .system_information import system_information
 
@@ -23,7 +24,7 @@ class FACELIFT_OT_choose_runtime(Chooser, bpy.types.Operator):
 
     def execute(self, context):
         preferences.get(context).runtime_python = self.filepath
-        session.follow()
+        timer.follow()
         return {"FINISHED"}
 
 
@@ -38,15 +39,13 @@ class FACELIFT_OT_check_runtime(bpy.types.Operator):
         own = preferences.get(context)
 
         def work() -> None:
-            if own.in_process:
-                return
             found = runtime_state.find(own)
             if found is None:
                 raise FaceLiftError("There is no runtime to check; choose a Python that has PyTorch.")
             weights = preferences.weights(context, context.scene.facelift.weights)
             thread = runtime_state.check_soon(own, thorough=True, weights=weights)
-            if not session.background():
-                session.follow()
+            if not window.background():
+                timer.follow()
                 return
             if thread is not None:
                 thread.join()

@@ -10,10 +10,10 @@ from bpy.props import BoolProperty, EnumProperty, IntProperty, StringProperty
 from facelift_core.weights import inventory as _inventory
 from facelift_core.weights import store as _store
 
+from .. import presets
 from ..jobs import folders
-from ..jobs.runner import How
+from ..jobs.queue import WorkerSettings
 from ..layout import paragraphs
-from ..reconstruct import presets
 from . import runtime_state
 
 PACKAGE = __package__.rpartition(".")[0]
@@ -34,13 +34,6 @@ class FaceLiftPreferences(bpy.types.AddonPreferences):
         subtype="FILE_PATH",
         update=_runtime_changed,
     )
-    in_process: BoolProperty(
-        name="Run Inside Blender",
-        description="Compute in a thread of Blender itself in place of a process of its own. Needs PyTorch in "
-        "Blender's own Python; makes Blender slower meanwhile, and a crash there takes Blender along",
-        default=False,
-        update=_runtime_changed,
-    )
     worker_minutes: IntProperty(
         name="Keep Models Loaded",
         description="Minutes that the worker waits for the next photo before it ends and frees its memory",
@@ -54,7 +47,7 @@ class FaceLiftPreferences(bpy.types.AddonPreferences):
         items=(
             ("MINI", "Built-in", "Small weights that come with FaceLift: for trying it out, on any machine"),
             ("RELEASED", "Released", "The full-size weights of FaceLift's authors, under their own licence"),
-            ("Path(facelift_core.__file__).parent", "Folder", "A FaceLift checkpoint of your own"),
+            ("FOLDER", "Folder", "A FaceLift checkpoint of your own"),
         ),
         default="MINI",
     )
@@ -80,23 +73,20 @@ class FaceLiftPreferences(bpy.types.AddonPreferences):
         default=False,
     )
 
-    def how(self) -> How | None:
-        """Where jobs run by these preferences; None if there is no runtime."""
-        found = None if self.in_process else runtime_state.find(self)
-        if found is None and not self.in_process:
+    def worker(self) -> WorkerSettings | None:
+        """What heads and cut-outs are made with; None if there is no runtime."""
+        found = runtime_state.find(self)
+        if found is None:
             return None
         offline = not (self.network and bpy.app.online_access)
-        return How(None if self.in_process else found.python, self.worker_minutes * 60.0, offline)
+        return WorkerSettings(found.python, offline, self.worker_minutes * 60.0)
 
     def draw(self, context) -> None:
         layout = self.layout
         layout.use_property_split = True
         box = layout.box()
         box.label(text="Runtime", icon="CONSOLE")
-        box.prop(self, "in_process")
-        column = box.column()
-        column.active = not self.in_process
-        column.prop(self, "runtime_python")
+        box.prop(self, "runtime_python")
         state = runtime_state.current(self)
         paragraphs(box, state.text, context, icon=state.icon)
         for problem in state.problems:
@@ -117,7 +107,7 @@ class FaceLiftPreferences(bpy.types.AddonPreferences):
         box.label(text="Reconstruction", icon="USER")
         box.prop(self, "default_preset")
         box.prop(self, "default_weights")
-        if self.default_weights == "Path(facelift_core.__file__).parent":
+        if self.default_weights == "FOLDER":
             box.prop(self, "weights_folder")
         box.prop(self, "weights_store")
         weights_operators.draw(box, context)
@@ -148,7 +138,7 @@ def weights(context, own: str) -> str:
     by_default = {
         "MINI": "mini",
         "RELEASED": "released",
-        "Path(facelift_core.__file__).parent": found.weights_folder.strip() or "mini",
+        "FOLDER": found.weights_folder.strip() or "mini",
     }
     chosen = own.strip() or by_default[found.default_weights]
     if chosen == "released":

@@ -8,19 +8,17 @@ from pathlib import Path
 import bpy
 from bpy.props import BoolProperty, EnumProperty, StringProperty
 from facelift_core import FaceLiftError
-from facelift_core.environment import install as _install
-from facelift_core.environment import install_plan as _plan
-from facelift_core.environment import location as _location
-from facelift_core.environment import pip as _pip
-from facelift_core.environment import remove as _remove
-from facelift_core.environment import torch_build as _builds
+from facelift_core.environment import location
+from facelift_core.environment.remove import LOG
+from facelift_core.environment.torch_build import BUILDS as TORCH_BUILDS
+from facelift_core.jobs.runtime import Request
+from facelift_core.processes.protocol import Event
 
-from ..jobs import tasks
-from ..jobs.runner import DONE
-from ..jobs.task import Task
+from ..jobs import bar, timer
+from ..jobs.queue import DONE, FAILED, Job, WorkerSettings
+from ..jobs.timer import jobs
 from ..layout import paragraphs
 from ..operator_errors import Chooser, Confirmed, attempt
-from ..reconstruct import session
 from . import preferences, runtime_state
 
 KIND = "runtime"
@@ -34,36 +32,37 @@ OFFLINE = (
 _SYSTEM = "linux" if sys.platform.startswith("linux") else sys.platform
 BUILDS = (
     ("auto", "What Fits This Machine", "Chosen by the graphics card and its driver"),
-    *((build.name, build.label, "") for build in _builds.BUILDS.get(_SYSTEM, ())),
+    *((build.name, build.label, "") for build in TORCH_BUILDS.get(_SYSTEM, ())),
 )
 
 
-def start(plan, repair: bool = False) -> Task:
-    """Install what `plan` says; once it is done the runtime is in use.
+def start(request: Request, title: str) -> Job:
+    """Install, repair or remove the runtime; once that is done, an installed one is in use.
 
     Raises:
-        FaceLiftError: it would download and Blender's online access is off, or a reconstruction is running; without a
-            window also whatever the installation raises.
+        FaceLiftError: it would download and Blender's online access is off, this machine or folder will not do, or a
+            reconstruction is running; without a window also whatever the installation raises.
     """
-    if plan.sources.wheels is None and not bpy.app.online_access:
-        raise FaceLiftError(OFFLINE)
-    session.let_go()
-    title = "Repairing the runtime" if repair else "Installing the runtime"
-    return tasks.start(
-        KIND, title, lambda emit, cancelled: _install.install(plan, emit, cancelled, repair), _use_installed
-    )
+    if request.do != "remove":
+        if not request.wheels and not bpy.app.online_access:
+            raise FaceLiftError(OFFLINE)
+        request.plan()
+    timer.end_worker()
+    # Blender's own Python runs this worker: it needs none of what is about to be installed.
+    worker = WorkerSettings(Path(sys.executable), offline=None)
+    return timer.run_alone(Job(KIND, title, request, worker, _heard))
 
 
-def _use_installed(task: Task) -> None:
-    """Have the runtime that was installed found, where the preferences named another Python before."""
+def _heard(job: Job, _: Event) -> None:
+    """Use the runtime that was installed, where the preferences named another Python before."""
+    if not job.over:
+        return
     own = preferences.get()
-    if task.state == DONE:
+    if job.state == DONE and job.request.do != "remove":
         own.runtime_python = ""
-        own.in_process = False
     runtime_state.forget()
     runtime_state.check_soon(own)
-    if not session.background():
-        session.follow()
+    timer.follow()
 
 
 class FACELIFT_OT_install_runtime(bpy.types.Operator):
@@ -120,20 +119,20 @@ class FACELIFT_OT_install_runtime(bpy.types.Operator):
         def work() -> None:
             if not self.consent:
                 raise FaceLiftError("Nothing was installed: this downloads gigabytes, so consent has to be given.")
-            start(self._plan())
+            start(self._request(), "Installing the runtime")
 
         return attempt(self, work)
 
-    def _plan(self):
-        sources = _pip.Sources(self.index_url.strip(), self.proxy.strip())
-        return _plan.make_plan(_chosen(self.folder), _chosen(self.python), self.build, sources)
+    def _request(self) -> Request:
+        index_url, proxy = self.index_url.strip(), self.proxy.strip()
+        return Request("install", _chosen(self.folder), _chosen(self.python), self.build, index_url, proxy)
 
     def _text(self) -> tuple[str, bool]:
         """What would be done, looked up again only after a change: the dialog is drawn with every move."""
         key = (self.folder, self.python, self.build)
         if self._planned is None or self._planned[0] != key:
             try:
-                plan = self._plan()
+                plan = self._request().plan()
                 enough = plan.free >= plan.needed
                 text = plan.text if enough else f"{plan.text} That is not enough."
                 self._planned = (key, f"{text} {plan.note}".strip(), enough)
@@ -155,8 +154,8 @@ class FACELIFT_OT_install_runtime_from_folder(Chooser, bpy.types.Operator):
 
     def execute(self, context):
         def work() -> None:
-            sources = _pip.Sources(wheels=Path(bpy.path.abspath(self.directory)).absolute())
-            start(_plan.make_plan(_chosen(self.folder), sources=sources))
+            wheels = str(Path(bpy.path.abspath(self.directory)).absolute())
+            start(Request("install", _chosen(self.folder), wheels=wheels), "Installing the runtime")
 
         return attempt(self, work)
 
@@ -170,10 +169,10 @@ class FACELIFT_OT_repair_runtime(Confirmed, bpy.types.Operator):
 
     def execute(self, context):
         def work() -> None:
-            made = _location.read(_location.chosen_folder())
+            made = location.read(location.chosen_folder())
             if made is None:
                 raise FaceLiftError("There is no installed runtime to repair; install one.")
-            start(_plan.make_plan(build=made.build or "auto"), repair=True)
+            start(Request("repair", build=made.build or "auto"), "Repairing the runtime")
 
         return attempt(self, work)
 
@@ -186,31 +185,21 @@ class FACELIFT_OT_remove_runtime(Confirmed, bpy.types.Operator):
     bl_options = {"INTERNAL"}
 
     def execute(self, context):
-        folder = _location.chosen_folder()
-
-        def remove(emit, cancelled):
-            def tell(name: str) -> None:
-                emit({"event": "progress", "stage": "remove", "fraction": 0.5, "message": f"Removing {name}"})
-
-            return _remove.uninstall(folder, tell)
-
         def work() -> str | None:
-            if _location.read(folder) is None:
+            if location.read(location.chosen_folder()) is None:
                 raise FaceLiftError("There is no installed runtime to remove.")
-            session.let_go()
-            task = tasks.start(KIND, "Removing the runtime", remove, _use_installed)
-            return f"{folder} was removed." if task.over else None
+            return start(Request("remove"), "Removing the runtime").result.get("message")
 
         return attempt(self, work)
 
 
 def draw(layout, context) -> None:
     """The runtime's buttons in the preferences."""
-    tasks.draw(layout, KIND, context)
-    folder = _location.chosen_folder()
-    made = _location.read(folder)
+    draw_job(layout, KIND, context)
+    folder = location.chosen_folder()
+    made = location.read(folder)
     column = layout.column()
-    column.enabled = not tasks.running(KIND)
+    column.enabled = not jobs.active(KIND)
     row = column.row()
     whole = made is not None and made.complete and not made.outdated
     verb = "Install Another" if whole else ("Update" if made is not None and made.complete else "Install")
@@ -221,13 +210,22 @@ def draw(layout, context) -> None:
     row = column.row()
     row.operator("facelift.repair_runtime", icon="TOOL_SETTINGS")
     row.operator("facelift.remove_runtime", icon="TRASH")
-    row.operator("wm.path_open", text="Log", icon="TEXT").filepath = str(folder / _remove.LOG)
+    row.operator("wm.path_open", text="Log", icon="TEXT").filepath = str(folder / LOG)
     for note in made.notes:
         paragraphs(layout, note, context, icon="INFO")
 
 
-def _chosen(path: str) -> Path | None:
-    return Path(bpy.path.abspath(path.strip())) if path.strip() else None
+def draw_job(layout, kind: str, context) -> None:
+    """The job of `kind` while it runs; why it failed afterwards."""
+    job = jobs.latest(kind)
+    if job is not None and not job.over:
+        bar.draw(layout, job, context)
+    elif job is not None and job.state == FAILED:
+        bar.draw_error(layout, job, context)
+
+
+def _chosen(path: str) -> str:
+    return bpy.path.abspath(path.strip()) if path.strip() else ""
 
 
 CLASSES = (

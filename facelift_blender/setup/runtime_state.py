@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import threading
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from facelift_core.environment import location
-from facelift_core.environment.check import MODULES, Check, quick_check, thorough_check
+from facelift_core.environment.check import Check, quick_check, thorough_check
 
 
 @dataclass
@@ -50,8 +49,6 @@ def find(preferences) -> location.Found | None:
 
 def current(preferences) -> State:
     """What is known now; does not start anything."""
-    if preferences.in_process:
-        return _of_blender()
     found = find(preferences)
     if found is None:
         begun = location.read(location.chosen_folder()) is not None
@@ -74,7 +71,7 @@ def current(preferences) -> State:
 
 def is_chosen(preferences) -> bool:
     """Whether the runtime is one that a person has named, so that installing another would not be used."""
-    return preferences.in_process or bool(preferences.runtime_python.strip() or os.environ.get(location.VARIABLE))
+    return bool(preferences.runtime_python.strip() or os.environ.get(location.VARIABLE))
 
 
 def forget() -> None:
@@ -84,7 +81,7 @@ def forget() -> None:
 
 def check_soon(preferences, thorough: bool = False, weights: str = "mini") -> threading.Thread | None:
     """Check the runtime of the preferences in a thread, which is returned; None if there is nothing to check."""
-    found = None if preferences.in_process else find(preferences)
+    found = find(preferences)
     if found is None or found.python in _known.running:
         return None
     _known.running.add(found.python)
@@ -99,8 +96,15 @@ def known(python: Path) -> Check | None:
     return _known.checks.get(python)
 
 
-def checking() -> bool:
-    return bool(_known.running)
+_running_before = False
+
+
+def watch() -> tuple[bool, bool]:
+    """For :func:`.timer.watch`: whether a check has begun or ended since the last tick, and whether one runs."""
+    global _running_before
+    running, before = bool(_known.running), _running_before
+    _running_before = running
+    return running != before, running
 
 
 def _check(python: Path, thorough: bool, weights: str) -> None:
@@ -109,13 +113,6 @@ def _check(python: Path, thorough: bool, weights: str) -> None:
         _known.checks[python] = check
     finally:
         _known.running.discard(python)
-
-
-def _of_blender() -> State:
-    missing = [name for name, module in MODULES.items() if importlib.util.find_spec(module) is None]
-    if missing:
-        return State("Blender's own Python", "ERROR", (f"Blender's own Python lacks {', '.join(missing)}.",))
-    return State("Blender's own Python has what is needed.", "CHECKMARK", ready=True)
 
 
 def _devices(check: Check) -> str:

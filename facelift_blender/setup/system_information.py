@@ -11,7 +11,7 @@ from facelift_core import __version__
 from facelift_core.compute.memory import memory
 
 from ..jobs import folders
-from ..reconstruct.session import session
+from ..jobs.timer import jobs
 from . import preferences, runtime_state
 
 
@@ -19,7 +19,7 @@ def system_information(context) -> str:
     """Versions, machine, runtime and the last error; no names of photos."""
     own = preferences.get(context)
     state = runtime_state.current(own)
-    found = None if own.in_process else runtime_state.find(own)
+    found = runtime_state.find(own)
     check = runtime_state.known(found.python) if found else None
     try:
         sizes = ", ".join(f"{k} {v / 2**30:.1f} GiB" for k, v in memory().items())
@@ -42,8 +42,8 @@ def system_information(context) -> str:
         lines.append("Packages: " + ", ".join(f"{name} {__version__}" for name, __version__ in check.packages.items()))
     if check is not None and check.info:
         lines.append("Check: " + json.dumps(check.info, ensure_ascii=False))
-    if session.last is not None and session.last.error:
-        lines.append(f"Last error: {session.last.error}")
+    if errors := [job.error for job in jobs.jobs if job.error]:
+        lines.append(f"Last error: {errors[-1]}")
     return "\n".join(lines) + "\n"
 
 

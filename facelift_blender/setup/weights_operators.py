@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Callable
 from pathlib import Path
 
 import bpy
 from bpy.props import BoolProperty, CollectionProperty, IntProperty, StringProperty
 from facelift_core import FaceLiftError
-from facelift_core.weights import import_files
-from facelift_core.weights import inventory as _inventory
-from facelift_core.weights import licence as _licence
+from facelift_core.jobs.weights import Request
+from facelift_core.weights import inventory, licence
+from facelift_core.weights.import_files import read_licence
 from facelift_core.weights.store import size_text
 
-from ..jobs import tasks
-from ..jobs import weights as job
-from ..jobs.runner import DONE
-from ..jobs.task import Task
+from .. import window
+from ..jobs import timer
+from ..jobs.queue import DONE, Job, WorkerSettings
+from ..jobs.timer import jobs
 from ..layout import paragraphs
 from ..operator_errors import Chooser, Confirmed, attempt
-from ..reconstruct import session
 from . import preferences, runtime_state
+from .runtime_operators import draw_job
 
 KIND = "weights"
 LICENCE_ROWS, LICENCE_LETTERS = 14, 120
@@ -30,8 +31,8 @@ OFFLINE = (
 )
 
 
-def start(do: str, title: str, at_end=None, **request) -> Task:
-    """Have the runtime's Python do `do` of :data:`facelift_core.jobs.weights.STEPS`.
+def start(do: str, title: str, at_end: Callable[[Job], None] = lambda job: None, **request) -> Job:
+    """Have the runtime's Python do `do` of :data:`facelift_core.jobs.weights.STEPS`; then call `at_end`.
 
     Raises:
         FaceLiftError: it would download and Blender's online access is off, or there is no runtime; without a window
@@ -39,15 +40,13 @@ def start(do: str, title: str, at_end=None, **request) -> Task:
     """
     if do in ("download", "licence") and not request.get("source") and not bpy.app.online_access:
         raise FaceLiftError(OFFLINE)
-    own = preferences.get()
-    python = None
-    if not own.in_process:
-        found = runtime_state.find(own)
-        if found is None:
-            raise FaceLiftError("There is no runtime yet, which does the download; install it first.")
-        python = found.python
-    request = job.Request(do, str(preferences.store().root), **request)
-    return tasks.start(KIND, title, job.work(request, python), at_end)
+    found = runtime_state.find(preferences.get())
+    if found is None:
+        raise FaceLiftError("There is no runtime yet, which does the download; install it first.")
+    # Online as far as the person's own HF_HUB_OFFLINE allows: whoever calls this has asked for a download.
+    worker = WorkerSettings(found.python, offline=None)
+    request = Request(do, str(preferences.store().root), **request)
+    return timer.run_alone(Job(KIND, title, request, worker, lambda job, _: at_end(job) if job.over else None))
 
 
 def get(source: str = "", remove_original: bool = True) -> None:
@@ -56,8 +55,8 @@ def get(source: str = "", remove_original: bool = True) -> None:
     Raises:
         FaceLiftError: the licence is not accepted; or see :func:`start`.
     """
-    _licence.require(preferences.store())
-    found = _inventory.status(preferences.store())
+    licence.require(preferences.store())
+    found = inventory.status(preferences.store())
     if source:
         start("import", "Importing weights", _use_them, source=source)
     elif found.complete and not found.converted:
@@ -70,14 +69,14 @@ def fetch_licence(source: str = "", at_end=None) -> None:
     """Have the text of the licence here. Raises FaceLiftError: see :func:`start`, or `source` is no copy."""
     store = preferences.store()
     if source:
-        import_files.read_licence(store, Path(source))  # in a moment, and without the runtime
-    elif _licence.text(store) is None:
+        read_licence(store, Path(source))  # in a moment, and without the runtime
+    elif licence.text(store) is None:
         start("licence", "Fetching the licence", at_end)
 
 
-def _use_them(task: Task) -> None:
+def _use_them(job: Job) -> None:
     own = preferences.get()
-    if task.state == DONE and own.default_weights == "MINI":
+    if job.state == DONE and own.default_weights == "MINI":
         own.default_weights = "RELEASED"
 
 
@@ -122,11 +121,11 @@ class FACELIFT_OT_get_weights(bpy.types.Operator):
 
     def invoke(self, context, event):
         def work() -> None:
-            fetch_licence(self.source, lambda task: _ask_again(task, self_source))
+            fetch_licence(self.source, lambda job: _ask_again(job, source))
 
-        self_source = self.source  # the operator itself is gone when the task ends
+        source = self.source  # the operator itself is gone when the job ends
         result = attempt(self, work)
-        text = _licence.text(preferences.store(context))
+        text = licence.text(preferences.store(context))
         if result != {"FINISHED"} or text is None:
             return result
         self.licence.clear()
@@ -137,7 +136,7 @@ class FACELIFT_OT_get_weights(bpy.types.Operator):
 
     def draw(self, context):
         layout, store = self.layout, preferences.store(context)
-        catalogue, found = store.catalogue, _inventory.status(store)
+        catalogue, found = store.catalogue, inventory.status(store)
         layout.label(text=catalogue.title, icon="TEXT")
         paragraphs(layout, f"{catalogue.licence}. {catalogue.licence_summary}", context, indent=-500)
         if found.accepted is None:
@@ -162,10 +161,10 @@ class FACELIFT_OT_get_weights(bpy.types.Operator):
     def execute(self, context):
         def work() -> None:
             store = preferences.store(context)
-            if self.accept and _licence.accepted(store) is None:
+            if self.accept and licence.accepted(store) is None:
                 fetch_licence(self.source)
-                _licence.accept(store)
-            if _licence.accepted(store) is None:
+                licence.accept(store)
+            if licence.accepted(store) is None:
                 raise FaceLiftError(
                     f"Nothing was fetched: the {store.catalogue.licence} has to be read and accepted first."
                 )
@@ -189,7 +188,7 @@ class FACELIFT_OT_import_weights(Chooser, bpy.types.Operator):
         source = Path(bpy.path.abspath(self.filepath))
         if not source.exists() and source.parent.is_dir():  # a folder was entered, and a name left in the field
             source = source.parent
-        if session.background():
+        if window.background():
             return attempt(self, lambda: get(str(source)))
         return bpy.ops.facelift.get_weights("INVOKE_DEFAULT", source=str(source))
 
@@ -203,8 +202,7 @@ class FACELIFT_OT_verify_weights(bpy.types.Operator):
 
     def execute(self, context):
         def work() -> str | None:
-            task = start("verify", "Verifying weights")
-            return task.result if task.over else None
+            return start("verify", "Verifying weights").result.get("message")
 
         return attempt(self, work)
 
@@ -218,7 +216,7 @@ class FACELIFT_OT_remove_weights(Confirmed, bpy.types.Operator):
 
     def execute(self, context):
         def work() -> None:
-            session.let_go()
+            timer.end_worker()
             own = preferences.get(context)
             start("remove", "Removing weights")
             if own.default_weights == "RELEASED":
@@ -235,20 +233,20 @@ class FACELIFT_OT_revoke_licence(bpy.types.Operator):
     bl_options = {"INTERNAL"}
 
     def execute(self, context):
-        return attempt(self, lambda: _licence.revoke(preferences.store(context)))
+        return attempt(self, lambda: licence.revoke(preferences.store(context)))
 
 
 def draw(layout, context) -> None:
     """The weights in the preferences: what is there, and the buttons."""
     store = preferences.store(context)
-    found, catalogue = _inventory.status(store), store.catalogue
+    found, catalogue = inventory.status(store), store.catalogue
     paragraphs(layout, f"Released weights: {_state(found, catalogue)}", context, icon=_icon(found))
-    task = tasks.current(KIND)
-    if task is not None and task.state == DONE and task.result:
-        paragraphs(layout, task.result, context, icon="INFO")
-    tasks.draw(layout, KIND, context)
+    job = jobs.latest(KIND)
+    if job is not None and job.state == DONE and (message := job.result.get("message")):
+        paragraphs(layout, message, context, icon="INFO")
+    draw_job(layout, KIND, context)
     column = layout.column()
-    column.enabled = not tasks.running(KIND)
+    column.enabled = not jobs.active(KIND)
     row = column.row()
     if not (found.converted and found.accepted):
         row.operator("facelift.get_weights", text="Get Released Weights…", icon="IMPORT")
@@ -261,9 +259,9 @@ def draw(layout, context) -> None:
         row.operator("facelift.revoke_licence", icon="X")
 
 
-def _ask_again(task: Task, source: str) -> None:
+def _ask_again(job: Job, source: str) -> None:
     """Once the licence is here, show it; the button shows it too, should this window be gone."""
-    if task.state != DONE or session.background():
+    if job.state != DONE or window.background():
         return
     windows = [window for manager in bpy.data.window_managers for window in manager.windows]
     if windows:

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import logging
-import os
 import sys
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -25,20 +22,6 @@ def duration(seconds: float) -> str:
     if seconds < 90:
         return f"{max(1, round(seconds))} s"
     return f"{round(seconds / 60)} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
-
-
-def quiet_libraries(offline: bool = True) -> None:
-    """Keep other packages from writing between our lines; what matters of it reaches people as our own errors.
-
-    Args:
-        offline: also keep them from asking the network, for everything is read from folders.
-    """
-    warnings.filterwarnings("ignore")
-    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-    os.environ.setdefault("DIFFUSERS_VERBOSITY", "error")
-    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
-    if offline:
-        os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 
 @contextmanager

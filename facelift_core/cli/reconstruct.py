@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..diagnostics import quiet_libraries
 from ..errors import FaceLiftError
 from ..likeness import LIKENESS
 from ..presets import PRESETS
-from .console import duration, progress_bar, quiet_libraries, say
+from .console import duration, progress_bar, say
 from .options import UsageError, device, number, whole_number
 
 if TYPE_CHECKING:

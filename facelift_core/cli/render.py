@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from ..diagnostics import quiet_libraries
 from ..errors import FaceLiftError
-from .console import progress_bar, quiet_libraries
+from .console import progress_bar
 from .options import UsageError, colour, device, number, whole_number
 from .reconstruct import PICTURE_SUFFIXES, VIDEO_SUFFIXES
 

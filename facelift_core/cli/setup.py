@@ -7,14 +7,14 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-from ..environment import check, install, launch, location, pip, remove
+from ..environment import check, install, location, pip, remove
 from ..environment import torch_build as builds
 from ..environment.install_plan import make_plan
 from ..errors import FaceLiftError
+from ..processes import launch
+from ..processes.protocol import Emit, Event, Progress
 from .console import say
 from .options import UsageError
 
@@ -143,7 +143,7 @@ def _agreed(question: str) -> bool:
 class _shown:
     """Shows an installation: one line that changes on a terminal, else a line for each step and each tenth."""
 
-    def __enter__(self) -> Callable[[dict[str, Any]], None]:
+    def __enter__(self) -> Emit:
         self._terminal = sys.stderr.isatty()
         self._step: tuple[str, int] = ("", 0)
         return self._show
@@ -152,17 +152,16 @@ class _shown:
         if self._terminal:
             print("\r\033[K", end="", file=sys.stderr, flush=True)
 
-    def _show(self, event: dict[str, Any]) -> None:
-        if event["event"] != "progress":
+    def _show(self, event: Event) -> None:
+        if not isinstance(event, Progress):
             return
-        left = event.get("left")
-        rest = f", about {time.strftime('%H:%M:%S', time.gmtime(left))} left" if left else ""
-        line = f"{100 * event['fraction']:3.0f} % {event['message']}{rest}"
+        rest = f", about {time.strftime('%H:%M:%S', time.gmtime(event.left))} left" if event.left else ""
+        line = f"{100 * event.fraction:3.0f} % {event.message}{rest}"
         if self._terminal:
             width = shutil.get_terminal_size().columns - 1
             print(f"\r\033[K{line[:width]}", end="", file=sys.stderr, flush=True)
             return
-        step = (event["stage"], int(10 * event["fraction"]))
+        step = (event.stage, int(10 * event.fraction))
         if step != self._step:
             self._step = step
             say(line)

@@ -6,13 +6,14 @@ import argparse
 import sys
 from pathlib import Path
 
+from ..diagnostics import quiet_libraries
 from ..errors import FaceLiftError
 from ..jobs.weights import Request
 from ..jobs.weights import run as run_job
 from ..weights import licence
 from ..weights.inventory import status
 from ..weights.store import Store, open_store, size_text
-from .console import progress_bar, quiet_libraries, say
+from .console import progress_bar, say
 
 BAR_WIDTH = 70
 DESCRIPTIONS = {

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from . import launch, location
+from ..processes import launch
+from . import location
 from .pins import PYTHONS, pins
 
 MODULES = {

@@ -10,7 +10,7 @@ import json
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,8 +18,10 @@ from typing import Any
 
 from .. import __version__
 from ..errors import Cancelled, FaceLiftError
-from . import damage, launch, location, pip
-from . import smoke_test as trial
+from ..processes import launch
+from ..processes.protocol import Emit, Log, Progress
+from ..progress import Cancel
+from . import damage, location, pip, smoke_test
 from .install_plan import Plan, size_text
 from .location import Made
 from .pins import PIP, PYTHONS
@@ -37,15 +39,12 @@ print(json.dumps([sys.version_info[:2], version]))
 PROBE_SECONDS = 300.0
 """Virus scanners take their time; an environment that is only slow must not be taken for a broken one."""
 
-Emit = Callable[[dict[str, Any]], None]
-Cancel = Callable[[], bool]
-
 
 def install(plan: Plan, emit: Emit, cancelled: Cancel, repair: bool = False) -> Made:
     """Bring the plan's folder to a whole runtime and try it out; what is there already stays.
 
     Args:
-        emit: called with {"event": "progress", "stage", "fraction", "message", "left"} and {"event": "log", "line"}.
+        emit: called with :class:`~facelift_core.processes.protocol.Progress` and Log events.
         repair: compare every installed file with what was installed, which takes as long as reading them.
 
     Raises:
@@ -102,7 +101,7 @@ class _Teller:
 
     def __call__(self, stage: str, fraction: float, message: str, left: float | None = None) -> None:
         self.check()
-        self.emit({"event": "progress", "stage": stage, "fraction": fraction, "message": message, "left": left})
+        self.emit(Progress(stage, fraction, message, left))
 
     def check(self) -> None:
         if self.cancelled():
@@ -112,7 +111,7 @@ class _Teller:
         with suppress(OSError, ValueError):  # a full disk is told by what matters more
             self.stream.write(line + "\n")
             self.stream.flush()
-        self.emit({"event": "log", "line": line})
+        self.emit(Log(line))
 
 
 def _environment(plan: Plan, tell: _Teller) -> tuple[Path, tuple[int, ...]]:
@@ -226,7 +225,7 @@ def _try_out(plan: Plan, python: Path, tell: _Teller) -> list[str]:
     say("starting")
     wanted = plan.build.device
     try:
-        summary = trial.run(python, folder, "auto", say, tell.cancelled)
+        summary = smoke_test.run(python, folder, "auto", say, tell.cancelled)
     except Cancelled:
         raise
     except FaceLiftError as error:
@@ -234,7 +233,7 @@ def _try_out(plan: Plan, python: Path, tell: _Teller) -> list[str]:
             raise FaceLiftError(f"The runtime is installed but does not work: {error}") from None
         tell.log(str(error))
         try:
-            trial.run(python, folder, "cpu", say, tell.cancelled)
+            smoke_test.run(python, folder, "cpu", say, tell.cancelled)
         except Cancelled:
             raise
         except FaceLiftError as again:

@@ -10,7 +10,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from .launch import apart
+from ..processes.launch import apart
 
 QUERY_SECONDS = 30.0
 KFD_NODES = Path("/sys/class/kfd/kfd/topology/nodes")

@@ -7,7 +7,7 @@ import re
 from functools import cache
 
 from ..errors import FaceLiftError
-from .launch import FOLDER
+from ..processes.launch import FOLDER
 
 PYTHONS = ((3, 11), (3, 13))
 """The lowest and the highest Python that will do."""

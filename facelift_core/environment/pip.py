@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..errors import Cancelled, FaceLiftError
-from . import launch
+from ..processes import launch
 
 DOWNLOADS = "downloads"
 """Folder beside the environment for what pip has downloaded, so that an interrupted installation goes on."""

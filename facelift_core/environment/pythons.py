@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ..errors import FaceLiftError
-from . import launch
+from ..processes import launch
 from .pins import PYTHONS
 
 PROBE = """

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import struct
 import time
 import zlib
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from ..errors import Cancelled, FaceLiftError
-from ..jobs import reconstruct as job
-from . import launch
+from ..processes.client import Worker, WorkerEnded
+from ..processes.protocol import Done, Failed, Progress
 
+JOB = "trial"
 SIDE = 128
 STEPS = 2
+TICK_SECONDS = 0.2
 SILENCE_SECONDS = 900.0
 """Slow disks and virus scanners take minutes over the first import of PyTorch."""
 
@@ -37,49 +37,44 @@ def run(
     folder.mkdir(parents=True, exist_ok=True)
     photo = folder / "trial.png"
     photo.write_bytes(portrait())
-    request = job.Request(
-        str(photo), str(folder / "trial"), device=device, steps=STEPS, crop=False, matting="none", guidance_scale=1.0
-    )
-    said = json.dumps({"do": "run", "job": "trial", "request": asdict(request)}) + "\n"
-    last: dict[str, Any] = {}
-    words: list[str] = []
+    request = {
+        "photo": str(photo),
+        "folder": str(folder / "trial"),
+        "device": device,
+        "steps": STEPS,
+        "crop": False,
+        "matting": "none",
+        "guidance_scale": 1.0,
+    }
+    try:
+        worker = Worker(python)
+    except WorkerEnded as error:
+        raise FaceLiftError(str(error)) from None
     heard = time.monotonic()
-
-    def hear(line: str | None) -> None:
-        nonlocal heard
-        if cancelled():
-            raise Cancelled
-        if line is None:
-            if time.monotonic() - heard > SILENCE_SECONDS:
-                raise FaceLiftError("The trial run does not answer; install again, or see the log.")
-            return
-        heard = time.monotonic()
-        try:
-            event = json.loads(line)
-        except ValueError:
-            event = None
-        if not isinstance(event, dict) or event.get("job") != "trial":
-            words.append(line)
-        elif event["event"] == "progress":
-            tell(str(event.get("message", "")))
-        elif event["event"] in ("done", "failed", "cancelled"):
-            last.update(event)
-            raise _Over
-
-    with launch.Child(launch.command(python, "jobs.worker"), launch.environment(), said) as child:
-        try:
-            code = child.follow(hear)
-        except _Over:
-            code = 0
-    if last.get("event") == "done" and last.get("gaussians", 0) > 0:
-        return last
-    if last:
-        raise FaceLiftError(str(last.get("message") or "The trial run gave no head."))
-    raise FaceLiftError(f"The worker ended with code {code}: {words[-1] if words else 'it said nothing'}")
-
-
-class _Over(Exception):
-    """The worker's last word on the job."""
+    try:
+        worker.request("reconstruct", JOB, request)
+        while True:
+            if cancelled():
+                raise Cancelled
+            message = worker.receive(TICK_SECONDS)
+            if message is None:
+                if time.monotonic() - heard > SILENCE_SECONDS:
+                    raise FaceLiftError("The trial run does not answer; install again, or see the log.")
+                continue
+            heard = time.monotonic()
+            job, event = message
+            if job == JOB and isinstance(event, Progress):
+                tell(event.message)
+            elif job == JOB and isinstance(event, Failed):
+                raise FaceLiftError(event.message)
+            elif job == JOB and isinstance(event, Done):
+                if not event.result.get("gaussians"):
+                    raise FaceLiftError("The trial run gave no head.")
+                return event.result
+    except WorkerEnded as error:
+        raise FaceLiftError(str(error)) from None
+    finally:
+        worker.kill()
 
 
 def portrait(side: int = SIDE) -> bytes:

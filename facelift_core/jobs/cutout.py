@@ -7,17 +7,17 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import Cancelled, FaceLiftError
+from ..processes.protocol import CutOut, Emit
 from ..progress import Cancel
-from .protocol import read
 
 if TYPE_CHECKING:
     from ..align import AlignedPortrait
+    from .reconstruct import Models
 
 PREVIEW_SIDE = 256
 
@@ -37,11 +37,6 @@ class Request:
     preview: str = ""
     crop: bool = True
     matting: str = "auto"
-
-    @classmethod
-    def from_json(cls, data: Any) -> Request:
-        """Raises FaceLiftError if `data` is not the ``asdict`` of a Request."""
-        return read(cls, data, {"photo", "file"})
 
 
 @dataclass
@@ -63,8 +58,8 @@ class Portraits:
             return self._portrait
 
 
-def run(request: Request, emit: Callable[[dict[str, Any]], None], cancelled: Cancel, portraits: Portraits) -> None:
-    """Cut the portrait of `request` out, write it and tell of it.
+def run(request: Request, emit: Emit, cancelled: Cancel, models: Models) -> dict[str, Any]:
+    """Cut the portrait of `request` out and write it.
 
     Raises:
         FaceLiftError: no usable photo, no face, or the file cannot be written.
@@ -72,7 +67,7 @@ def run(request: Request, emit: Callable[[dict[str, Any]], None], cancelled: Can
     """
     if cancelled():
         raise Cancelled
-    portrait = portraits.get(request.photo, request.crop, request.matting)
+    portrait = models.portraits.get(request.photo, request.crop, request.matting)
     if cancelled():
         raise Cancelled
     file = Path(request.file)
@@ -85,7 +80,8 @@ def run(request: Request, emit: Callable[[dict[str, Any]], None], cancelled: Can
     from ..images import write_picture
 
     write_picture(portrait.cutout, file)
-    emit({"event": "done", "cutout": request.file, "notes": list(portrait.notes)})
+    emit(CutOut(request.file, request.preview, portrait.notes))
+    return {}
 
 
 def write_preview(portrait: AlignedPortrait, path: Path) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,9 +16,9 @@ from .. import __version__
 from ..errors import Cancelled, FaceLiftError
 from ..files import replacing
 from ..likeness import check
+from ..processes.protocol import CutOut, Emit, Estimate, Progress, Views
 from ..progress import Cancel
 from .cutout import Portraits, write_preview
-from .protocol import read
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -31,18 +30,7 @@ PORTRAIT, CUTOUT, PREVIEW = "portrait.png", "cutout.png", "cutout_preview.png"
 VIEWS, HEAD, RESULT = "views.png", "head.ply", "result.json"
 """Files of a finished job in its folder. RESULT is written last: where it is, the others are whole."""
 
-Event = dict[str, Any]
-"""Plain data for JSON; ``event`` tells the kind:
-
-    estimate   seconds that the run will take after loading; only where it runs on a processor
-    cutout     cutout: path of the portrait as cut out, preview: of a small picture of it on a checker, notes
-    progress   stage ("load", then those of :mod:`.pipeline`), fraction of the run after loading, message
-    views      views: path of a picture of the six, long before the head exists
-    done       the contents of RESULT
-"""
-Emit = Callable[[Event], None]
-
-LOADING: Event = {"event": "progress", "stage": "load", "fraction": 0.0, "message": "Loading the models"}
+LOADING = Progress("load", 0.0, "Loading the models")
 
 
 @dataclass(frozen=True)
@@ -73,12 +61,8 @@ class Request:
     likeness: str = "photo"
     cutout: str = ""
 
-    @classmethod
-    def from_json(cls, data: Any) -> Request:
-        """Raises FaceLiftError if `data` is not the ``asdict`` of a Request, for example of another version."""
-        request = read(cls, data, {"photo", "folder"})
-        check(request.likeness)
-        return request
+    def __post_init__(self) -> None:
+        check(self.likeness)
 
 
 @dataclass
@@ -107,8 +91,11 @@ class Models:
             release_memory()
 
 
-def run(request: Request, emit: Emit, cancelled: Cancel, models: Models) -> None:
-    """Reconstruct the head of `request`, write the job's files and tell of it.
+def run(request: Request, emit: Emit, cancelled: Cancel, models: Models) -> dict[str, Any]:
+    """Reconstruct the head of `request` and write the job's files.
+
+    Returns:
+        The contents of RESULT.
 
     Raises:
         FaceLiftError: as :meth:`.pipeline.FaceLift.reconstruct`, or the folder cannot be written to.
@@ -130,16 +117,15 @@ def run(request: Request, emit: Emit, cancelled: Cancel, models: Models) -> None
 
     def show(views: Tensor) -> None:
         write_contact_sheet(views, folder / VIEWS, columns=3)
-        emit({"event": "views", "views": str(folder / VIEWS)})
+        emit(Views(str(folder / VIEWS)))
 
     loaded = time.perf_counter() - start
     steps, guidance_scale = request.steps or None, request.guidance_scale or None
     if model.device.type == "cpu":
-        seconds = model.estimate(request.preset, steps, guidance_scale, request.likeness)
-        emit({"event": "estimate", "seconds": seconds})
+        emit(Estimate(model.estimate(request.preset, steps, guidance_scale, request.likeness)))
 
     def tell(stage: str, fraction: float, message: str) -> None:
-        emit({"event": "progress", "stage": stage, "fraction": fraction, "message": message})
+        emit(Progress(stage, fraction, message))
 
     tell("align", 0.0, "Aligning the portrait")
     if cancelled():
@@ -148,14 +134,7 @@ def run(request: Request, emit: Emit, cancelled: Cancel, models: Models) -> None
     portrait = _portrait(request, models.portraits)
     write_picture(portrait.cutout, folder / CUTOUT)
     write_preview(portrait, folder / PREVIEW)
-    emit(
-        {
-            "event": "cutout",
-            "cutout": str(folder / CUTOUT),
-            "preview": str(folder / PREVIEW),
-            "notes": list(portrait.notes),
-        }
-    )
+    emit(CutOut(str(folder / CUTOUT), str(folder / PREVIEW), portrait.notes))
     aligned = time.perf_counter() - begun
     result = model.reconstruct(
         portrait,
@@ -185,7 +164,7 @@ def run(request: Request, emit: Emit, cancelled: Cancel, models: Models) -> None
     }
     with replacing(folder / RESULT) as temporary:
         temporary.write_text(json.dumps(summary, indent=2, ensure_ascii=False), encoding="utf-8")
-    emit({"event": "done", **summary})
+    return summary
 
 
 def _portrait(request: Request, portraits: Portraits) -> AlignedPortrait:

@@ -6,12 +6,14 @@ Each step imports what does it when it runs: Blender imports this module at its 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ..errors import FaceLiftError
-from ..progress import Cancel, Monitor, Progress
+from ..processes.protocol import Emit, Progress
+from ..progress import Cancel, Monitor
+from ..progress import Progress as Tell
 from ..weights import licence
 from ..weights.inventory import remove, remove_originals, status
 from ..weights.store import Store, alone, open_store, size_text
@@ -39,37 +41,18 @@ class Request:
     source: str = ""
     remove_original: bool = False
 
-    @classmethod
-    def from_json(cls, data: Any) -> Request:
-        """Raises FaceLiftError if `data` is not the ``asdict`` of a Request, for example of another version."""
-        types = {field.name: type(field.default) if field.name != "do" else str for field in fields(cls)}
-        if (
-            not isinstance(data, dict)
-            or not {"do"} <= set(data) <= set(types)
-            or any(type(value) is not types[name] for name, value in data.items())
-            or data["do"] not in STEPS
-        ):
+    def __post_init__(self) -> None:
+        if self.do not in STEPS:
             raise FaceLiftError("The request is not one that this version of FaceLift understands.")
-        return cls(**data)
 
 
-def run_request(request: Request, emit: Callable[[dict[str, Any]], None], cancelled: Cancel) -> None:
-    """Do what `request` says and tell of it in events for JSON: progress, at the end done.
-
-    Raises:
-        FaceLiftError: see :func:`run`.
-        Cancelled: `cancelled` answered true.
-    """
-
-    def progress(stage: str, fraction: float, message: str) -> None:
-        emit({"event": "progress", "stage": stage, "fraction": fraction, "message": message})
-
+def handle(request: Request, emit: Emit, cancelled: Cancel, models: Any = None) -> dict[str, Any]:
+    """:func:`run` on the store of the request; the result's "message" is its sentence."""
     store = open_store(request.folder or None)
-    message = run(store, request, progress, cancelled)
-    emit({"event": "done", "message": message})
+    return {"message": run(store, request, lambda *progress: emit(Progress(*progress)), cancelled)}
 
 
-def run(store: Store, request: Request, progress: Progress | None = None, cancelled: Cancel | None = None) -> str:
+def run(store: Store, request: Request, progress: Tell | None = None, cancelled: Cancel | None = None) -> str:
     """Do what `request` says; nothing is left half done that the same request would not go on with.
 
     Returns:

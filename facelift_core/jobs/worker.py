@@ -1,16 +1,11 @@
-"""The process that reconstructs for another program: JSON lines in on stdin, JSON lines out on stdout.
+"""The process that runs jobs for another program; see :mod:`facelift_core.processes.protocol` for what they exchange.
 
-    python -m facelift_core.jobs.worker             work until stdin is closed
-    python -m facelift_core.jobs.worker --check     tell in JSON whether this Python and machine can do it, and end
+    python -m facelift_core.jobs.worker             run jobs until stdin is closed
+    python -m facelift_core.jobs.worker --check     print as JSON whether this Python and machine can, and end
 
-In:   {"do": "run", "job": id, "request": {…}}   {"do": "cancel", "job": id}   {"do": "release"}
-      {"do": "cutout", "job": id, "request": {…}}, see :mod:`.cutouts`; beside what else is done
-      {"do": "weights", "job": id, "request": {…}}, see :mod:`.released.job`
-Out:  {"event": "ready", …} once, then for each job the events of :mod:`.job` with "job": id, and as its last one
-      "done", "failed" (message) or "cancelled".
-
-Pictures and heads are files in the job's folder. The models stay loaded between jobs. The process ends when stdin
-is closed, so that it never outlives the program that started it, however that one ended.
+Jobs run one after the other, cut-outs of portraits beside them. Pictures and heads are files in the job's folder. The
+models stay loaded between jobs. The process ends when stdin is closed, so that it never outlives the program that
+started it, however that one ended.
 """
 
 from __future__ import annotations
@@ -21,7 +16,6 @@ import queue
 import sys
 import threading
 import time
-import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -29,21 +23,16 @@ from importlib import import_module
 from pathlib import Path
 from typing import IO, Any
 
-from .. import __version__
-from ..cli.console import quiet_libraries
-from ..cli.info import collect
 from ..compute.threads import share_cores
-from ..errors import Cancelled, FaceLiftError
-from . import cutout as cutouts
-from .reconstruct import LOADING, Event, Models, Request, run
-from .weights import Request as WeightsRequest
-from .weights import run_request
+from ..diagnostics import collect, quiet_libraries
+from ..processes.protocol import VERSION, Event, Ready, encode
+from . import handlers
+from .reconstruct import LOADING, Models
 
-PROTOCOL = 1
 NICENESS = 5
 AUTOGROUP = Path("/proc/self/autogroup")
-"""On Linux desktops every session is scheduled as a whole, and niceness counts only within one. The worker leads a
-session of its own, which has a niceness for itself."""
+"""Linux desktops schedule every session as a whole, and niceness counts only within one. The worker leads a session of
+its own, which has its own niceness."""
 SECONDS_TO_END = 5.0
 """After stdin has closed: for the current job to notice; then the process ends in the middle of it."""
 
@@ -53,7 +42,7 @@ class _Inbox:
     """What the thread that reads stdin and the one that works share.
 
     Attributes:
-        beside: called with what is to be done beside what runs.
+        beside: called with each job that runs beside the others.
     """
 
     beside: Callable[[dict[str, Any]], None]
@@ -89,11 +78,11 @@ def main() -> int:
         out.write(json.dumps(check(sys.argv[2:])))
         out.flush()
         return 0
-    _step_back()
+    _lower_priority()
     lock = threading.Lock()
 
-    def send(event: Event) -> None:
-        line = json.dumps(event) + "\n"
+    def send(event: Event, job: str = "") -> None:
+        line = encode(event, job) + "\n"
         try:
             with lock:
                 out.write(line)
@@ -105,19 +94,19 @@ def main() -> int:
     threads: list[threading.Thread] = []
 
     def beside(message: dict[str, Any]) -> None:
-        # Small beside what runs, and nobody who looks at a photo should wait for the head of another one.
-        thread = threading.Thread(target=lambda: send(_work(message, send, inbox, models)), daemon=True)
+        # A cut-out is little work, and nobody who looks at a photo should wait for the head of another one.
+        thread = threading.Thread(target=lambda: _work(message, send, inbox, models), daemon=True)
         threads[:] = [*(other for other in threads if other.is_alive()), thread]
         thread.start()
 
     inbox = _Inbox(beside)
-    send({"event": "ready", "protocol": PROTOCOL, "version": __version__, "pid": os.getpid()})
+    send(Ready(VERSION, os.getpid()))
     threading.Thread(target=inbox.read, args=(sys.stdin,), name="stdin", daemon=True).start()
     while (message := inbox.messages.get()) is not None:
         if message.get("do") == "release":
             models.release()
-        elif message.get("do") in ("run", "weights"):
-            send(_work(message, send, inbox, models))
+        elif message.get("do") in handlers.HANDLERS:
+            _work(message, send, inbox, models)
     if any(thread.is_alive() for thread in threads):
         os._exit(0)  # Python would take PyTorch apart under them
     return 0
@@ -133,62 +122,37 @@ def check(weights: list[str]) -> dict[str, Any]:
     return {**collect(weights), "problem": problem}
 
 
-def _work(message: dict[str, Any], send, inbox: _Inbox, models: Models) -> Event:
-    """Run one job; returns its last event."""
-    job = str(message.get("job"))
-    last: list[Event] = []
-
-    def emit(event: Event) -> None:
-        if event["event"] == "done":
-            last.append({**event, "job": job})
-        else:
-            send({**event, "job": job})
-
-    def cancelled() -> bool:
-        return job in inbox.cancelled or inbox.closed.is_set()
-
-    try:
-        if message["do"] == "run":
-            emit(LOADING)  # before what takes long without a model, too
-        _import(message["do"])
-        if message["do"] == "weights":
-            run_request(WeightsRequest.from_json(message.get("request")), emit, cancelled)
-        elif message["do"] == "cutout":
-            cutouts.run(cutouts.Request.from_json(message.get("request")), emit, cancelled, models.portraits)
-        else:
-            run(Request.from_json(message.get("request")), emit, cancelled, models)
-        return last[0]
-    except Cancelled:
-        return {"event": "cancelled", "job": job}
-    except FaceLiftError as error:
-        return {"event": "failed", "job": job, "message": str(error)}
-    except Exception as error:
-        traceback.print_exc()
-        if message["do"] == "run":
-            models.release()
-        missing = isinstance(error, ImportError)
-        return {
-            "event": "failed",
-            "job": job,
-            "message": f"The Python of the runtime cannot run FaceLift: {error}."
-            if missing
-            else f"An error that should not happen: {type(error).__name__}: {error}",
-        }
+def _work(message: dict[str, Any], send: Callable[[Event, str], None], inbox: _Inbox, models: Models) -> None:
+    kind, job = message["do"], str(message.get("job"))
+    if kind == "reconstruct":
+        send(LOADING, job)  # before imports that take long
+    with suppress(Exception):  # the handler tells of it
+        _import(kind)
+    send(
+        handlers.run(
+            kind,
+            message.get("request"),
+            lambda event: send(event, job),
+            lambda: job in inbox.cancelled or inbox.closed.is_set(),
+            models,
+        ),
+        job,
+    )
 
 
 _importing = threading.Lock()
 
 
-def _import(what: str) -> None:
-    """The modules that `what` needs, one thread after the other: two in the middle of it may find modules half done."""
-    needed = {"cutout": "align", "run": "pipeline"}.get(what)
+def _import(kind: str) -> None:
+    """Import what `kind` needs, one thread at a time: two at once may find modules half initialised."""
+    needed = {"cutout": "align", "reconstruct": "pipeline"}.get(kind)
     with _importing:
         if needed is not None:
             import_module(f"..{needed}", __package__)
 
 
-def _step_back() -> None:
-    """Let the program that people look at go first where processors are few."""
+def _lower_priority() -> None:
+    """Let the program in front go first where processors are few."""
     if not hasattr(os, "nice"):
         return  # Windows: the priority it was started with
     with suppress(OSError):

@@ -1,4 +1,4 @@
-"""How much work goes into the views: the presets of ``facelift_core.presets``, chosen by their number of steps."""
+"""How much work goes into the views: the presets of ``facelift_core.presets``."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ def of_steps(steps: int) -> str:
     return next((name for name, count in STEPS.items() if count == steps), CUSTOM)
 
 
-def name_of(steps: int) -> str:
-    """The core's name of the preset to sample so many steps with."""
-    preset = of_steps(steps)
-    return (DEFAULT if preset == CUSTOM else preset).lower()
+def of_request(own) -> dict[str, str | int]:
+    """Preset and steps of a reconstruction, by a scene's settings; 0 steps: as many as the preset has."""
+    if own.preset == CUSTOM:
+        return {"preset": DEFAULT.lower(), "steps": own.steps}
+    return {"preset": own.preset.lower(), "steps": 0}

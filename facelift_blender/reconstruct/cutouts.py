@@ -12,10 +12,10 @@ from functools import lru_cache
 from pathlib import Path
 
 from facelift_core import __version__
-from facelift_core.jobs import reconstruct as _job
+from facelift_core.jobs.cutout import Request
 
-from . import folders
-from .runner import DONE, FAILED, CutOut, CutOutRequest, How, Job, Runner
+from ..jobs import folders
+from ..jobs.queue import DONE, FAILED, Job, Queue, WorkerSettings
 
 DEBOUNCE = 0.6
 """Seconds a photo has to be looked at before work begins: people type paths and try settings."""
@@ -82,13 +82,13 @@ class CutOuts:
     """All methods are for the main thread and return at once.
 
     Attributes:
-        runner: makes them.
+        jobs: the queue that makes them.
         problems: sentence on why a portrait could not be cut out, by the subject's key.
     """
 
-    runner: Runner
+    jobs: Queue
     problems: dict[str, str] = field(default_factory=dict)
-    _asked: dict[str, tuple[Subject, CutOut]] = field(default_factory=dict)
+    _asked: dict[str, Job] = field(default_factory=dict)
     _looked_at: tuple[Subject, float] | None = None
 
     def known(self, subject: Subject) -> Known | None:
@@ -118,41 +118,41 @@ class CutOuts:
     def look_away(self) -> None:
         self._looked_at = None
 
-    def tick(self, how: How, now: float) -> None:
+    def tick(self, worker: WorkerSettings, now: float) -> None:
         if self._looked_at is not None and now - self._looked_at[1] >= DEBOUNCE:
-            self.ask(self._looked_at[0], how)
+            self.ask(self._looked_at[0], worker)
 
-    def ask(self, subject: Subject, how: How) -> CutOut:
+    def ask(self, subject: Subject, worker: WorkerSettings) -> Job:
         """Make it now."""
         self._looked_at = None
         self.problems.pop(subject.key, None)
         if subject.key not in self._asked:
             cutout, preview, _ = _files(subject)
-            request = CutOutRequest(str(subject.photo), str(cutout), str(preview), subject.crop, subject.matting)
-            self._asked[subject.key] = subject, self.runner.cut_out(request, how)
-        return self._asked[subject.key][1]
+            request = Request(str(subject.photo), str(cutout), str(preview), subject.crop, subject.matting)
+            job = Job("cutout", subject.photo.stem, request, worker, lambda job, _: self._heard(subject, job))
+            self._asked[subject.key] = self.jobs.submit(job)
+        return self._asked[subject.key]
 
-    def hear(self, cutout: CutOut) -> None:
-        """One that was asked for is over."""
-        for key, (subject, asked) in list(self._asked.items()):
-            if asked is cutout:
-                del self._asked[key]
-                if cutout.state == DONE:
-                    _keep(subject, cutout.notes)
-                elif cutout.state == FAILED:
-                    self.problems[key] = cutout.error
+    def _heard(self, subject: Subject, job: Job) -> None:
+        if not job.over:
+            return
+        del self._asked[subject.key]
+        if job.state == DONE:
+            _keep(subject, job.notes)
+        elif job.state == FAILED:
+            self.problems[subject.key] = job.error
 
     def learn(self, job: Job) -> None:
         """A job has cut its portrait out."""
         request = job.request
         subject = subject_of(Path(request.photo), request.crop, request.matting)
-        if subject is None or request.cutout or job.cutout is None or self.known(subject) is not None:
+        if subject is None or request.cutout or not (job.cutout and job.preview) or self.known(subject) is not None:
             return
         cutout, preview, _ = _files(subject)
         with suppress(OSError):
             cutout.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(job.cutout, cutout)
-            shutil.copyfile(job.folder / _job.PREVIEW, preview)
+            shutil.copyfile(job.preview, preview)
             _keep(subject, job.notes)
 
 

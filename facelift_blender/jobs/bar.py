@@ -1,0 +1,79 @@
+"""A job as panels show it."""
+
+from __future__ import annotations
+
+import time
+
+import bpy
+from bpy.props import StringProperty
+
+from .. import window
+from ..layout import duration, paragraphs
+from .queue import RUNNING, Job
+from .timer import jobs
+
+LINES_SHOWN = 3
+STAGES = {
+    "": "Waiting",
+    "start": "Starting",
+    "load": "Loading models",
+    "align": "Aligning the portrait",
+    "views": "Making six views",
+    "gaussians": "Lifting to 3D",
+    "filter": "Cleaning up",
+    "skin": "Applying the photo",
+    "refine": "Fitting to the photo",
+}
+
+
+def draw(layout, job: Job, context) -> bpy.types.UILayout:
+    """The bar, the messages and *Cancel* of a job that is not over; returns the box, for more."""
+    box = layout.box()
+    row = box.row(align=True)
+    row.label(text=job.title, icon="RENDER_ANIMATION" if job.state == RUNNING else "SORTTIME")
+    button = row.row(align=True)
+    button.enabled = not job.cancelling
+    button.operator("facelift.cancel", text="Cancel" if job.state == RUNNING else "", icon="X").job = job.id
+    if job.state != RUNNING:
+        return box
+    percent = f"{100 * job.fraction:.0f} %"
+    stage = "Cancelling" if job.cancelling else STAGES.get(job.stage, "")
+    box.progress(factor=job.fraction, type="BAR", text=f"{stage}  {percent}" if stage else percent)
+    paragraphs(box, job.message, context)
+    left = job.seconds_left()
+    spent = f"{duration(time.monotonic() - job.started)} so far"
+    box.label(text=spent + (f", about {duration(left)} left" if left is not None else ""))
+    for line in list(job.lines)[-LINES_SHOWN:]:
+        row = box.row()
+        row.active = False
+        row.scale_y = 0.7
+        row.label(text=line.strip())
+    return box
+
+
+def draw_error(layout, job: Job, context) -> bpy.types.UILayout:
+    """Why a job failed; returns the box, for more."""
+    box = layout.box()
+    box.alert = True
+    paragraphs(box, f"{job.title}: {job.error}", context, icon="ERROR")
+    return box
+
+
+class FACELIFT_OT_cancel(bpy.types.Operator):
+    """Stop this; downloaded files are kept and used the next time"""
+
+    bl_idname = "facelift.cancel"
+    bl_label = "Cancel"
+    bl_options = {"INTERNAL"}
+
+    job: StringProperty(description="Empty: all heads", options={"HIDDEN"})
+
+    def execute(self, context):
+        for job in jobs.active():
+            if job.id == self.job or (not self.job and job.kind == "reconstruct"):
+                jobs.cancel(job)
+        window.redraw()
+        return {"FINISHED"}
+
+
+CLASSES = (FACELIFT_OT_cancel,)

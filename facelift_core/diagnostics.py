@@ -1,0 +1,127 @@
+"""What this installation is and can do, for reports; and keeping other packages quiet."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import logging
+import os
+import platform
+import sys
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+from . import __version__
+from .compute.memory import memory
+from .errors import FaceLiftError
+
+PACKAGES = (
+    "torch",
+    "diffusers",
+    "transformers",
+    "safetensors",
+    "numpy",
+    "scipy",
+    "Pillow",
+    "opencv-python-headless",
+    "imageio-ffmpeg",
+    "gsplat",
+    "rembg",
+    "onnxruntime",
+    "pillow-heif",
+    "anny",
+)
+
+
+def collect(weights: list[str]) -> dict[str, Any]:
+    """Everything as plain data; a part that is broken or missing tells its ``problem`` and does not hide the rest."""
+    return {
+        "facelift": __version__,
+        "python": platform.python_version(),
+        "executable": sys.executable,
+        "system": platform.platform(),
+        "packages": {name: _version(name) for name in PACKAGES},
+        "memory": _or_problem(memory),
+        "devices": _or_problem(_devices),
+        "weights": {name: _or_problem(lambda name=name: _weights(name)) for name in weights},
+        "matting": _or_problem(_matting),
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _or_problem(part: Callable[[], Any]) -> Any:
+    try:
+        return part()
+    except Exception as error:  # whatever is broken, this command is there to say so
+        return {"problem": str(error).splitlines()[0] if str(error) else type(error).__name__}
+
+
+def _devices() -> dict[str, Any]:
+    import torch
+
+    from .compute.device import select_device, select_dtype
+
+    chosen = select_device("auto")
+    found: dict[str, Any] = {
+        "auto": str(chosen),
+        "precision": str(select_dtype(chosen)).removeprefix("torch."),
+        "cpu": {"name": platform.processor() or platform.machine(), "cores": os.cpu_count()},
+    }
+    for index in range(torch.cuda.device_count()):
+        free, total = torch.cuda.mem_get_info(index)
+        found[f"cuda:{index}"] = {"name": torch.cuda.get_device_name(index), "free": free, "total": total}
+    if torch.backends.mps.is_available():
+        found["mps"] = {"name": "Apple GPU", "total": torch.mps.recommended_max_memory()}
+    return found
+
+
+def _weights(name: str) -> dict[str, Any]:
+    from .weights.layout import find_checkpoint
+    from .weights.state_dict import load_json
+
+    checkpoint = find_checkpoint(name)
+    config = load_json(checkpoint.pipeline / "unet" / "config.json")
+    return {
+        "folder": str(checkpoint.folder),
+        "bytes": sum(path.stat().st_size for path in checkpoint.folder.rglob("*") if path.is_file()),
+        "gslrm": checkpoint.gslrm.name,
+        "latents": config.get("sample_size"),
+    }
+
+
+def _matting() -> dict[str, str]:
+    """What each way to remove a background would be on this machine for a photo without transparency."""
+    from PIL import Image
+
+    from .align.matting import METHODS, Photo, choose_method
+
+    photo = Photo(Image.new("RGB", (64, 64)), "photo")
+    found = {}
+    for method in METHODS:
+        if method != "alpha":  # depends on the photo alone
+            try:
+                chosen = choose_method(photo, method)
+                found[method] = "available" if chosen == method else chosen
+            except FaceLiftError as error:
+                found[method] = str(error)
+    return found
+
+
+def quiet_libraries(offline: bool = True) -> None:
+    """Keep other packages from writing between our lines; what matters of it reaches people as our own errors.
+
+    Args:
+        offline: also keep them from asking the network, for everything is read from folders.
+    """
+    warnings.filterwarnings("ignore")
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("DIFFUSERS_VERBOSITY", "error")
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
+    if offline:
+        os.environ.setdefault("HF_HUB_OFFLINE", "1")

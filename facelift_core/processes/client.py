@@ -1,0 +1,142 @@
+"""The worker process as the program that started it sees it. Needs nothing but Python's own library."""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import subprocess
+import tempfile
+import threading
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from .launch import apart, command, environment
+from .protocol import Event, decode
+
+LINE_MAX = 1 << 20
+FOREIGN_LINES_MAX = 1000
+STDERR_MAX = 4000
+
+
+class WorkerEnded(Exception):
+    """The process is gone; ``str`` says why, for people."""
+
+
+class Worker:
+    """A running :mod:`facelift_core.jobs.worker`. One thread talks to it; a second one only reads its lines.
+
+    Args:
+        python: that runs it.
+        offline: keep its libraries from the network; None leaves that to the person's own HF_HUB_OFFLINE.
+
+    Raises:
+        WorkerEnded: it cannot be started.
+    """
+
+    def __init__(self, python: Path, offline: bool | None = True):
+        arguments = command(python, "jobs.worker")
+        env = environment(offline)
+        if offline is None:  # a download was asked for; only the person's own setting keeps it from the network
+            env.setdefault("HF_HUB_OFFLINE", "0")
+        self._stderr = tempfile.TemporaryFile()
+        self._lines: queue.Queue[bytes | None] = queue.Queue()
+        self._foreign = 0
+        try:
+            self._process = subprocess.Popen(
+                arguments,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=self._stderr,
+                env=env,
+                cwd=tempfile.gettempdir(),
+                **apart(),
+            )
+        except OSError as error:
+            self._stderr.close()
+            raise WorkerEnded(f"Cannot start {arguments[0]}: {error.strerror or error}.") from None
+        threading.Thread(target=self._read, name="FaceLift worker's lines", daemon=True).start()
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
+    def running(self) -> bool:
+        return self._process.poll() is None
+
+    def request(self, kind: str, job: str, request: Mapping[str, Any]) -> None:
+        """Start a job, with the ``asdict`` of its request. Raises WorkerEnded if nobody reads it."""
+        self._send({"do": kind, "job": job, "request": dict(request)})
+
+    def cancel(self, job: str) -> None:
+        """Ask a job to stop. Raises WorkerEnded if nobody reads it."""
+        self._send({"do": "cancel", "job": job})
+
+    def receive(self, seconds: float) -> tuple[str, Event] | None:
+        """The next event with its job's id, or None if there is none within `seconds`.
+
+        Raises:
+            WorkerEnded: there will be none, or what comes is not from a worker of ours.
+        """
+        try:
+            line = self._lines.get(timeout=seconds)
+        except queue.Empty:
+            return None
+        if line is None:
+            self._lines.put(None)  # for whoever asks next
+            raise WorkerEnded(self._cause_of_end())
+        if (message := decode(line)) is not None:
+            return message
+        self._foreign += 1
+        if self._foreign > FOREIGN_LINES_MAX or len(line) >= LINE_MAX:
+            self.kill()
+            raise WorkerEnded("The runtime's Python answers with something that is not FaceLift's; choose another one.")
+        return None
+
+    def stop(self, seconds: float) -> None:
+        """Let it end by itself, but wait no longer than `seconds`."""
+        with suppress(OSError):
+            self._process.stdin.close()
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(seconds)
+        self.kill()
+
+    def kill(self) -> None:
+        self._process.kill()
+        self._process.wait()
+        with suppress(OSError):
+            self._process.stdin.close()
+
+    def _send(self, message: Mapping[str, Any]) -> None:
+        try:
+            self._process.stdin.write(json.dumps(message).encode() + b"\n")
+            self._process.stdin.flush()
+        except (OSError, ValueError):
+            raise WorkerEnded(self._cause_of_end()) from None
+
+    def _read(self) -> None:
+        with self._process.stdout as lines:
+            while line := lines.readline(LINE_MAX):
+                self._lines.put(line)
+        self._lines.put(None)
+
+    def _cause_of_end(self) -> str:
+        try:
+            code = self._process.wait(2)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            return "The worker stopped answering and was ended."
+        if code in (-9, 137):
+            return "The worker was killed by the system, most likely because memory ran out; close other programs."
+        lines = self._stderr_end().splitlines()
+        return f"The worker ended unexpectedly (exit code {code})" + (f": {lines[-1].strip()}" if lines else ".")
+
+    def _stderr_end(self) -> str:
+        if self._stderr.closed:
+            return ""
+        end = self._stderr.seek(0, os.SEEK_END)
+        self._stderr.seek(max(0, end - STDERR_MAX))
+        return self._stderr.read().decode(errors="replace").strip()
