@@ -26,6 +26,7 @@ from facelift_core.multiview.unet import load_unet
 from facelift_core.multiview.vae import load_vae
 from facelift_core.rendering import cameras, render
 from facelift_core.weights.layout import find_checkpoint
+from facelift_core.weights.named import find_weights
 from facelift_core.weights.state_dict import load_json, load_state_dict
 
 VIEWS = len(PROMPTS)
@@ -68,7 +69,7 @@ class Transcription:
 
     @classmethod
     def load(cls, folder: Path, device: torch.device, dtype: torch.dtype) -> Transcription:
-        checkpoint = find_checkpoint(folder)
+        checkpoint = find_checkpoint(find_weights(folder))
         pipeline = checkpoint.pipeline
         place = {"device": device, "dtype": dtype}
         unet = nn.Module.to(load_unet(pipeline / "unet"), **place)

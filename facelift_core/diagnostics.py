@@ -83,9 +83,10 @@ def _devices() -> dict[str, Any]:
 
 def _weights(name: str) -> dict[str, Any]:
     from .weights.layout import find_checkpoint
+    from .weights.named import find_weights
     from .weights.state_dict import load_json
 
-    checkpoint = find_checkpoint(name)
+    checkpoint = find_checkpoint(find_weights(name))
     config = load_json(checkpoint.pipeline / "unet" / "config.json")
     return {
         "folder": str(checkpoint.folder),

@@ -33,6 +33,7 @@ from .presets import Sampling, sampling
 from .progress import Cancel, Monitor, Progress
 from .rendering.cameras import VIEW_NAMES, intrinsics, six_views
 from .weights.layout import find_checkpoint
+from .weights.named import find_weights
 
 T = TypeVar("T")
 TOO_LITTLE_MEMORY_TO_REFINE = (
@@ -99,7 +100,7 @@ class FaceLift:
             NotEnoughMemory: not even a part of the weights fits.
         """
         device = select_device(device)
-        checkpoint = find_checkpoint(weights)
+        checkpoint = find_checkpoint(find_weights(weights))
         with nothing_left_behind():
             multiview = MultiViewDiffusion.from_pretrained(checkpoint.pipeline, device, dtype, settle=False)
             gslrm = GSLRM.from_checkpoint(

@@ -23,6 +23,7 @@ from facelift_core.cli import main
 from facelift_core.errors import Cancelled
 from facelift_core.jobs.weights import Request, run
 from facelift_core.progress import Monitor
+from facelift_core.multiview.prompts import embed_prompts
 from facelift_core.weights import convert as conversion
 from facelift_core.weights import download as downloading
 from facelift_core.weights import import_files as importing
@@ -348,7 +349,7 @@ def test_nothing_happens_before_the_licence_is_accepted(hub, empty, repository, 
     for call in (
         lambda: download(empty),
         lambda: importing.check_folder(empty, source, Monitor("import")),
-        lambda: conversion.convert(empty, Monitor("convert"), source),
+        lambda: conversion.convert(empty, Monitor("convert"), embed_prompts, source),
         lambda: run(empty, Request("download")),
         lambda: run(empty, Request("import", source=str(source))),
     ):
@@ -365,7 +366,7 @@ def test_the_licence_is_fetched_read_accepted_and_taken_back(hub, empty, downloa
     record = json.loads(empty.acceptance_file.read_text())
     assert record["revision"] == hub.revision and record["accepted"] == status(empty).accepted
     downloaded_files(empty)
-    conversion.convert(empty, Monitor("convert"))
+    conversion.convert(empty, Monitor("convert"), embed_prompts)
     assert ready_folder(empty) == empty.converted
     licence.revoke(empty)
     licence.revoke(empty)
@@ -482,7 +483,7 @@ def test_zips_that_cannot_be_read(own, repository, tmp_path, damage):
 
 
 def test_a_converted_folder_needs_no_import(downloaded):
-    conversion.convert(downloaded, Monitor("convert"))
+    conversion.convert(downloaded, Monitor("convert"), embed_prompts)
     assert "--weights" in refusal(importing.find_folder, downloaded.catalogue, downloaded.converted)
 
 
@@ -511,7 +512,7 @@ def converted(repository, tmp_path_factory) -> Store:
         own = Store(hub.catalogue(), tmp_path_factory.mktemp("converted"))
     accept(own)
     write(own.original, repository)
-    conversion.convert(own, Monitor("convert"))
+    conversion.convert(own, Monitor("convert"), embed_prompts)
     return own
 
 
@@ -566,17 +567,17 @@ def test_converted_weights_are_identical_where_the_device_computes_in_half_preci
 
 
 def test_a_second_conversion_has_nothing_to_do(downloaded):
-    folder = conversion.convert(downloaded, Monitor("convert"))
+    folder = conversion.convert(downloaded, Monitor("convert"), embed_prompts)
     stamps = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
-    assert conversion.convert(downloaded, Monitor("convert")) == folder
+    assert conversion.convert(downloaded, Monitor("convert"), embed_prompts) == folder
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == stamps
 
 
 def test_a_damaged_conversion_is_made_again(downloaded):
-    conversion.convert(downloaded, Monitor("convert"))
+    conversion.convert(downloaded, Monitor("convert"), embed_prompts)
     (downloaded.converted / UNET).unlink()
     assert not status(downloaded).converted and "not converted" in refusal(ready_folder, downloaded)
-    conversion.convert(downloaded, Monitor("convert"))
+    conversion.convert(downloaded, Monitor("convert"), embed_prompts)
     assert ready_folder(downloaded) == downloaded.converted and not downloaded.set_aside.exists()
 
 
@@ -585,11 +586,11 @@ def test_a_cancelled_conversion_goes_on_after_the_last_whole_file(downloaded):
         return (downloaded.converting / (UNET + ".part")).exists()
 
     with pytest.raises(Cancelled):
-        conversion.convert(downloaded, Monitor("convert", cancelled=at_the_unet))
+        conversion.convert(downloaded, Monitor("convert", cancelled=at_the_unet), embed_prompts)
     assert not status(downloaded).converted and not list(downloaded.folder.rglob("*.part"))
     gslrm = downloaded.converting / "gslrm/ckpt_0000000000021125.safetensors"
     stamp = gslrm.stat().st_mtime_ns
-    conversion.convert(downloaded, Monitor("convert"))
+    conversion.convert(downloaded, Monitor("convert"), embed_prompts)
     assert (downloaded.converted / gslrm.relative_to(downloaded.converting)).stat().st_mtime_ns == stamp
     assert verify(downloaded, Monitor("verify")) == []
 
@@ -600,7 +601,7 @@ def test_originals_that_changed_meanwhile_are_converted_anew(downloaded, reposit
     gslrm = downloaded.converting / "gslrm/ckpt_0000000000021125.safetensors"
     os.utime(downloaded.original / GSLRM, (1, 1))
     stamp = gslrm.stat().st_mtime_ns
-    folder = conversion.convert(downloaded, Monitor("convert"))
+    folder = conversion.convert(downloaded, Monitor("convert"), embed_prompts)
     assert (folder / "gslrm" / gslrm.name).stat().st_mtime_ns != stamp
 
 
@@ -632,7 +633,7 @@ def kill_until_done(own, damaged):
             left = [1 + 3 * (kills % 4) + kills % 2]
             for name in ("replace", "rename", "fsync"):
                 setattr(os, name, dying(getattr(os, name), left))
-            convert.convert(own, Monitor("convert"))
+            convert.convert(own, Monitor("convert"), embed_prompts)
             os._exit(0)
         code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
         if own.converted.exists():
@@ -682,7 +683,7 @@ def test_numbers_that_do_not_fit_half_precision(downloaded):
     name = next(iter(weights))
     weights[name].view(-1)[0] = 1e6
     save_file(weights, path)
-    message = refusal(conversion.convert, downloaded, Monitor("convert"))
+    message = refusal(conversion.convert, downloaded, Monitor("convert"), embed_prompts)
     assert name in message and "half precision" in message
 
 
@@ -692,22 +693,22 @@ def test_a_disk_that_fills_up_in_the_conversion(downloaded, monkeypatch):
 
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", full)
-        assert "No space left" in refusal(conversion.convert, downloaded, Monitor("convert"))
+        assert "No space left" in refusal(conversion.convert, downloaded, Monitor("convert"), embed_prompts)
     assert not status(downloaded).converted and not list(downloaded.folder.rglob("*.part"))
     free = shutil.disk_usage(downloaded.root)._replace(free=1_000_000)
     with monkeypatch.context() as patch:
         patch.setattr(shutil, "disk_usage", lambda _: free)
-        assert "The conversion takes" in refusal(conversion.convert, downloaded, Monitor("convert"))
-    conversion.convert(downloaded, Monitor("convert"))
+        assert "The conversion takes" in refusal(conversion.convert, downloaded, Monitor("convert"), embed_prompts)
+    conversion.convert(downloaded, Monitor("convert"), embed_prompts)
     assert verify(downloaded, Monitor("verify")) == []
 
 
 @pytest.mark.parametrize("part", [UNET, GSLRM, f"{PIPELINE}/text_encoder/model.safetensors"])
 def test_damaged_originals_are_not_converted(downloaded, part):
     (downloaded.original / part).write_bytes(b"<html>")
-    assert Path(part).name in refusal(conversion.convert, downloaded, Monitor("convert"))
+    assert Path(part).name in refusal(conversion.convert, downloaded, Monitor("convert"), embed_prompts)
     (downloaded.original / part).unlink()
-    assert part in refusal(conversion.convert, downloaded, Monitor("convert"))
+    assert part in refusal(conversion.convert, downloaded, Monitor("convert"), embed_prompts)
 
 
 # --- What is there ---
@@ -721,7 +722,7 @@ def test_which_command_helps(own, downloaded_files):
 
 def test_verification_names_what_is_wrong(downloaded):
     assert verify(downloaded, Monitor("verify")) == []
-    conversion.convert(downloaded, Monitor("convert"))
+    conversion.convert(downloaded, Monitor("convert"), embed_prompts)
     assert verify(downloaded, Monitor("verify")) == []
     for path in (downloaded.original / GSLRM, downloaded.converted / UNET):
         content = bytearray(path.read_bytes())
@@ -739,7 +740,7 @@ def test_verification_names_what_is_wrong(downloaded):
 
 
 def test_removing_takes_only_what_is_ours(downloaded):
-    conversion.convert(downloaded, Monitor("convert"))
+    conversion.convert(downloaded, Monitor("convert"), embed_prompts)
     fl.multiview.MultiViewDiffusion.from_pretrained(downloaded.original, "cpu")  # which caches the prompts there
     write(downloaded.original, {"gslrm/mine.pt": b"mine", f"{UNET}.part": b"half"})
     freed, left = remove(downloaded, converted=False)

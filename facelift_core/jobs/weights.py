@@ -106,9 +106,10 @@ def _import(store: Store, request: Request, span: Span) -> str:
 
 def _convert(store: Store, request: Request, span: Span, source: Path | None = None) -> str:
     if not status(store).converted:
+        from ..multiview.prompts import embed_prompts
         from ..weights.convert import convert
 
-        convert(store, span("convert"), source)
+        convert(store, span("convert"), embed_prompts, source)
     freed = remove_originals(store) if request.remove_original else 0
     size = size_text(status(store).converted_bytes)
     ending = f"; the originals are removed, which freed {size_text(freed)}." if freed else "."

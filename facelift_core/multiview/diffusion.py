@@ -82,7 +82,7 @@ class MultiViewDiffusion:
         dtype: torch.dtype | None = None,
         settle: bool = True,
     ) -> MultiViewDiffusion:
-        """Load from a checkpoint of the released layout, its ``pipeckpts`` folder, or "mini".
+        """Load from a checkpoint of the released layout, or its ``pipeckpts`` folder.
 
         Args:
             folder: the checkpoint.

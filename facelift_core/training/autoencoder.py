@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from ..multiview.vae import load_vae
 from ..rendering.metrics import psnr, ssim
 from ..weights.layout import find_pipeline
+from ..weights.named import find_weights
 from .batches import WHITE, ColorShift, HeadTensors, composite, picture_grid
 from .heads.dataset import HeadDataset
 from .loop import LoopOptions, Task, load_averaged, read_origin, train
@@ -59,7 +60,7 @@ def autoencoder_of(origin: str | None, size: int) -> AutoencoderKL:
     """
     if origin is None:
         return build_autoencoder(size)
-    model = load_vae(find_pipeline(origin) / "vae").float()
+    model = load_vae(find_pipeline(find_weights(origin)) / "vae").float()
     for parameter in model.parameters():  # no longer mapped from the file
         parameter.data = parameter.data.clone()
     return model.requires_grad_(True)

@@ -269,6 +269,7 @@ def _export(args: argparse.Namespace) -> None:
 
 def _improve(args: argparse.Namespace) -> None:
     from ..weights.layout import find_checkpoint
+    from ..weights.named import find_weights
     from .improve import Improvement, improve
 
     for name in ("minutes", "held_out", "steps", "shard", "batch_views", "batch_gaussians"):
@@ -279,7 +280,7 @@ def _improve(args: argparse.Namespace) -> None:
         improve(
             Improvement(
                 args.weights,
-                args.into or find_checkpoint(args.weights).folder,
+                args.into or find_checkpoint(find_weights(args.weights)).folder,
                 args.output,
                 minutes=args.minutes,
                 device=args.device,

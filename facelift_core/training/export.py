@@ -13,6 +13,7 @@ from ..multiview.diffusion import SAMPLING_FILE, load_guidance
 from ..multiview.prompts import CACHE_FILE as PROMPT_EMBEDS
 from ..multiview.unet import attention_mode
 from ..weights.layout import find_pipeline
+from ..weights.named import find_weights
 from ..weights.state_dict import save_safetensors
 from .gaussians import gslrm_of, gslrm_of_run, head_dim
 from .heads.dataset import HeadDataset
@@ -51,7 +52,7 @@ def export(
         stage = ViewStage.of_run(Path(views), autoencoder_run, HeadDataset(held_out))
     else:
         stage = ViewStage.of_weights(views)
-        guidance_scale = load_guidance(find_pipeline(views)) if guidance_scale is None else guidance_scale
+        guidance_scale = load_guidance(find_pipeline(find_weights(views))) if guidance_scale is None else guidance_scale
     model, pipeline = stage.model, folder / "mvdiffusion" / "pipeckpts"
     _write(pipeline / "vae", "diffusion_pytorch_model", stage.autoencoder, _config(stage.autoencoder))
     _write(pipeline / "unet", "diffusion_pytorch_model", model.unet, _unet_config(model.unet))

@@ -25,6 +25,7 @@ from ..rendering.cameras import intrinsics
 from ..rendering.metrics import edge_distance, psnr, ssim
 from ..rendering.splatter import GaussianBatch, splat
 from ..weights.layout import find_checkpoint
+from ..weights.named import find_weights
 from .batches import WHITE, composite, picture_grid, random_backgrounds
 from .heads.dataset import HeadDataset
 from .loop import LoopOptions, Task, averaged_weights, checkpoint_activations, load_learned, read_origin, train
@@ -61,7 +62,7 @@ def gslrm_of(origin: str | None) -> GSLRM:
     """
     if origin is None:
         return build_gslrm()
-    checkpoint = find_checkpoint(origin)
+    checkpoint = find_checkpoint(find_weights(origin))
     if checkpoint.sh_degree:
         raise FaceLiftError(
             f"{origin} has spherical harmonics of degree {checkpoint.sh_degree}; only degree 0 can be trained."

@@ -20,6 +20,7 @@ from ..files import replacing
 from ..multiview import MultiViewDiffusion
 from ..multiview.diffusion import load_guidance
 from ..weights.layout import find_checkpoint, find_pipeline
+from ..weights.named import find_weights
 from .evaluate import Score, evaluate
 from .export import export
 from .gaussians import gslrm_of, train_gaussians
@@ -90,7 +91,7 @@ def improve(task: Improvement) -> str:
     deadline = begin + 60 * task.minutes
     device = select_device(task.device)
     heads = task.work / "heads"
-    size = MultiViewDiffusion.from_pretrained(task.weights, "cpu").image_size
+    size = MultiViewDiffusion.from_pretrained(find_weights(task.weights), "cpu").image_size
     seeds = range(task.first_seed, task.first_seed + task.heads)
     with heads_command.in_background(heads, seeds, size, RANDOM_VIEWS, task.shard, task.makers) as made:
         folder = Path(tempfile.mkdtemp(prefix="run-", dir=task.work))
@@ -104,7 +105,7 @@ def improve(task: Improvement) -> str:
         options = _options(task, folder / "views", task.rate_views, VIEWS_SHARE * left)
         train_views(GrowingHeads(heads), held_out, ViewStage.of_weights(task.weights), options, task.batch_views)
 
-    guidance = load_guidance(find_pipeline(task.weights))
+    guidance = load_guidance(find_pipeline(find_weights(task.weights)))
     with_views = folder / "with_views"
     export(with_views, None, str(folder / "views"), task.weights, folder, guidance)
     drawn = _judge(task, with_views)
@@ -122,7 +123,7 @@ def improve(task: Improvement) -> str:
 
     if (views_better or gaussians_better) and not task.into.exists():
         with replacing(task.into) as temporary:
-            shutil.copytree(find_checkpoint(task.weights).folder, temporary)
+            shutil.copytree(find_checkpoint(find_weights(task.weights)).folder, temporary)
     if views_better:
         keep_views(with_views, task.into)
     if gaussians_better:
@@ -204,7 +205,10 @@ def keep_views(source: Path, target: Path) -> None:
 def keep_gaussians(source: Path, target: Path) -> None:
     """Likewise its GS-LRM."""
     # Beside a training checkpoint of the same number, a safetensors file is the one that counts.
-    _write(find_checkpoint(source).gslrm, find_checkpoint(target).gslrm.with_suffix(".safetensors"))
+    _write(
+        find_checkpoint(find_weights(source)).gslrm,
+        find_checkpoint(find_weights(target)).gslrm.with_suffix(".safetensors"),
+    )
 
 
 def _write(source: Path, target: Path) -> None:

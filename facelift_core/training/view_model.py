@@ -18,6 +18,7 @@ from ..multiview.unet import attention_mode, set_attention
 from ..presets import Sampling
 from ..rendering.cameras import VIEW_NAMES
 from ..weights.layout import find_pipeline
+from ..weights.named import find_weights
 from .autoencoder import LATENT_CHANNELS, downscaling, load_autoencoder
 from .growth import is_grown, with_outer_level
 from .heads.dataset import HeadDataset
@@ -183,7 +184,7 @@ class ViewStage:
         Raises:
             FaceLiftError: as :meth:`MultiViewDiffusion.from_pretrained`.
         """
-        parts = MultiViewDiffusion.from_pretrained(weights, "cpu", torch.float32)
+        parts = MultiViewDiffusion.from_pretrained(find_weights(weights), "cpu", torch.float32)
         model = ViewDiffusion(
             parts.unet,
             parts.image_encoder,
@@ -194,7 +195,7 @@ class ViewStage:
         )
         for parameter in model.parameters():  # no longer mapped from the file
             parameter.data = parameter.data.clone()
-        own = not (find_pipeline(weights) / "text_encoder").is_dir()
+        own = not (find_pipeline(find_weights(weights)) / "text_encoder").is_dir()
         model.requires_grad_(own).unet.requires_grad_(True)
         return cls(model, parts.vae.float(), parts.scheduler)
 

@@ -26,7 +26,6 @@ from torch import Tensor
 from .. import __version__
 from ..errors import FaceLiftError
 from ..files import replacing
-from ..multiview.prompts import embed_prompts
 from ..progress import Monitor
 from . import licence
 from .byte_progress import Transfer
@@ -54,10 +53,13 @@ SAFETENSORS_NAMES = {
 }
 
 
-def convert(store: Store, monitor: Monitor, source: Path | None = None) -> Path:
+def convert(
+    store: Store, monitor: Monitor, embed_prompts: Callable[[Path], Tensor], source: Path | None = None
+) -> Path:
     """Make ``store.converted`` from the originals, unless it is there and whole.
 
     Args:
+        embed_prompts: makes the prompts' embeddings of a pipeline's folder.
         source: folder of the released layout; by default the originals of the store. It is not changed.
 
     Returns:

@@ -1,4 +1,4 @@
-"""Finding the parts of a checkpoint in the released layout (spec §1); ``mini`` is the one that comes with us."""
+"""Finding the parts of a checkpoint in a folder of the released layout (spec §1)."""
 
 from __future__ import annotations
 
@@ -11,9 +11,6 @@ from pathlib import Path
 from ..errors import FaceLiftError
 from .state_dict import load_json
 
-BUILT_IN = ("mini",)
-DOWNLOADED = "released"
-"""The authors' own, once :mod:`facelift_core.weights` has brought them here."""
 LAYOUT = "mvdiffusion/pipeckpts/… and gslrm/*.safetensors or gslrm/ckpt_*.pt"
 PIPELINE_FILES = (
     "feature_extractor/preprocessor_config.json",
@@ -55,13 +52,13 @@ class Checkpoint:
     sh_degree: int = 0
 
 
-def find_checkpoint(weights: str | Path) -> Checkpoint:
-    """Locate "mini", "released", or the checkpoint in a folder of the released layout; check that nothing is missing.
+def find_checkpoint(folder: str | Path) -> Checkpoint:
+    """The checkpoint in a folder of the released layout, after a check that nothing is missing.
 
     Raises:
         FaceLiftError: no such folder, another layout, or files are missing.
     """
-    folder = _folder(weights)
+    folder = _existing(folder)
     pipeline = folder / "mvdiffusion" / "pipeckpts"
     if not pipeline.is_dir() and not (folder / "gslrm").is_dir():
         raise FaceLiftError(_not_a_checkpoint(folder))
@@ -74,13 +71,13 @@ def find_checkpoint(weights: str | Path) -> Checkpoint:
     return Checkpoint(folder, pipeline, gslrm, *_gslrm_settings(folder / "gslrm" / "config.json"))
 
 
-def find_pipeline(weights: str | Path) -> Path:
-    """Locate the multi-view diffusion alone: of "mini", of a checkpoint, or ``pipeckpts`` itself.
+def find_pipeline(folder: str | Path) -> Path:
+    """The multi-view diffusion alone: of a checkpoint, or ``pipeckpts`` itself.
 
     Raises:
         FaceLiftError: no such folder, another layout, or files are missing.
     """
-    folder = _folder(weights)
+    folder = _existing(folder)
     candidates = (folder, folder / "pipeckpts", folder / "mvdiffusion" / "pipeckpts")
     pipeline = next((c for c in candidates if (c / "unet").is_dir()), None)
     if pipeline is None:
@@ -90,20 +87,10 @@ def find_pipeline(weights: str | Path) -> Path:
     return pipeline
 
 
-def _folder(weights: str | Path) -> Path:
-    if str(weights) == DOWNLOADED:
-        from .inventory import ready_folder
-        from .store import open_store
-
-        return ready_folder(open_store())
-    if str(weights) in BUILT_IN:
-        folder = Path(__file__).parent / str(weights)
-        if not folder.is_dir():
-            raise FaceLiftError(f"This installation lacks the built-in weights “{weights}”; install FaceLift again.")
-        return folder
-    folder = Path(weights).expanduser()
+def _existing(folder: str | Path) -> Path:
+    folder = Path(folder)
     if not folder.exists():
-        raise FaceLiftError(f"There are no weights at {folder}; give “mini”, “{DOWNLOADED}” or a folder with {LAYOUT}.")
+        raise FaceLiftError(f"There are no weights at {folder}; give a folder with {LAYOUT}.")
     if not folder.is_dir():
         raise FaceLiftError(f"{folder} is a file; weights are a folder with {LAYOUT}.")
     return folder

@@ -1,0 +1,34 @@
+"""Weights by name: the built-in ones, the released ones once they are here, or a folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ..errors import FaceLiftError
+from .inventory import ready_folder
+from .layout import LAYOUT
+from .store import open_store
+
+BUILT_IN = "mini"
+RELEASED = "released"
+
+
+def find_weights(weights: str | Path) -> Path:
+    """The folder of "mini", of "released", or `weights` itself. Never reaches the network.
+
+    Raises:
+        FaceLiftError: no such folder; or the released weights are not here, or their license is not accepted.
+    """
+    if str(weights) == RELEASED:
+        return ready_folder(open_store())
+    if str(weights) == BUILT_IN:
+        folder = Path(__file__).parent / BUILT_IN
+        if not folder.is_dir():
+            raise FaceLiftError(f"This installation lacks the built-in weights “{BUILT_IN}”; install FaceLift again.")
+        return folder
+    folder = Path(weights).expanduser()
+    if not folder.exists():
+        raise FaceLiftError(
+            f"There are no weights at {folder}; give “{BUILT_IN}”, “{RELEASED}” or a folder with {LAYOUT}."
+        )
+    return folder
