@@ -9,7 +9,7 @@ from bpy.props import StringProperty
 
 from .. import window
 from ..layout import duration, paragraphs
-from .queue import RUNNING, Job
+from .job import RUNNING, Job
 from .timer import jobs
 
 LINES_SHOWN = 3

@@ -13,7 +13,9 @@ from facelift_core import Cancelled, FaceLiftError
 from facelift_core.processes.protocol import Log, Progress
 
 from .. import window
-from .queue import CANCELLED, FAILED, TICK, Job, Queue
+from .job import CANCELLED, FAILED, Job
+from .lane import TICK
+from .queue import Queue
 from .redraw_throttle import RedrawThrottle
 
 Watcher = Callable[[], tuple[bool, bool]]

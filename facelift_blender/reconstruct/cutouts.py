@@ -15,7 +15,8 @@ from facelift_core import __version__
 from facelift_core.jobs.cutout import Request
 
 from ..jobs import folders
-from ..jobs.queue import DONE, FAILED, Job, Queue, WorkerSettings
+from ..jobs.job import DONE, FAILED, Job, WorkerSettings
+from ..jobs.queue import Queue
 
 DEBOUNCE = 0.6
 """Seconds a photo has to be looked at before work begins: people type paths and try settings."""

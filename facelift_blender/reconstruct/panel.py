@@ -8,7 +8,7 @@ from pathlib import Path
 import bpy
 
 from ..jobs import bar, folders
-from ..jobs.queue import DONE, FAILED, Job
+from ..jobs.job import DONE, FAILED, Job
 from ..jobs.timer import follow, jobs
 from ..layout import duration, paragraphs
 from ..setup import preferences

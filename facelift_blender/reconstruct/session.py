@@ -20,7 +20,7 @@ from facelift_core.processes.protocol import CutOut, Done, Event, Failed, Views
 
 from .. import presets
 from ..jobs import folders, timer
-from ..jobs.queue import FAILED, Job
+from ..jobs.job import FAILED, Job
 from ..jobs.timer import jobs
 from ..setup import preferences, runtime_state
 from ..window import background

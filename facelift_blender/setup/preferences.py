@@ -12,7 +12,7 @@ from facelift_core.weights import store as _store
 
 from .. import presets
 from ..jobs import folders
-from ..jobs.queue import WorkerSettings
+from ..jobs.job import WorkerSettings
 from ..layout import paragraphs
 from . import runtime_state
 

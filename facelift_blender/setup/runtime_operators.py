@@ -15,7 +15,7 @@ from facelift_core.jobs.runtime import Request
 from facelift_core.processes.protocol import Event
 
 from ..jobs import bar, timer
-from ..jobs.queue import DONE, FAILED, Job, WorkerSettings
+from ..jobs.job import DONE, FAILED, Job, WorkerSettings
 from ..jobs.timer import jobs
 from ..layout import paragraphs
 from ..operator_errors import Chooser, Confirmed, attempt

@@ -16,7 +16,7 @@ from facelift_core.weights.store import size_text
 
 from .. import window
 from ..jobs import timer
-from ..jobs.queue import DONE, Job, WorkerSettings
+from ..jobs.job import DONE, Job, WorkerSettings
 from ..jobs.timer import jobs
 from ..layout import paragraphs
 from ..operator_errors import Chooser, Confirmed, attempt
