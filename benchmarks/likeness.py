@@ -9,7 +9,7 @@ that dlib's face recognition network gives to the aligned portrait and to a rend
 pictures for the same person. Renders in which dlib's detector finds no face are counted and left out of the means.
 
 With `--heads`, on held-out synthetic heads, whose other sides are known: PSNR and SSIM of the front, of unseen views
-nearer than 60° and of the others. Where the filters (spec §6) cut the truth, and close by, nothing is counted.
+nearer than 60° and of the others. Where the filters (docs/model.md, 6) cut the truth, and close by, nothing is counted.
 """
 
 from __future__ import annotations

@@ -84,8 +84,9 @@ def write_checkpoint(folder: Path, sizes: Sizes, as_released: bool = False) -> N
     """Fill `folder` with a checkpoint whose parts fit together.
 
     Args:
-        as_released: in the files and number formats of the release (spec §1): both CLIP towers and the autoencoder in
-            half precision, the GS-LRM as a training checkpoint with its optimizer's state and its loss's network.
+        as_released: in the files and number formats of the release (docs/model.md, 1): both CLIP towers and the
+            autoencoder in half precision, the GS-LRM as a training checkpoint with its optimizer's state and its loss's
+            network.
     """
     torch.manual_seed(0)
     half = torch.float16 if as_released else torch.float32

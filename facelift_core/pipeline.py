@@ -46,9 +46,9 @@ class Result:
     """What a run made, everything on the CPU.
 
     Attributes:
-        portrait: RGB, aligned (spec §2), on white; None if the run began with views.
+        portrait: RGB, aligned (docs/model.md, 2), on white; None if the run began with views.
         views: (6, 3, H, W) float32 in [0, 1], in the order of :data:`~facelift_core.rendering.cameras.VIEW_NAMES`.
-        gaussians: the head: filtered (spec §6), and then as `likeness` says.
+        gaussians: the head: filtered (docs/model.md, 6), and then as `likeness` says.
         raw_gaussians: as GS-LRM made them.
         timings: seconds per stage.
         notes: sentences for people on how the photo was treated, such as which face was taken.
@@ -69,8 +69,8 @@ class FaceLift:
     """Both models, loaded; each can be used on its own.
 
     Attributes:
-        multiview: portrait to six views (spec §3).
-        gslrm: six views to Gaussians (spec §4).
+        multiview: portrait to six views (docs/model.md, 3).
+        gslrm: six views to Gaussians (docs/model.md, 4).
     """
 
     multiview: MultiViewDiffusion
@@ -88,7 +88,7 @@ class FaceLift:
         dtype: torch.dtype | None = None,
         plan: Plan | None = None,
     ) -> FaceLift:
-        """Load "mini", which comes with this package, "released", or a folder of the released layout (spec §1).
+        """Load "mini", which is built in, "released", or a folder of the released layout (docs/model.md, 1).
 
         Args:
             device: "auto", "cuda", "mps" or "cpu".
@@ -212,7 +212,7 @@ class FaceLift:
         """Reconstruct a head from its six views, made elsewhere or edited.
 
         Args:
-            views: (6, 3, H, W) in [0, 1] from the cameras of spec §5, on white.
+            views: (6, 3, H, W) in [0, 1] from the cameras of docs/model.md, 5, on white.
             portrait: the photo that the views are of, as for :meth:`reconstruct`; None: there is none, and `likeness`
                 is "off".
             likeness: as for :meth:`reconstruct`; the views stay as they are.

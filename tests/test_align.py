@@ -1,4 +1,4 @@
-"""Photo → portrait (spec §2): goldens of the reference, odd files, mattes, faces."""
+"""Photo → portrait (docs/model.md, 2): goldens of the reference, odd files, mattes, faces."""
 
 import hashlib
 import json

@@ -309,7 +309,7 @@ def test_heads_are_finite_and_lit(heads):
 
 
 def test_face_lies_where_the_alignment_puts_it(heads):
-    """MTCNN finds the face, in the place and size of spec §2 (which are its own statistics)."""
+    """MTCNN finds the face, in the place and size of docs/model.md, 2 (which are its own statistics)."""
     boxes = []
     for head in heads.values():
         front = on_white(render(head, SIX[:1], 512, 1).rgba[0])

@@ -1,4 +1,4 @@
-"""Photo → 512² portrait on white, the face where the model expects it (spec §2)."""
+"""Photo → 512² portrait on white, the face where the model expects it (docs/model.md, 2)."""
 
 from __future__ import annotations
 

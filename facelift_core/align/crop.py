@@ -1,4 +1,4 @@
-"""Where the face goes in the 512² portrait (spec §2, steps 3 and 4)."""
+"""Where the face goes in the 512² portrait (docs/model.md, 2.3 and 2.4)."""
 
 from __future__ import annotations
 

@@ -52,7 +52,7 @@ class Landmarks:
 
 
 def find_landmarks(portrait: Image.Image) -> Landmarks | None:
-    """The landmarks of the face of an aligned portrait (spec §2), or None where the network sees no face.
+    """The landmarks of the face of an aligned portrait (docs/model.md, 2), or None where the network sees no face.
 
     Args:
         portrait: RGB, square, the face at its standard place.

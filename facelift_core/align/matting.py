@@ -1,4 +1,4 @@
-"""Which pixels are the person: the photo's own alpha, U²-Net as rembg runs it, or our own cut (spec §2, step 1)."""
+"""Which pixels are the person: the photo's own alpha, U²-Net as rembg runs it, or our own cut (docs/model.md, 2.1)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Face detection with MTCNN (Zhang et al. 2016), the detector the alignment constants were measured with (spec §2).
+"""Face detection with MTCNN (Zhang et al. 2016), the detector of the alignment constants (docs/model.md, 2.2).
 
 Three small networks in a cascade: P-Net proposes 12-pixel windows on an image pyramid, R-Net and O-Net refine what
 is left at 24 and 48 pixels. Boxes, probabilities and landmarks equal those of facenet-pytorch 2.5.3, whose weights

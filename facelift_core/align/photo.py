@@ -46,7 +46,7 @@ class Photo:
 
 
 def open_photo(source: str | Path | Image.Image) -> Photo:
-    """Read a photo from a file or take it from a PIL image (spec §2).
+    """Read a photo from a file or take it from a PIL image (docs/model.md, 2).
 
     EXIF orientation is applied, an embedded colour profile converted to sRGB, every mode of Pillow brought to RGB
     or RGBA; of an animation the first frame is taken.

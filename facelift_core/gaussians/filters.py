@@ -1,4 +1,4 @@
-"""Which of GS-LRM's Gaussians belong to the head (spec §6)."""
+"""Which of GS-LRM's Gaussians belong to the head (docs/model.md, 6.1)."""
 
 from __future__ import annotations
 

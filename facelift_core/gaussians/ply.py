@@ -1,4 +1,4 @@
-"""Gaussians as .ply, the way 3D Gaussian Splatting stores them (spec §6).
+"""Gaussians as .ply, the way 3D Gaussian Splatting stores them (docs/model.md, 6.2).
 
 One element ``vertex``; every property is raw: logarithmic scales, opacity before the sigmoid, spherical harmonics.
 Written: little endian, base colours also as ``red green blue`` for programs that see a mere point cloud, and always all

@@ -1,4 +1,4 @@
-"""A set of 3D Gaussians: the plain data that every stage after GS-LRM passes on (spec §4.6, §6)."""
+"""A set of 3D Gaussians: the plain data that every stage after GS-LRM passes on (docs/model.md, 4.6 and 6)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""GS-LRM: posed images to 3D Gaussians, one per pixel plus a few free ones (spec §4; Zhang et al., ECCV 2024).
+"""GS-LRM: posed images to 3D Gaussians, one per pixel plus a few free ones (docs/model.md, 4; Zhang et al., ECCV 2024).
 
 Module names follow the released checkpoint, so that its state dict loads strictly. Sizes are read from the shapes of
 the weights. The transformer's linears run in half precision where the device has it; its residual stream, the
@@ -219,7 +219,7 @@ class GSLRM(nn.Module):
     def activate(
         self, free: Tensor, pixels: Tensor, origins: Tensor, directions: Tensor
     ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-        """Raw parameters to the five fields of :class:`Gaussians`, each with a batch dimension first (spec §4.6-7)."""
+        """Raw parameters to the fields of :class:`Gaussians`, batch dimension first (docs/model.md, 4.6 and 4.7)."""
         directions = rearrange(
             directions, "b v (h p) (w q) c -> b (v h w) (p q) c", p=self.patch_size, q=self.patch_size
         )

@@ -1,4 +1,4 @@
-"""One aligned portrait to six views of the head: multi-view diffusion (spec §3)."""
+"""One aligned portrait to six views of the head: multi-view diffusion (docs/model.md, 3)."""
 
 from .diffusion import MultiViewDiffusion
 

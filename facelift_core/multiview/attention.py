@@ -1,5 +1,5 @@
-"""The UNet's attention: to itself across the six views of one head (spec §3), which is all that sets it apart from the
-stock UNet, and to the prompts."""
+"""The UNet's attention: to itself across the six views of one head (docs/model.md, 3.5), which sets it apart from
+the stock UNet, and to the prompts."""
 
 from __future__ import annotations
 

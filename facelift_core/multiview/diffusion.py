@@ -1,4 +1,4 @@
-"""The sampling loop: an aligned portrait to six views (spec §3; FaceLift, ICCV 2025, on Stable Diffusion unCLIP)."""
+"""The sampling loop: an aligned portrait to six views (FaceLift, on Stable Diffusion unCLIP; docs/model.md, 3.3)."""
 
 from __future__ import annotations
 
@@ -176,7 +176,7 @@ class MultiViewDiffusion:
         same views there, and others on another kind of device.
 
         Args:
-            portrait: aligned (spec §2), on white; its size is the size of the views, a multiple of ``vae_factor``.
+            portrait: aligned (docs/model.md, 2), on white; the views have its size, a multiple of ``vae_factor``.
             steps: of the solver; None: as many as the preset has.
             guidance_scale: w in u + w·(c − u); 1 is without guidance and takes half the time. None: the checkpoint's.
             seed: 0 to 2⁶³ − 1.

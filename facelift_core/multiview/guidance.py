@@ -1,4 +1,4 @@
-"""One prediction of the UNet for the six views, guided or not (Ho & Salimans, 2022; spec §3)."""
+"""One prediction of the UNet for the six views, guided or not (Ho & Salimans, 2022; docs/model.md, 3)."""
 
 from __future__ import annotations
 

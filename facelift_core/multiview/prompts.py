@@ -1,4 +1,4 @@
-"""The six fixed prompts and their embeddings: computed once, cached, and the text encoder forgotten (spec §3)."""
+"""The six fixed prompts: embedded once and cached, then the text encoder is released (docs/model.md, 3.2)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The released UNet as diffusers' stock class: blocks renamed, self-attention replaced (spec §1, §3)."""
+"""The released UNet as diffusers' stock class: blocks renamed, self-attention replaced (docs/model.md, 1.3 and 3.5)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The cameras the model was trained with (spec §5).
+"""The cameras the model was trained with (docs/model.md, 5).
 
 Convention: OpenCV (x right, y down, z forward); ``c2w`` maps camera to world; the world has Z up and the head
 looks along −Y. Intrinsics are ``fx, fy, cx, cy`` in pixels.

@@ -1,4 +1,4 @@
-"""A video once around the head (spec §5)."""
+"""A video once around the head (docs/model.md, 5.3)."""
 
 from __future__ import annotations
 

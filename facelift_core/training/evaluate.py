@@ -41,8 +41,8 @@ class Score:
         psnr, ssim, front_psnr, inner_ssim: of the whole pipeline from the front view alone, as reconstructed: on eight
             views around (of which the front is the first), and on the front. The inner SSIM is without the windows that
             reach over the border.
-        delivered_psnr, delivered_ssim, delivered_front_psnr: the same after the filters of spec §6. They cut the
-            shoulders off, where the truth goes on to the border, so that these can never be perfect.
+        delivered_psnr, delivered_ssim, delivered_front_psnr: the same after the filters of docs/model.md, 6.1. They cut
+            the shoulders off, where the truth goes on to the border, so that these can never be perfect.
     """
 
     lift_psnr: float

@@ -1,4 +1,4 @@
-"""Trained runs to one checkpoint folder in the released layout (spec §1), in half precision."""
+"""Trained runs to one checkpoint folder in the released layout (docs/model.md, 1), in half precision."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""Stage 2: train GS-LRM, from nothing at `mini`'s size or on from a checkpoint of any size (spec §4; paper's losses:
-L2 plus a perceptual term, here SSIM and multi-scale edges, on renders of input and unseen views).
+"""Stage 2: train GS-LRM, from scratch at `mini`'s size or from a checkpoint of any size (docs/model.md, 4; paper's
+losses: L2 plus a perceptual term, here SSIM and multi-scale edges, on renders of input and unseen views).
 
 A transformer that starts from noise learns depth from renders only slowly. So each pixel's Gaussian is first taught
 directly from the z-buffer (place, colour, opacity, size), and renders take over as that term fades.

@@ -34,7 +34,7 @@ ATTENTION_SIDE = 16
 
 
 class ViewDiffusion(nn.Module):
-    """UNet, vision tower and prompt embeddings (spec §3), with gradients through all three.
+    """UNet, vision tower and prompt embeddings (docs/model.md, 3), with gradients through all three.
 
     Attributes:
         processor: how pixels are prepared for the vision tower.
@@ -60,7 +60,7 @@ class ViewDiffusion(nn.Module):
         }
         for name, value in constants.items():
             self.register_buffer(name, value, persistent=False)
-        # What is left of the embedding at noise level 0, which is not quite all (spec §3.1).
+        # What is left of the embedding at noise level 0, which is not quite all (docs/model.md, 3.3.1).
         self.kept = float(image_noising_scheduler().alphas_cumprod[0])
 
     @classmethod

@@ -1,5 +1,5 @@
-"""Stage 1: train the multi-view diffusion (spec §3; paper's recipe: v-prediction, whole-condition dropout, Min-SNR,
-EMA), from nothing at `mini`'s size or on from a checkpoint of any size.
+"""Stage 1: train the multi-view diffusion (docs/model.md, 3; paper's recipe: v-prediction, whole-condition dropout,
+Min-SNR, EMA), from scratch at `mini`'s size or from a checkpoint of any size.
 
 Differences to the paper that a small model on little compute asks for: zero-terminal-SNR noise with trailing
 timesteps, so that the mean colour does not leak through the last step, and a vision tower that is learned along.

@@ -1,4 +1,4 @@
-"""The authors' released weights: from their place on the hub to a folder that loads quickly (spec §1).
+"""The authors' released weights: from their place on the hub to a folder that loads quickly (docs/model.md, 1).
 
 catalogue   which files of which revision, their checksums and licence: data
 store       where they lie on this machine, what is there of them, removing them

@@ -1,4 +1,4 @@
-"""The release in half precision as safetensors, its prompts embedded: what is loaded from then on (spec §1, §4).
+"""Converts the release: half precision, safetensors, the prompts embedded (docs/model.md, 1, 3.2, and 4.9).
 
 Where a graphics card computes in half precision anyway the numbers are the same as from the originals: what GS-LRM
 computes in float32 around its transformer, the statistics of the CLIP embedding and the prompts keep their float32.
@@ -225,7 +225,7 @@ def write_safetensors(
 
 
 def _halved(name: str, tensor: Tensor, path: str) -> Tensor:
-    """In float16 what is large and computed in it; spec §4 wants the rest in float32.
+    """In float16 what is large and computed in it; docs/model.md, 4.9, wants the rest in float32.
 
     Raises:
         FaceLiftError: a number is too large for float16.

@@ -1,4 +1,4 @@
-"""Finding the parts of a checkpoint in a folder of the released layout (spec §1)."""
+"""Finding the parts of a checkpoint in a folder of the released layout (docs/model.md, 1)."""
 
 from __future__ import annotations
 

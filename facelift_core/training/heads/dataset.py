@@ -4,7 +4,7 @@ A shard ``heads-<first seed, 8 digits>.npz`` holds consecutive seeds, uncompress
 
     rgba   uint8   (N, V, S, S, 4)  sRGB, straight alpha
     depth  float16 (N, V, S, S)     world units along the camera's axis, 0 where empty
-    c2w    float32 (N, V, 4, 4)     OpenCV convention, world of spec §5
+    c2w    float32 (N, V, 4, 4)     OpenCV convention, world of docs/model.md, 5
     seeds  int64   (N,)
     sampled uint8  (N, 6, S, S, 3)  only after `facelift-train sample`: the input views as the diffusion draws them
 

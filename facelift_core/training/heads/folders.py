@@ -4,8 +4,8 @@
     opencv_cameras.json    {"frames": [{"w", "h", "fx", "fy", "cx", "cy", "w2c": 4 × 4, "file_path"}, …]}
     depth.npy              ours, optional: (V, S, S) float16 as in the shards
 
-Cameras follow the OpenCV convention in the world of spec §5, and so does the field of view. Six frames must be the
-canonical views; any place in the list will do.
+Cameras and field of view are those of docs/model.md, 5. Six frames must be the canonical views, in any place of the
+list.
 """
 
 from __future__ import annotations

@@ -21,14 +21,15 @@ from .people import sample_person
 
 FACE_CENTRE = (251.83270369057132, 280.0133630862363)
 FACE_SIZE = 194.2749650813705
-"""Where the alignment puts the face (spec §2): centre and mean of width and height of its box, in a 512² front view."""
+"""Where the alignment puts the face (docs/model.md, 2): centre of its box, and mean of the box's width and height, in a
+512² front view."""
 BOX_SCALE, BOX_SHIFT = 1.030, (-0.007, -0.096)
 """MTCNN's box of such a head against the extent of :func:`_face_vertices`: its size, and its centre in sizes."""
 
 
 @dataclass(frozen=True)
 class Head:
-    """A lit mesh in world units (spec §5: Z up, face towards −Y).
+    """A lit mesh in world units (docs/model.md, 5: Z up, face towards −Y).
 
     Attributes:
         vertices, normals, colours: (V, 3) float32; colours are the linear light each vertex sends out diffusely.
