@@ -55,16 +55,16 @@ mini-on-gpu: $(if $(filter $(VENV)/%,$(TRAINING_PYTHON)),$(VENV)/installed-train
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
-$(VENV)/installed: pyproject.toml | $(VENV)/bin/python
-	$(VENV)/bin/python -m pip install --quiet --editable .
+$(VENV)/installed: pyproject.toml requirements.txt | $(VENV)/bin/python
+	$(VENV)/bin/python -m pip install --quiet --constraint requirements.txt --editable .
 	touch $@
 
-$(VENV)/installed-test: pyproject.toml | $(VENV)/bin/python
-	$(VENV)/bin/python -m pip install --quiet --editable ".[test]"
+$(VENV)/installed-test: pyproject.toml requirements.txt | $(VENV)/bin/python
+	$(VENV)/bin/python -m pip install --quiet --constraint requirements.txt --editable ".[test]"
 	touch $@ $(VENV)/installed
 
 $(VENV)/installed-training: pyproject.toml | $(VENV)/bin/python
-	$(VENV)/bin/python -m pip install --quiet --editable ".[training]"
+	$(VENV)/bin/python -m pip install --quiet --constraint requirements.txt --editable ".[training]"
 	touch $@
 
 $(BPY_FOR_311:%=.venv-bpy-%/installed): python = $(PYTHON311)

@@ -92,10 +92,8 @@ def stage(folder: Path) -> None:
     _copy(ROOT / "facelift_core", folder / "facelift_core")
     for module in folder.rglob("*.py"):
         _vendor_core(module, depth=len(module.relative_to(folder).parts))
-    for name in ("blender_manifest.toml", "LICENSE"):
+    for name in ("blender_manifest.toml", "LICENSE", "pyproject.toml", "requirements.txt"):
         shutil.copyfile(ROOT / name, folder / name)
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    (folder / "requirements.txt").write_text("\n".join(project["dependencies"]) + "\n", encoding="utf-8")
 
 
 def _vendor_core(module: Path, depth: int) -> None:

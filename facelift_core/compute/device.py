@@ -5,8 +5,9 @@ from __future__ import annotations
 import ctypes
 import gc
 import sys
+import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 
@@ -14,7 +15,7 @@ import torch
 
 from ..errors import Cancelled, FaceLiftError
 from .memory import memory
-from .onednn import linear, product_seconds
+from .onednn import linear
 
 LARGE = 100_000_000
 """Parameters from which a network is worth rounding to half precision on a CPU."""
@@ -65,6 +66,18 @@ def select_dtype(device: torch.device, parameters: int = 0) -> torch.dtype:
 def bfloat16_pays() -> bool:
     """Whether this CPU multiplies matrices clearly faster in bfloat16; tried, which takes a tenth of a second."""
     return product_seconds(linear, torch.float32) > BFLOAT16_GAIN * product_seconds(linear, torch.bfloat16)
+
+
+@torch.no_grad()
+def product_seconds(multiply: Callable[..., torch.Tensor], dtype: torch.dtype) -> float:
+    """That a matrix product of moderate size takes by `multiply`, which is called as :func:`linear`."""
+    a, b = torch.ones(512, 1024, dtype=dtype), torch.ones(1024, 1024, dtype=dtype)
+    tries = []
+    for _ in range(5):  # the first one prepares
+        start = time.perf_counter()
+        multiply(a, b, None)
+        tries.append(time.perf_counter() - start)
+    return min(tries)
 
 
 def free_memory(device: torch.device) -> int | None:

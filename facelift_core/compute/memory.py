@@ -13,6 +13,15 @@ def memory() -> dict[str, int]:
     Raises:
         OSError: the system does not tell.
     """
+    try:
+        import psutil  # the runtime has it, Blender's own Python does not
+    except ImportError:
+        return _memory_of_system()
+    found = psutil.virtual_memory()
+    return {"total": found.total, "available": found.available}
+
+
+def _memory_of_system() -> dict[str, int]:
     if sys.platform == "win32":
         return _memory_windows()
     page = os.sysconf("SC_PAGE_SIZE")

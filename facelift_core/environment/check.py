@@ -10,7 +10,7 @@ from typing import Any
 
 from ..processes import launch
 from . import location
-from .pins import PYTHONS, pins
+from .pins import PYTHONS, pins, ranges
 
 MODULES = {
     "torch": "torch",
@@ -82,7 +82,7 @@ def quick_check(python: Path, seconds: float = 20.0) -> Check:
         lowest, highest = (".".join(map(str, v)) for v in PYTHONS)
         problems.append(f"The runtime is Python {python_version}; FaceLift needs one from {lowest} to {highest}.")
     missing = [name for name in MODULES if name not in packages]
-    old = [name for name in MODULES if name in packages and too_old(packages[name], pins().get(name, ""))]
+    old = [name for name in MODULES if name in packages and too_old(packages[name], ranges().get(name, ""))]
     if missing or old:
         has = [f"has {name} {packages[name]}, which is too old" for name in old]
         lacks = [f"lacks {', '.join(missing)}"] if missing else []

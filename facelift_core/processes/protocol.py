@@ -10,7 +10,7 @@ Importing this module does not need PyTorch.
 from __future__ import annotations
 
 import json
-import math
+import sys
 from collections.abc import Callable, Collection
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, TypeVar
@@ -158,7 +158,7 @@ def _valid(name: str, value: Any) -> bool:
 
 
 def _number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < math.inf
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= sys.float_info.max
 
 
 T = TypeVar("T")

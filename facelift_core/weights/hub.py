@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import httpx2
 from huggingface_hub import HfApi, constants, get_hf_file_metadata, get_session, hf_hub_url
 from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 from huggingface_hub.utils import build_hf_headers, hf_raise_for_status
@@ -28,8 +29,6 @@ from .byte_progress import Transfer
 from .catalogue import Catalogue
 from .store import size_of, size_text
 
-HTTP_ERROR = HfHubHTTPError.__mro__[1]
-"""Base of what the HTTP library raises; huggingface_hub changed its library between versions."""
 WAITS = (1.0, 2.0, 4.0, 8.0, 8.0)
 """Seconds before each attempt after a failed one; counted anew whenever bytes arrive."""
 RETRIED = (408, 429, 500, 502, 503, 504)
@@ -222,7 +221,7 @@ def _persistently(
     while True:
         try:
             return attempt()
-        except (HTTP_ERROR, OSError) as error:
+        except (httpx2.HTTPError, OSError) as error:
             if not _passes(error):
                 raise FaceLiftError(_sentence(error, catalogue, remote)) from None
             now = progress()
@@ -247,7 +246,7 @@ def _passes(error: Exception) -> bool:
         return False
     if isinstance(error, HfHubHTTPError):
         return error.response.status_code in RETRIED
-    return isinstance(error, HTTP_ERROR | ConnectionError | TimeoutError)
+    return isinstance(error, httpx2.HTTPError | ConnectionError | TimeoutError)
 
 
 def _retry_after(error: Exception) -> float:

@@ -1,7 +1,8 @@
 """A stand-in for the worker process without models: quick, and as badly behaved as FAKE_MODE says.
 
 Tests copy it, with a first line that makes it executable, to where a runtime's Python would be. Steps of the "views"
-stage take FAKE_STEP seconds. FAKE_HEAD, FAKE_PICTURE and FAKE_CUTOUT are what it makes.
+stage take FAKE_STEP seconds. FAKE_HEAD, FAKE_PICTURE and FAKE_CUTOUT are what it makes. The job "weights" writes
+FAKE_LINES lines of a log and goes on for FAKE_WEIGHTS seconds.
 """
 
 import json
@@ -29,8 +30,10 @@ def listen():
         with waiting:
             if message["do"] == "cancel":
                 cancelled.add(message["job"])
-            elif message["do"] == "run":
+            elif message["do"] == "reconstruct":
                 runs.append(message)
+            elif message["do"] == "weights":
+                threading.Thread(target=weights, args=(message["job"],), daemon=True).start()
             elif message["do"] == "cutout":
                 arguments = message["job"], message["request"]
                 threading.Thread(target=cut_out, args=arguments, daemon=True).start()
@@ -48,7 +51,25 @@ def cut_out(job, request):
     Path(request["file"]).parent.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(os.environ["FAKE_CUTOUT"], request["file"])
     shutil.copyfile(os.environ["FAKE_PICTURE"], request["preview"])
-    say(event="done", job=job, cutout=request["file"], notes=["2 faces were found; the largest is used."])
+    if job in cancelled:
+        say(event="cancelled", job=job)
+        return
+    notes = ["2 faces were found; the largest is used."]
+    say(event="cutout", job=job, cutout=request["file"], preview=request["preview"], notes=notes)
+    say(event="done", job=job, result={})
+
+
+def weights(job):
+    for number in range(int(os.environ["FAKE_LINES"])):
+        say(event="log", job=job, line=f"line {number}")
+    say(event="progress", job=job, stage="download", fraction=0.5, message="half", left=3.0)
+    end = time.monotonic() + float(os.environ["FAKE_WEIGHTS"])
+    while time.monotonic() < end:
+        if job in cancelled:
+            say(event="cancelled", job=job)
+            return
+        time.sleep(0.02)
+    say(event="done", job=job, result={"message": "They are ready."})
 
 
 def work(job, request):
@@ -60,7 +81,8 @@ def work(job, request):
         return
     shutil.copyfile(os.environ["FAKE_CUTOUT"], folder / "cutout.png")
     shutil.copyfile(os.environ["FAKE_PICTURE"], folder / "cutout_preview.png")
-    say(event="cutout", job=job, cutout=str(folder / "cutout.png"), notes=["As the job saw it."])
+    cutout, preview = str(folder / "cutout.png"), str(folder / "cutout_preview.png")
+    say(event="cutout", job=job, cutout=cutout, preview=preview, notes=["As the job saw it."])
     for stage, fraction in stages:
         if mode == f"dies in {stage}":
             os._exit(3)
@@ -92,12 +114,12 @@ def work(job, request):
     if mode != "lies":
         shutil.copyfile(os.environ["FAKE_HEAD"], folder / "head.ply")
         (folder / "result.json").write_text(json.dumps(summary), encoding="utf-8")
-    say(event="done", job=job, **summary)
+    say(event="done", job=job, result=summary)
 
 
 if "facelift_core.jobs.worker" not in sys.argv:  # a check of the runtime
     packages = {"torch": "2.9.0", "diffusers": "0.40.0", "transformers": "5.0.0", "safetensors": "0.8.0"}
-    packages |= {"huggingface_hub": "1.2.0", "einops": "0.8.2", "numpy": "2.4.0", "scipy": "1.16.0", "Pillow": "12.0.0"}
+    packages |= {"huggingface_hub": "2.4.0", "einops": "0.8.2", "numpy": "2.4.0", "scipy": "1.16.0", "Pillow": "12.0.0"}
     print(json.dumps({"python": [3, 12, 0], "packages": packages | {"opencv-python-headless": "5.0.0.93"}}))
     sys.exit()
 threading.Thread(target=listen, daemon=True).start()
@@ -105,7 +127,7 @@ if mode == "garbage":
     while True:
         print("x" * 1000, flush=True)
 if mode != "silent":
-    say(event="ready", protocol=1, version="fake", pid=os.getpid())
+    say(event="ready", protocol=2, pid=os.getpid())
 while True:
     with waiting:
         while not runs:

@@ -77,12 +77,26 @@ def test_without_onednn(failure, monkeypatch):
         raise failure
 
     monkeypatch.setattr(products, "_linear_by_onednn", missing)
+    monkeypatch.setattr(products, "is_amd", lambda: True)
     assert not products.onednn_pays.__wrapped__()
 
 
-def test_slower_or_wrong_products_are_not_taken(monkeypatch):
-    monkeypatch.setattr(products, "product_seconds", lambda multiply, dtype: 1.0)
-    assert not products.onednn_pays.__wrapped__()
-    monkeypatch.setattr(products, "product_seconds", lambda multiply, dtype: 2.0 if multiply is F.linear else 1.0)
+def test_wrong_products_are_not_taken(monkeypatch):
+    monkeypatch.setattr(products, "is_amd", lambda: True)
     monkeypatch.setattr(products, "_linear_by_onednn", lambda x, weight, bias: F.linear(x, weight) + 1)
     assert not products.onednn_pays.__wrapped__()
+
+
+@pytest.mark.parametrize("machine, maker, pays", [
+    ("x86_64", "AuthenticAMD", True), ("AMD64", "HygonGenuine", True), ("x86_64", "GenuineIntel", False),
+    ("aarch64", "AuthenticAMD", False),
+])  # fmt: skip
+def test_the_maker_of_the_processor_decides(monkeypatch, tmp_path, machine, maker, pays):
+    cpuinfo = tmp_path / "cpuinfo"
+    cpuinfo.write_text(f"processor\t: 0\nvendor_id\t: {maker}\n")
+    monkeypatch.setattr(products, "Path", lambda _: cpuinfo)
+    monkeypatch.setattr(products.platform, "machine", lambda: machine)
+    assert products.is_amd() == pays
+    cpuinfo.unlink()
+    monkeypatch.setattr(products.platform, "processor", lambda: f"AMD64 Family 25 Model 33 Stepping 0, {maker}")
+    assert products.is_amd() == pays
