@@ -327,6 +327,29 @@ def test_the_other_person_is_left_out(portrait):
     assert cut_out(pixels, second, [first], around_face=True)[here].min() == 255
 
 
+def test_the_face_is_measured_again_on_white(portrait, monkeypatch):
+    """The constants of the crop belong to boxes measured on white; the detector gives others before a background."""
+    measured = []
+    find = align.find_faces
+
+    def find_larger_on_white(image):
+        white = np.asarray(image.convert("RGB"))[:8, :8].min() == 255
+        measured.append(white)
+        (face,) = find(image)
+        x0, y0, x1, y1 = face.box
+        return [align.replace(face, box=(x0 - 12, y0 - 12, x1 + 12, y1 + 12))] if white else [face]
+
+    photo = Image.new("RGB", portrait.size, (90, 120, 60))
+    matte = Image.fromarray(cut_out(np.asarray(portrait), find(portrait)[0].box, [], on_white=True))
+    photo.paste(portrait, mask=matte)
+    usual = align_portrait(photo, matting="segmentation")
+    monkeypatch.setattr(align, "find_faces", find_larger_on_white)
+    larger = align_portrait(photo, matting="segmentation")
+    assert measured == [False, True]
+    widths = [face.box[2] - face.box[0] for face in (usual.face, larger.face)]
+    assert widths[1] > widths[0] + 10 and larger.cutout.tobytes() != usual.cutout.tobytes()
+
+
 def test_the_face_stays_where_the_segmentation_sees_nobody(portrait, monkeypatch):
     monkeypatch.setattr(segmentation, "_look", lambda pixels: np.zeros(pixels.shape[:2], np.float32))
     alpha = cut_out(np.asarray(portrait), FACES["whole"][0]["box"], around_face=True)

@@ -241,6 +241,29 @@ def test_opaque_stack_ends_early_with_the_right_color(monkeypatch):
     assert torch.allclose(picture, torch.full_like(picture, 0.5 + 0.28209479177387814), atol=2e-4)
 
 
+def test_what_shines_through_a_thousandth_is_still_there():
+    """Early termination is for transmittances that nobody sees, not for one of 1/400 before something bright."""
+    dark, bright = 8 * tiles.DEPTH_BLOCK, 8 * tiles.DEPTH_BLOCK
+    count = dark + bright
+    positions = torch.zeros(count, 3)
+    positions[:, 1] = torch.linspace(-0.5, 0.5, count)
+    sh = torch.full((count, 1, 3), -0.5 / 0.28209479177387814)  # black
+    sh[dark:] = 20.0
+    opacity = 1 - (1 / 400) ** (1 / dark)
+    layers = Gaussians(
+        positions,
+        sh,
+        torch.full((count, 3), 1.0),
+        torch.tensor([[1.0, 0, 0, 0]]).repeat(count, 1),
+        torch.full((count,), opacity).logit(),
+    )
+    view = layers, cameras.six_views()[0], cameras.intrinsics(24), 24, 24
+    doubled = Gaussians(*(field.double() for field in vars(layers).values()))
+    picture, expected = render(*view), brute_force(doubled, *view[1:])
+    assert float(expected.max()) > 0.01, "there is something to be lost"
+    assert torch.allclose(picture, expected.to(picture), rtol=0.01, atol=1e-4)
+
+
 def test_nothing_to_see():
     empty = handful()[torch.zeros(0, dtype=torch.long)]
     behind = handful()[:1]
