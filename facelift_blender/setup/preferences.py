@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import bpy
@@ -18,6 +19,7 @@ from . import runtime_state
 
 PACKAGE = __package__.rpartition(".")[0]
 """The extension as Blender knows it."""
+CACHE_SECONDS = 5.0
 
 
 def _runtime_changed(self, context) -> None:
@@ -118,7 +120,7 @@ class FaceLiftPreferences(bpy.types.AddonPreferences):
         box = layout.box()
         box.label(text="Files", icon="FILE_CACHE")
         row = box.row()
-        row.label(text=f"{_megabytes(folders.size())} in {folders.cache_folder()}")
+        row.label(text=f"{_megabytes(_cache_size())} in {folders.cache_folder()}")
         row.operator("facelift.clear_cache", icon="TRASH")
         layout.operator("facelift.copy_system_information", icon="COPYDOWN")
 
@@ -156,6 +158,18 @@ def store(context=None):
 
 def built_in_weights() -> Path:
     return Path(facelift_core.__file__).parent / "weights" / "mini"
+
+
+_measured: tuple[float, int] = (-CACHE_SECONDS, 0)
+
+
+def _cache_size() -> int:
+    """Bytes in the cache, counted at most every CACHE_SECONDS: Blender draws the preferences with every move."""
+    global _measured
+    now = time.monotonic()
+    if now - _measured[0] >= CACHE_SECONDS:
+        _measured = now, folders.size()
+    return _measured[1]
 
 
 def _megabytes(count: int) -> str:
