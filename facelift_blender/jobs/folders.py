@@ -7,7 +7,7 @@ import os
 import shutil
 import time
 import uuid
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +15,7 @@ from typing import Any
 
 from facelift_core import user_dirs
 from facelift_core.jobs import reconstruct as _job
+from facelift_core.processes.protocol import Done, Event, Failed
 
 CLAIMED = "imported"
 
@@ -79,6 +80,19 @@ def read(folder: Path) -> Finished | None:
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return Finished(folder, summary, (folder / CLAIMED).exists()) if whole else None
+
+
+def check_end(folder: Path) -> Callable[[Event], Event]:
+    """For a job's ``check``: its last event, if it is true; without a head its folder goes."""
+
+    def check(event: Event) -> Event:
+        if isinstance(event, Done) and read(folder) is None:
+            event = Failed(f"The finished head is not in {folder}; run it again.")
+        if not isinstance(event, Done):
+            remove(folder)
+        return event
+
+    return check
 
 
 def finished() -> list[Finished]:

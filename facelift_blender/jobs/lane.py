@@ -79,17 +79,17 @@ class Lane:
             except WorkerEnded as error:
                 self._worker_ended(str(error))
             except Exception as error:
-                self._worker_ended(f"{UNEXPECTED}: {type(error).__name__}: {error}", kill=True)
+                self._worker_ended(f"{UNEXPECTED}: {type(error).__name__}: {error}")
             self._stop_idle_worker()
         self._stop_worker()
         for job in self._waiting:
             self._tell_end(job, Stopped())
 
     def _take(self) -> None:
-        """What is in the inbox; with nothing else to do, wait for it a moment."""
+        """What is in the inbox; with nothing else to do, wait for it: a moment if there is a worker to look after."""
         busy = bool(self._running or self._waiting)
         try:
-            item = self._inbox.get(block=not busy, timeout=None if busy else 5 * TICK)
+            item = self._inbox.get(block=not busy, timeout=None if self._worker is None else 5 * TICK)
         except queue.Empty:
             return
         if isinstance(item, Job):
@@ -128,6 +128,8 @@ class Lane:
 
     def _have_worker(self, job: Job) -> bool:
         """Start a worker if there is none that `job` can use; whether there was one."""
+        if self._running:
+            return True  # if it has ended meanwhile, its other job is told so where it is listened to
         if self._worker is not None and (self._settings != job.worker or not self._worker.running):
             self._stop_worker()
         if self._worker is not None:
@@ -172,6 +174,10 @@ class Lane:
                 run.deadline = now + PATIENCE
                 self._worker.cancel(run.job.id)
             elif now > run.deadline:
+                beside = [other for other in self._running.values() if not other.job.cancel.is_set()]
+                if run.job.kind == "cutout" and beside:
+                    self._end(run, Stopped())  # it may go on unheard: the head beside it is not to be lost
+                    continue
                 self._kill_worker()
                 return
 
@@ -184,11 +190,11 @@ class Lane:
             if time.monotonic() - self._since >= self._settings.idle_seconds:
                 self._stop_worker()
 
-    def _worker_ended(self, reason: str, kill: bool = False) -> None:
+    def _worker_ended(self, reason: str) -> None:
         """Give a job to another worker if this one had ended before it got the job; else the job has failed."""
-        if kill and self._worker is not None:
-            self._worker.kill()
-        self._worker = None
+        worker, self._worker = self._worker, None
+        if worker is not None:
+            worker.kill()  # it may only have stopped answering
         for run in list(self._running.values()):
             if run.worker_was_used and not run.answered and not run.job.cancel.is_set():
                 del self._running[run.job.id]

@@ -11,6 +11,7 @@ from __future__ import annotations
 import atexit
 import queue
 import time
+from collections.abc import Iterator
 
 from facelift_core.processes.protocol import Event, Stopped
 
@@ -78,18 +79,27 @@ class Queue:
     def poll(self) -> list[tuple[Job, Event | Started]]:
         """Bring jobs up to date and call what listens; returns the events that did it."""
         seen = []
+        for job, event in self._update():
+            seen.append((job, event))
+            job.heard(job, event)
+        return seen
+
+    def _update(self) -> Iterator[tuple[Job, Event | Started]]:
+        """Bring jobs up to date, event by event."""
         while True:
             try:
                 job, event = self._events.get_nowait()
             except queue.Empty:
-                return seen
+                return
             if not job.over:  # one that was cancelled while it waited is told of twice
                 job.apply(event)
-                seen.append((job, event))
-                job.heard(job, event)
+                yield job, event
 
     def shutdown(self) -> None:
-        """Cancel everything and end the workers, within a few seconds; heads that are finished stay as files."""
+        """Cancel everything and end the workers, within a few seconds; heads that are finished stay as files.
+
+        Nothing that listens is called: at quit, Blender's data are gone already.
+        """
         atexit.unregister(self.shutdown)
         for job in self.active():
             job.cancel.set()
@@ -99,4 +109,5 @@ class Queue:
         deadline = time.monotonic() + SHUTDOWN_SECONDS
         for lane in lanes:
             lane.wait(deadline - time.monotonic())
-        self.poll()
+        for _ in self._update():
+            pass

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -16,7 +16,7 @@ import bpy
 from bpy.app.handlers import persistent
 from facelift_core import FaceLiftError
 from facelift_core.jobs.reconstruct import Request
-from facelift_core.processes.protocol import CutOut, Done, Event, Failed, Views
+from facelift_core.processes.protocol import CutOut, Done, Event, Views
 
 from .. import presets
 from ..jobs import folders, timer
@@ -112,7 +112,15 @@ def submit(context, photos: Sequence[str], **settings) -> list[Job]:
         requests.append(request)
     submitted = [
         jobs.submit(
-            Job("reconstruct", Path(request.photo).stem, request, worker, _heard, _check(Path(request.folder)), target)
+            Job(
+                "reconstruct",
+                Path(request.photo).stem,
+                request,
+                worker,
+                _heard,
+                folders.check_end(Path(request.folder)),
+                target,
+            )
         )
         for request in requests
     ]
@@ -123,19 +131,6 @@ def submit(context, photos: Sequence[str], **settings) -> list[Job]:
 def head_of(job: Job) -> folders.Finished:
     """What a job in state DONE has made."""
     return folders.Finished(Path(job.request.folder), job.result, claimed=False)
-
-
-def _check(folder: Path) -> Callable[[Event], Event]:
-    """A job's last event, if it is true; without a head its folder goes. For the lane's thread."""
-
-    def check(event: Event) -> Event:
-        if isinstance(event, Done) and folders.read(folder) is None:
-            event = Failed(f"The finished head is not in {folder}; run it again.")
-        if not isinstance(event, Done):
-            folders.remove(folder)
-        return event
-
-    return check
 
 
 def _heard(job: Job, event: Event) -> None:
