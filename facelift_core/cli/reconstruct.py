@@ -38,7 +38,7 @@ can be gone on with."""
 
 
 @dataclass(frozen=True)
-class Job:
+class PhotoTask:
     """One photo and the files to make of it."""
 
     photo: Path
@@ -111,22 +111,26 @@ def add_parser(commands) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    jobs = plan(options.photos, options.output, options.views, options.turntable, options.raw)
+    tasks = plan(options.photos, options.output, options.views, options.turntable, options.raw)
     if _names_folder(options.output) and not options.overwrite:
-        jobs = list(_not_done(jobs))
-    present = [job for job in jobs if _is_there(job.photo)]
-    failed = len(jobs) - len(present)
+        tasks = list(_not_done(tasks))
+    present = [task for task in tasks if _is_there(task.photo)]
+    failed = len(tasks) - len(present)
     if present:
         with _folders(present):
             failed += _reconstruct_all(present, options)
-    if len(jobs) > 1:
-        say(f"{len(jobs) - failed} of {len(jobs)} photos reconstructed." if failed else f"All {len(jobs)} photos done.")
+    if len(tasks) > 1:
+        say(
+            f"{len(tasks) - failed} of {len(tasks)} photos reconstructed."
+            if failed
+            else f"All {len(tasks)} photos done."
+        )
     return 1 if failed else 0
 
 
 def plan(
     photos: Sequence[Path], output: str, views: Path | None = None, turntable: Path | None = None, raw: bool = False
-) -> list[Job]:
+) -> list[PhotoTask]:
     """What to write for which photo; files of several photos never get the same name.
 
     Raises:
@@ -135,58 +139,58 @@ def plan(
     _check_suffix("--views", views, PICTURE_SUFFIXES)
     _check_suffix("--turntable", turntable, VIDEO_SUFFIXES)
     if _names_folder(output):
-        jobs = list(_jobs_in_folder(photos, Path(output), views, turntable, raw))
+        tasks = list(_jobs_in_folder(photos, Path(output), views, turntable, raw))
     else:
         head = Path(output)
         if len(photos) > 1:
             raise UsageError(f"{len(photos)} photos cannot all go to {head}; give a folder as OUT.")
-        jobs = [Job(photos[0], head, views, turntable, head.with_stem(f"{head.stem}_raw") if raw else None)]
+        tasks = [PhotoTask(photos[0], head, views, turntable, head.with_stem(f"{head.stem}_raw") if raw else None)]
     inputs = {_identity(photo): photo for photo in photos}
     taken: set[str] = set()
-    for job in jobs:
-        for path in job.outputs:
+    for task in tasks:
+        for path in task.outputs:
             if _identity(path) in inputs:
                 raise UsageError(f"{path} is one of the photos and would be replaced; choose another OUT.")
             if _identity(path) in taken:
                 raise UsageError(f"{path} is asked for twice; give each output a name of its own.")
             taken.add(_identity(path))
-    return jobs
+    return tasks
 
 
-def _not_done(jobs: Sequence[Job]) -> Iterator[Job]:
+def _not_done(tasks: Sequence[PhotoTask]) -> Iterator[PhotoTask]:
     """Without those whose files a run before has made; files are never half-written."""
-    for job in jobs:
-        if all(path.is_file() for path in job.outputs):
-            say(f"{job.photo}: {job.head} is there already (--overwrite makes it again).")
+    for task in tasks:
+        if all(path.is_file() for path in task.outputs):
+            say(f"{task.photo}: {task.head} is there already (--overwrite makes it again).")
         else:
-            yield job
+            yield task
 
 
 def _jobs_in_folder(
     photos: Sequence[Path], folder: Path, views: Path | None, turntable: Path | None, raw: bool
-) -> Iterator[Job]:
+) -> Iterator[PhotoTask]:
     taken: set[str] = set()
     for photo in photos:
         number = 1
         while True:
             stem = photo.stem if number == 1 else f"{photo.stem}-{number}"
-            job = Job(
+            task = PhotoTask(
                 photo,
                 folder / f"{stem}{HEAD_SUFFIX}",
                 views and (folder / f"{stem}_views{views.suffix}" if len(photos) > 1 else views),
                 turntable and (folder / f"{stem}{turntable.suffix}" if len(photos) > 1 else turntable),
                 folder / f"{stem}_raw{HEAD_SUFFIX}" if raw else None,
             )
-            names = {_identity(path) for path in job.outputs}
+            names = {_identity(path) for path in task.outputs}
             if len(photos) == 1 or not names & taken:
                 break
             number += 1
         taken |= names
-        yield job
+        yield task
 
 
-def _reconstruct_all(jobs: Sequence[Job], options: argparse.Namespace) -> int:
-    """Run `jobs` and return how many failed."""
+def _reconstruct_all(tasks: Sequence[PhotoTask], options: argparse.Namespace) -> int:
+    """Run `tasks` and return how many failed."""
     quiet_libraries()
     from ..align import NoFace, align_portrait
     from ..pipeline import FaceLift
@@ -200,24 +204,26 @@ def _reconstruct_all(jobs: Sequence[Job], options: argparse.Namespace) -> int:
         say(f"This will take about {duration(seconds)} per photo.")
     failed = 0
 
-    def align(job: Job) -> AlignedPortrait:
-        return align_portrait(job.photo, crop=not options.no_crop, matting=options.matting)
+    def align(task: PhotoTask) -> AlignedPortrait:
+        return align_portrait(task.photo, crop=not options.no_crop, matting=options.matting)
 
-    for job, aligned in prepared_ahead(jobs, align):
+    for task, aligned in prepared_ahead(tasks, align):
         try:
-            _reconstruct(model, job, aligned, options)
+            _reconstruct(model, task, aligned, options)
         except FaceLiftError as error:
-            say(f"{job.photo}: {error}" + (" (--no-crop)" if isinstance(error, NoFace) else ""))
+            say(f"{task.photo}: {error}" + (" (--no-crop)" if isinstance(error, NoFace) else ""))
             failed += 1
     return failed
 
 
-def _reconstruct(model: FaceLift, job: Job, aligned: Future[AlignedPortrait], options: argparse.Namespace) -> None:
+def _reconstruct(
+    model: FaceLift, task: PhotoTask, aligned: Future[AlignedPortrait], options: argparse.Namespace
+) -> None:
     from ..images import write_contact_sheet
     from ..rendering.turntable import write_turntable
 
     start = time.perf_counter()
-    with progress_bar(job.photo.name) as progress:
+    with progress_bar(task.photo.name) as progress:
         progress("align", 0.0, "Aligning the portrait")
         result = model.reconstruct(
             aligned.result(),
@@ -228,19 +234,19 @@ def _reconstruct(model: FaceLift, job: Job, aligned: Future[AlignedPortrait], op
             likeness=options.likeness,
             progress=progress,
         )
-    result.gaussians.save(job.head)
-    if job.raw:
-        result.raw_gaussians.save(job.raw)
-    if job.views:
-        write_contact_sheet(result.views, job.views)
-    if job.turntable:
-        with progress_bar(job.turntable.name) as progress:
-            write_turntable(result.gaussians.to(model.device), job.turntable, progress=progress)
+    result.gaussians.save(task.head)
+    if task.raw:
+        result.raw_gaussians.save(task.raw)
+    if task.views:
+        write_contact_sheet(result.views, task.views)
+    if task.turntable:
+        with progress_bar(task.turntable.name) as progress:
+            write_turntable(result.gaussians.to(model.device), task.turntable, progress=progress)
     for note in result.notes:
-        say(f"{job.photo}: {note}")
+        say(f"{task.photo}: {note}")
     seconds = time.perf_counter() - start
     stages = ", ".join(f"{stage} {spent:.1f}" for stage, spent in result.timings.items())
-    print(f"{job.head}: {len(result.gaussians):,} Gaussians in {seconds:.1f} s ({stages})", flush=True)
+    print(f"{task.head}: {len(result.gaussians):,} Gaussians in {seconds:.1f} s ({stages})", flush=True)
 
 
 def _is_there(photo: Path) -> bool:
@@ -273,14 +279,14 @@ def _identity(path: Path) -> str:
 
 
 @contextmanager
-def _folders(jobs: Sequence[Job]) -> Iterator[None]:
+def _folders(tasks: Sequence[PhotoTask]) -> Iterator[None]:
     """Make sure before the long work that every output can be written; leave no empty folder if nothing was.
 
     Raises:
         FaceLiftError: a folder is missing or cannot be written to, or an output's name is that of a folder.
     """
-    created = [folder for folder in {job.head.parent for job in jobs} if not folder.exists()]
-    outputs = [path for job in jobs for path in job.outputs]
+    created = [folder for folder in {task.head.parent for task in tasks} if not folder.exists()]
+    outputs = [path for task in tasks for path in task.outputs]
     try:
         try:
             for folder in created:
