@@ -1,4 +1,4 @@
-# Every target sets up what it needs: virtual environments in .venv* with the versions pinned in pyproject.toml and here.
+# Every target installs what it needs, in virtual environments .venv*, with the versions of requirements.txt and of this file.
 PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3)
 PYTHON311 ?= python3.11
 PYTHON313 ?= python3.13
@@ -20,7 +20,7 @@ MINUTES ?= 6
 MINI ?= facelift_core/weights/mini
 TRAINING_PYTHON ?= $(VENV)/bin/python
 
-.PHONY: setup head test test-setup test-blender extension mini-on-gpu clean
+.PHONY: setup head test test-setup test-blender extension api release mini-on-gpu clean
 
 setup: $(VENV)/installed
 
@@ -33,6 +33,7 @@ head: $(VENV)/installed $(HEADLESS)/installed
 test: $(VENV)/installed-test
 	$(VENV)/bin/ruff check
 	$(VENV)/bin/ruff format --check
+	$(VENV)/bin/python docs/make_api.py --check
 	$(VENV)/bin/python -m pytest
 
 # From an empty user folder to a head, with the real packages from pip's index and small weights from a hub on this machine.
@@ -47,6 +48,14 @@ test-blender: $(VENV)/installed-test $(BPY:%=.venv-bpy-%/installed)
 # The extension's zip and the index of a repository for it, in dist/.
 extension: $(HEADLESS)/installed
 	$(HEADLESS)/bin/python build.py
+
+# docs/api.md, from the docstrings.
+api: $(VENV)/installed-test
+	$(VENV)/bin/python docs/make_api.py
+
+# Everything that a release consists of, in dist/: zip, repository index, release notes from CHANGELOG.md, SHA256SUMS.
+release: $(HEADLESS)/installed
+	$(HEADLESS)/bin/python build.py --release
 
 # Ends by itself; what is better on held-out heads than before replaces the files in $(MINI).
 mini-on-gpu: $(if $(filter $(VENV)/%,$(TRAINING_PYTHON)),$(VENV)/installed-training)

@@ -1,13 +1,15 @@
-"""Make the Blender extension: python build.py
+"""Make the Blender extension: python build.py [--release]
 
 Writes dist/facelift-<version>.zip, the same bytes from the same sources, has Blender's own tool validate it, and
-writes the index (index.json, index.html) of a repository that people can add in Blender's preferences.
+writes the index (index.json, index.html) of a repository that people can add in Blender's preferences. With --release
+also the release notes, cut from CHANGELOG.md, and the checksums of all files.
 """
 
 from __future__ import annotations
 
 import argparse
 import ast
+import hashlib
 import importlib.util
 import os
 import re
@@ -26,6 +28,7 @@ LEFT_OUT = {"__pycache__", "training", "zbuffer.cpp", "ruff.toml"}
 TOOL = "scripts/addons_core/bl_pkg/cli/blender_ext.py"
 TAGS = "scripts/modules/_bpy_internal/extensions/tags.py"
 TIME = (1980, 1, 1, 0, 0, 0)
+NOTES, CHECKSUMS = "RELEASE_NOTES.md", "SHA256SUMS"
 
 
 class BuildError(Exception):
@@ -47,9 +50,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         metavar="PATH",
         help="a Python that has the bpy package, a bpy package or a Blender folder, to validate with; may be repeated",
     )
+    parser.add_argument(
+        "--release", action="store_true", help="empty the folder first; also write the release notes and the checksums"
+    )
     options = parser.parse_args(arguments)
     try:
-        build(options.output, options.blender)
+        (release if options.release else build)(options.output, options.blender)
     except BuildError as error:
         print(f"build.py: {error}", file=sys.stderr)
         return 1
@@ -86,12 +92,60 @@ def build(output: Path, blenders: Sequence[Path] = ()) -> Path:
     return path
 
 
+def release(output: Path, blenders: Sequence[Path] = ()) -> None:
+    """Fill `output` with everything that a release consists of: zip, index, release notes, checksums.
+
+    Raises:
+        BuildError: as :func:`build`; or there is no Blender, no section of the changelog, or other files in `output`.
+    """
+    version = tomllib.loads((ROOT / "blender_manifest.toml").read_text(encoding="utf-8"))["version"]
+    changelog = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    notes = release_notes(changelog, version)
+    if _section_of(changelog, "Unreleased"):
+        print(f"CHANGELOG.md has entries under Unreleased, which are not in the notes of version {version}.")
+    for file in _files_of_a_release(output):
+        file.unlink()
+    build(output, blenders)
+    if not (output / "index.json").is_file():
+        raise BuildError("A release needs Blender's tool, which writes the index; see --blender.")
+    (output / NOTES).write_text(notes, encoding="utf-8")
+    sums = {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in _files_of_a_release(output)}
+    (output / CHECKSUMS).write_text("".join(f"{sums[name]}  {name}\n" for name in sorted(sums)), encoding="utf-8")
+    print(f"{output}: {', '.join([*sorted(sums), CHECKSUMS])}")
+
+
+def release_notes(changelog: str, version: str) -> str:
+    """The text of the changelog's section on `version`. Raises BuildError if there is none."""
+    notes = _section_of(changelog, version)
+    if not notes:
+        raise BuildError(f"CHANGELOG.md has no section on version {version}.")
+    return notes + "\n"
+
+
+def _section_of(changelog: str, name: str) -> str:
+    """What stands below the heading “## [name]”, empty if there is no such heading."""
+    sections = re.split(r"(?m)^## ", changelog)
+    found = next((section for section in sections if section.startswith(f"[{name}]")), "")
+    return found.partition("\n")[2].strip()
+
+
+def _files_of_a_release(folder: Path) -> list[Path]:
+    """What is in `folder`. Raises BuildError if something is that no release wrote."""
+    files = list(folder.iterdir()) if folder.is_dir() else []
+    known = re.compile(rf"facelift-.+\.zip|index\.(json|html)|{NOTES}|{CHECKSUMS}")
+    if foreign := [file.name for file in files if not known.fullmatch(file.name)]:
+        raise BuildError(
+            f"There are other files in {folder}, such as {foreign[0]}; empty it, or choose another folder."
+        )
+    return files
+
+
 def stage(folder: Path) -> None:
     """Lay out in `folder` what the zip holds: the extension at the root, the core as a package in it."""
     _copy(ROOT / "facelift_blender", folder)
-    _copy(ROOT / "facelift_core", folder / "facelift_core")
     for module in folder.rglob("*.py"):
         _vendor_core(module, depth=len(module.relative_to(folder).parts))
+    _copy(ROOT / "facelift_core", folder / "facelift_core")  # its own imports are relative already
     for name in ("blender_manifest.toml", "LICENSE", "pyproject.toml", "requirements.txt"):
         shutil.copyfile(ROOT / name, folder / name)
 
