@@ -93,7 +93,7 @@ class FaceLift:
         Args:
             device: "auto", "cuda", "mps" or "cpu".
             dtype: number format of the large weights; by default :func:`.compute.device.select_dtype` decides.
-            plan: how to spend memory, see :mod:`.plans`; None: the fastest that fits what is free.
+            plan: how to spend memory, see :mod:`.compute.memory_plan`; None: the fastest that fits what is free.
 
         Raises:
             FaceLiftError: weights missing, incomplete, damaged or not of this model; device not available.

@@ -179,8 +179,8 @@ class GSLRM(nn.Module):
             c2w: (B, V, 4, 4) camera to world, OpenCV convention.
 
         Returns:
-            One :class:`Gaussians` per item, float32, in the order: free ones, then view, patch row, patch column,
-            row in patch, column in patch.
+            One set of Gaussians per item, float32, in the order free ones, then view, patch row, patch column, row in
+            patch, column in patch.
 
         Raises:
             FaceLiftError: the shapes do not belong together.

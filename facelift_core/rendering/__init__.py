@@ -42,8 +42,8 @@ def render(
         dilation: px² added to the variances of every splat; change it only to match a model trained with another.
 
     Returns:
-        (V, height, width, 3) float32 display-referred sRGB on the device of the Gaussians. Not clamped above: splats
-        may be brighter than white.
+        (V, height, width, 3) float32 display-referred sRGB on the device of the Gaussians. Not clamped above, because
+        splats may be brighter than white.
 
     Raises:
         FaceLiftError: cameras, size or background make no sense.
