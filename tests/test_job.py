@@ -1,25 +1,22 @@
 """Jobs for other programs: models stay loaded, the time is told, presets reach the diffusion."""
 
-import json
-import math
 import sys
-import time
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
-sys.path.insert(0, str(Path(__file__).parent.parent))
-
 import facelift_core as fl
-from facelift_blender.jobs.runner import How, Job, _apply
 from facelift_core import align
 from facelift_core.checkerboard import DARK, LIGHT, on_checker
 from facelift_core.jobs import cutout as cutouts
+from facelift_core.jobs import handlers
 from facelift_core.jobs import reconstruct as job
 from facelift_core.presets import PRESETS
+from facelift_core.processes.protocol import CutOut, Done, Estimate, Event, Failed, Progress, Stopped
 
 PICTURE = Path(__file__).parent / "goldens" / "input.png"
 
@@ -29,10 +26,11 @@ def request(folder: Path, weights: Path, **settings) -> job.Request:
     return job.Request(str(PICTURE), str(folder), str(weights), **{**plain, **settings})
 
 
-def run(models: job.Models, wanted: job.Request) -> list[dict]:
+def run(models: job.Models, wanted: job.Request) -> tuple[list[Event], dict[str, Any]]:
+    """The events and the result."""
     events = []
-    job.run(wanted, events.append, lambda: False, models)
-    return json.loads(json.dumps(events))
+    result = job.run(wanted, events.append, lambda: False, models)
+    return events, result
 
 
 def test_models_are_loaded_once_for_a_queue(weights_folder, tmp_path, monkeypatch):
@@ -41,8 +39,8 @@ def test_models_are_loaded_once_for_a_queue(weights_folder, tmp_path, monkeypatc
     monkeypatch.setattr(fl.FaceLift, "from_pretrained", lambda *a, **k: loads.append(a) or load(*a, **k))
     models = job.Models()
     for name in ("a", "b", "c"):
-        events = run(models, request(tmp_path / name, weights_folder))
-        assert events[-1]["event"] == "done" and (tmp_path / name / job.HEAD).is_file()
+        _, result = run(models, request(tmp_path / name, weights_folder))
+        assert result["gaussians"] > 100 and (tmp_path / name / job.HEAD).is_file()
     assert len(loads) == 1
     models.release()
     run(models, request(tmp_path / "d", weights_folder))
@@ -50,14 +48,13 @@ def test_models_are_loaded_once_for_a_queue(weights_folder, tmp_path, monkeypatc
 
 
 def test_the_time_is_told_before_the_work(weights_folder, tmp_path):
-    events = run(job.Models(), request(tmp_path / "job", weights_folder))
-    stages = [event.get("stage", event["event"]) for event in events]
-    assert list(dict.fromkeys(stages)) == [
-        *("load", "estimate", "align", "cutout", "views", "gaussians", "filter", "done")
+    events, result = run(job.Models(), request(tmp_path / "job", weights_folder))
+    told = [event.stage if isinstance(event, Progress) else type(event).__name__ for event in events]
+    assert list(dict.fromkeys(told)) == [
+        *("load", "Estimate", "align", "CutOut", "views", "Views", "gaussians", "filter")
     ]
-    assert next(event for event in events if event["event"] == "estimate")["seconds"] > 0
-    done = events[-1]
-    assert done["precision"] == "float32" and done["memory"] == "all weights loaded, 12 views at once"
+    assert next(event for event in events if isinstance(event, Estimate)).seconds > 0
+    assert result["precision"] == "float32" and result["memory"] == "all weights loaded, 12 views at once"
 
 
 @pytest.mark.parametrize("preset", PRESETS)
@@ -81,15 +78,28 @@ def test_unknown_presets_are_refused(weights_folder, tmp_path):
         run(job.Models(), request(tmp_path / "job", weights_folder, preset="best"))
 
 
-def test_requests_survive_json():
-    wanted = job.Request("a.jpg", "out", preset="fast")
-    assert job.Request.from_json(json.loads(json.dumps(asdict(wanted)))) == wanted
+def by_kind(kind: str, wanted: Any, models: job.Models, cancelled=False) -> Event:
+    """As the worker runs it."""
+    data = wanted if isinstance(wanted, dict) else asdict(wanted)
+    return handlers.run(kind, data, lambda event: None, lambda: cancelled, models)
 
 
-def test_requests_of_before_likeness_are_understood(tmp_path):
-    old = asdict(job.Request("a.jpg", "out"))
-    del old["likeness"], old["cutout"]
-    assert job.Request.from_json(old) == job.Request("a.jpg", "out", likeness="photo", cutout="")
+def test_every_job_ends_in_one_event_whatever_happens(weights_folder, tmp_path, monkeypatch):
+    models = job.Models()
+    good = request(tmp_path / "job", weights_folder)
+    done = by_kind("reconstruct", good, models)
+    assert isinstance(done, Done) and done.result["photo"] == str(PICTURE)
+    assert isinstance(by_kind("reconstruct", good, models, cancelled=True), Stopped)
+    nobody_knows = {"photo": "a.jpg", "folder": "out", "likeness": "similar"}
+    assert "“similar” is not a likeness" in by_kind("reconstruct", nobody_knows, models).message
+    assert "understands" in by_kind("cutout", {"photo": "a.jpg"}, models).message
+    nowhere = cutouts.Request("a.jpg", str(tmp_path / "a.png"))
+    assert by_kind("cutout", nowhere, models) == Failed("a.jpg does not exist.")
+    monkeypatch.setattr(fl.FaceLift, "reconstruct", lambda *_, **__: 1 / 0)
+    failed = by_kind("reconstruct", good, models)
+    assert failed == Failed("Unexpected error: ZeroDivisionError: division by zero") and models.model is None
+    monkeypatch.setitem(handlers.HANDLERS, "cutout", (cutouts.Request, {"photo"}, lambda *_: __import__("no_such")))
+    assert "cannot run FaceLift: No module named 'no_such'" in by_kind("cutout", nowhere, models).message
 
 
 def test_likeness_reaches_the_reconstruction_and_unknown_ones_are_refused(weights_folder, tmp_path, monkeypatch):
@@ -107,9 +117,32 @@ def test_likeness_reaches_the_reconstruction_and_unknown_ones_are_refused(weight
     assert seen == ["off", "photo", "refined"]
     monkeypatch.undo()
     with pytest.raises(fl.FaceLiftError, match="“similar” is not a likeness"):
-        job.Request.from_json({"photo": "a.jpg", "folder": "out", "likeness": "similar"})
+        job.Request("a.jpg", "out", likeness="similar")
     with pytest.raises(fl.FaceLiftError, match="“similar” is not a likeness"):
         run(models, request(tmp_path / "similar", weights_folder, likeness="similar"))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="limits the size of files as POSIX can")
+@pytest.mark.parametrize("what", ["a file in the way", "disk full"])
+def test_files_that_cannot_be_written(weights_folder, tmp_path, what):
+    models, events = job.Models(), []
+    folder = tmp_path / "job"
+    if what == "a file in the way":
+        folder.write_text("")
+        with pytest.raises(fl.FaceLiftError, match="Cannot make the folder"):
+            job.run(request(folder, weights_folder), events.append, lambda: False, models)
+        return
+    import resource
+
+    models.get(str(weights_folder), "cpu")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, limits[1]))
+    try:
+        with pytest.raises(fl.FaceLiftError, match="Cannot write"):
+            job.run(request(folder, weights_folder), events.append, lambda: False, models)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert list(folder.iterdir()) == [], "nothing half-written"
 
 
 # --- Cut-outs ---
@@ -118,9 +151,9 @@ def test_likeness_reaches_the_reconstruction_and_unknown_ones_are_refused(weight
 def test_a_painted_cutout_is_what_the_head_is_made_of(weights_folder, tmp_path):
     models = job.Models()
     plain, painted = tmp_path / "plain", tmp_path / "painted"
-    events = run(models, request(plain, weights_folder))
-    told = next(event for event in events if event["event"] == "cutout")
-    assert told["cutout"] == str(plain / job.CUTOUT)
+    events, _ = run(models, request(plain, weights_folder))
+    told = next(event for event in events if isinstance(event, CutOut))
+    assert told.cutout == str(plain / job.CUTOUT) and told.preview == str(plain / job.PREVIEW)
     with Image.open(plain / job.CUTOUT) as image:
         pixels = np.array(image.convert("RGBA"))
     half = len(pixels) // 2
@@ -136,12 +169,11 @@ def test_a_painted_cutout_is_what_the_head_is_made_of(weights_folder, tmp_path):
         run(models, request(painted, weights_folder, cutout=str(tmp_path / "edited.png")))
 
 
-def cut_out(portraits: cutouts.Portraits, folder: Path, photo: Path = PICTURE, cancelled=False) -> list[dict]:
+def cut_out(models: job.Models, folder: Path, photo: Path = PICTURE, cancelled=False) -> list[Event]:
     events = []
     files = str(folder / "cutout.png"), str(folder / "preview.png")
     wanted = cutouts.Request(str(photo), *files, crop=False, matting="none")
-    assert cutouts.Request.from_json(json.loads(json.dumps(asdict(wanted)))) == wanted
-    cutouts.run(wanted, events.append, lambda: cancelled, portraits)
+    assert cutouts.run(wanted, events.append, lambda: cancelled, models) == {}
     return events
 
 
@@ -152,32 +184,29 @@ def test_a_cutout_is_made_once_for_looking_and_for_the_head(weights_folder, tmp_
     models = job.Models()
     photo = tmp_path / "photo.png"
     photo.write_bytes(PICTURE.read_bytes())
-    (done,) = cut_out(models.portraits, tmp_path / "new folder", photo)
-    assert done["event"] == "done" and isinstance(done["notes"], list)
-    with Image.open(done["cutout"]) as image, Image.open(tmp_path / "new folder" / "preview.png") as preview:
+    (told,) = cut_out(models, tmp_path / "new folder", photo)
+    assert isinstance(told, CutOut) and isinstance(told.notes, tuple)
+    with Image.open(told.cutout) as image, Image.open(told.preview) as preview:
         assert image.mode == "RGBA" and image.width == image.height >= 512
         assert preview.mode == "RGB" and preview.width < image.width
     wanted = job.Request(str(photo), str(tmp_path / "job"), str(weights_folder), "cpu", steps=1, likeness="off")
     run(models, job.Request(**{**asdict(wanted), "crop": False, "matting": "none"}))
     assert len(aligned) == 1
     Image.open(photo).transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(photo)
-    cut_out(models.portraits, tmp_path, photo)
+    cut_out(models, tmp_path, photo)
     assert len(aligned) == 2, "the photo is another one now"
 
 
 def test_cutouts_that_are_none(tmp_path):
-    portraits = cutouts.Portraits()
+    models = job.Models()
     with pytest.raises(fl.Cancelled):
-        cut_out(portraits, tmp_path / "folder", cancelled=True)
+        cut_out(models, tmp_path / "folder", cancelled=True)
     assert not (tmp_path / "folder").exists()
     with pytest.raises(fl.FaceLiftError, match=r"No face was found in input\.png"):
-        cutouts.run(cutouts.Request(str(PICTURE), str(tmp_path / "a.png")), print, lambda: False, portraits)
+        cutouts.run(cutouts.Request(str(PICTURE), str(tmp_path / "a.png")), print, lambda: False, models)
     (tmp_path / "file").write_text("")
     with pytest.raises(fl.FaceLiftError, match="Cannot make the folder"):
-        cut_out(portraits, tmp_path / "file" / "folder")
-    for bad in ({}, {"photo": "a.jpg"}, {"photo": "a.jpg", "file": "a.png", "crop": 1}):
-        with pytest.raises(fl.FaceLiftError, match="request"):
-            cutouts.Request.from_json(bad)
+        cut_out(models, tmp_path / "file" / "folder")
 
 
 def test_the_checker_shows_through_what_is_transparent_and_only_there():
@@ -187,29 +216,3 @@ def test_the_checker_shows_through_what_is_transparent_and_only_there():
     shown = on_checker(pixels, 256)
     assert shown.shape == (256, 256, 3)
     assert (shown[:128] == (10, 200, 30)).all() and set(np.unique(shown[128:])) == {DARK, LIGHT}
-
-
-# --- The time that Blender's panel shows ---
-
-
-@pytest.fixture
-def waiting() -> Job:
-    return Job("1", job.Request("a.jpg", "out"), How(None))
-
-
-@pytest.mark.parametrize("nonsense", [None, "soon", -1, math.inf, math.nan])
-def test_estimates_that_are_none(waiting, nonsense):
-    _apply(waiting, {"event": "estimate", "seconds": nonsense})
-    assert waiting.seconds_left() is None
-
-
-def test_the_estimate_counts_until_the_run_knows_better(waiting):
-    _apply(waiting, {"event": "started"})
-    assert waiting.seconds_left() is None
-    _apply(waiting, {"event": "estimate", "seconds": 1000})
-    assert waiting.seconds_left() == 1000
-    _apply(waiting, {"event": "progress", "stage": "views", "fraction": 0.05, "message": ""})
-    waiting.computing = time.monotonic() - 100
-    assert waiting.seconds_left() == pytest.approx(900, abs=5)
-    _apply(waiting, {"event": "progress", "stage": "views", "fraction": 0.5, "message": ""})
-    assert waiting.seconds_left() == pytest.approx(100, abs=5)

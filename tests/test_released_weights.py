@@ -22,8 +22,8 @@ import facelift_core as fl
 from facelift_core.cli import main
 from facelift_core.errors import Cancelled
 from facelift_core.jobs.weights import Request, run
-from facelift_core.progress import Monitor
 from facelift_core.multiview.prompts import embed_prompts
+from facelift_core.progress import Monitor
 from facelift_core.weights import convert as conversion
 from facelift_core.weights import download as downloading
 from facelift_core.weights import import_files as importing
@@ -609,11 +609,12 @@ KILLED_EVERYWHERE = """
 import os, sys
 from pathlib import Path
 from facelift_core.progress import Monitor
-from facelift_core.released import convert
-from facelift_core.released.catalogue import load_catalogue
-from facelift_core.released.inventory import status
-from facelift_core.released.store import Store, read_manifest, missing_of
-from facelift_core.released.verify import verify
+from facelift_core.multiview.prompts import embed_prompts
+from facelift_core.weights import convert
+from facelift_core.weights.catalogue import load_catalogue
+from facelift_core.weights.inventory import status
+from facelift_core.weights.store import Store, read_manifest, missing_of
+from facelift_core.weights.verify import verify
 
 
 def dying(function, left):

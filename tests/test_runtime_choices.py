@@ -180,7 +180,7 @@ def test_only_a_complete_runtime_is_found(tmp_path, data):
     python = folder / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
     python.parent.mkdir(parents=True)
     python.touch()
-    made = location.Made(str(folder), False, "0.1", list(pins.pins().values()), "cpu", "python")
+    made = location.Installation(str(folder), False, "0.1", list(pins.pins().values()), "cpu", "python")
     location.write(folder, made)
     location.remember(folder)
     assert location.chosen_folder() == folder and location.find() is None
@@ -198,8 +198,8 @@ def test_only_a_complete_runtime_is_found(tmp_path, data):
 def test_other_pins_make_it_outdated_but_the_build_does_not():
     lines = list(pins.pins().values())
     tagged = [f"{line}+cu126" if line.startswith("torch==") else line for line in lines]
-    assert not location.Made("", True, requirements=tagged).outdated
-    assert location.Made("", True, requirements=[*lines[:-1], "tqdm==1.0"]).outdated
+    assert not location.Installation("", True, requirements=tagged).outdated
+    assert location.Installation("", True, requirements=[*lines[:-1], "tqdm==1.0"]).outdated
 
 
 def test_only_one_at_a_time(tmp_path):
@@ -207,7 +207,7 @@ def test_only_one_at_a_time(tmp_path):
 import sys
 sys.path.insert(0, {str(launch.FOLDER.parent)!r})
 from pathlib import Path
-from facelift_core.runtime import location
+from facelift_core.environment import location
 try:
     with location.locked(Path(sys.argv[1])):
         print('"entered"')
@@ -218,6 +218,53 @@ except location.FaceLiftError as error:
     with location.locked(tmp_path / "x"):
         assert "Another FaceLift is working" in launch.ask([sys.executable, "-c", code, str(tmp_path / "x")], 60)
     assert launch.ask([sys.executable, "-c", code, str(tmp_path / "x")], 60) == "entered"
+
+
+# Whether a Python will do
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="the stand-ins for Python are scripts with #!")
+def test_runtime_is_looked_for_in_order(tmp_path, monkeypatch, fake):
+    monkeypatch.delenv(location.VARIABLE, raising=False)
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    assert location.find() is None
+    if sys.platform == "linux":
+        own = tmp_path / "data" / "facelift" / "runtime" / "bin" / "python"
+        own.parent.mkdir(parents=True)
+        own.touch()
+        assert location.find().python == own
+    monkeypatch.setenv(location.VARIABLE, str(fake))
+    assert location.find().python == fake
+    assert location.find(str(tmp_path / "nowhere")).python == tmp_path / "nowhere"
+    assert location.find(str(fake.parents[1])).python == fake, "the folder of an environment will do"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="the stand-ins for Python are scripts with #!")
+def test_quick_check_says_what_is_missing(tmp_path, fake):
+    good = check.quick_check(fake)
+    assert good.problems == () and good.python == "3.12.0" and "tested with" in good.notes[0]
+    assert "no Python at" in check.quick_check(tmp_path / "nowhere").problems[0]
+    assert "not a Python" in check.quick_check(Path(__file__)).problems[0]
+    for text, word in {
+        "echo hello": "not a Python",
+        """echo '{"python": [3, 8, 1], "packages": {}}'""": "Python 3.8.1",
+        "exit 3": "exit code 3",
+        "sleep 5": "no answer",
+    }.items():
+        script = tmp_path / "script"
+        script.write_text(f"#!/bin/sh\n{text}\n")
+        script.chmod(0o755)
+        problems = check.quick_check(script, seconds=1.0).problems
+        assert word in problems[0], problems
+    script.write_text("""#!/bin/sh\necho '{"python": [3, 12, 1], "packages": {"numpy": "2.0"}}'\n""")
+    (problem,) = check.quick_check(script).problems
+    assert "lacks torch, diffusers" in problem and "pip install" in problem and "torch==" in problem
+
+
+def test_thorough_check_of_this_python(weights_folder):
+    result = check.thorough_check(Path(sys.executable), str(weights_folder))
+    assert result.problems == ()
+    assert result.info["devices"]["cpu"] and result.info["weights"][str(weights_folder)]["bytes"] > 0
 
 
 # pip's lines

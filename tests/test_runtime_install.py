@@ -18,9 +18,10 @@ from facelift_core.cli import main
 from facelift_core.environment import check, install, location, pip, remove
 from facelift_core.environment import install_plan as plan
 from facelift_core.environment import smoke_test as trial
-from facelift_core.environment.install_plan import make_plan
+from facelift_core.environment.install_plan import plan_installation
 from facelift_core.errors import Cancelled, FaceLiftError
 from facelift_core.processes import launch
+from facelift_core.processes.protocol import Event, Log, Progress
 
 PINS = {"numpy": "numpy>=2.0,<3", "torch": "torch==2.13.0", "einops": "einops==0.8.2"}
 BALLAST = 300_000
@@ -69,20 +70,20 @@ def folder(tmp_path, monkeypatch, template) -> Path:
     monkeypatch.setattr(plan, "MARGIN", 0)
     wanted = tmp_path / "Laufzeit für Köpfe"
     shutil.copytree(template, wanted, symlinks=True)
-    location.write(wanted, location.Made(str(wanted), False))
+    location.write(wanted, location.Installation(str(wanted), False))
     return wanted
 
 
-def planned(folder: Path, index: Index | None = None, **sources) -> plan.Plan:
+def planned(folder: Path, index: Index | None = None, **sources) -> plan.InstallPlan:
     given = pip.Sources(index_url=index.url if index else "", **sources)
-    made = make_plan(folder, Path(sys._base_executable), "cpu", given)
+    made = plan_installation(folder, Path(sys._base_executable), "cpu", given)
     return replace(made, build=replace(made.build, download=10**6, disk=10**6))
 
 
-def run(made: plan.Plan, cancelled=lambda: False, each=lambda event: None, repair: bool = False) -> list[dict]:
+def run(made: plan.InstallPlan, cancelled=lambda: False, each=lambda event: None, repair: bool = False) -> list[Event]:
     events = []
 
-    def emit(event: dict) -> None:
+    def emit(event: Event) -> None:
         events.append(event)
         each(event)
 
@@ -90,12 +91,16 @@ def run(made: plan.Plan, cancelled=lambda: False, each=lambda event: None, repai
     return events
 
 
+def lines(events: list[Event]) -> list[str]:
+    return [event.line for event in events if isinstance(event, Log)]
+
+
 def site(folder: Path) -> Path:
     (found,) = folder.glob("L*ib/site-packages" if sys.platform == "win32" else "lib/python*/site-packages")
     return found
 
 
-def refusal(made: plan.Plan, **arguments) -> str:
+def refusal(made: plan.InstallPlan, **arguments) -> str:
     """The sentence of an installation that must fail, leave nothing that looks usable, and tell it in the log."""
     with pytest.raises(FaceLiftError) as error:
         run(made, **arguments)
@@ -112,11 +117,11 @@ def test_install_from_nothing(folder, index):
     assert location.chosen_folder() == folder and location.find().python == location.python_in(folder)
     assert {"numpy", "torch", "sympy", "einops"} <= {path.name for path in site(folder).iterdir()}
     assert not (folder / pip.DOWNLOADS).exists(), "what was downloaded is not kept twice"
-    fractions = [event["fraction"] for event in events if event["event"] == "progress"]
+    fractions = [event.fraction for event in events if isinstance(event, Progress)]
     assert fractions == sorted(fractions) and fractions[-1] == 1.0
-    stages = list(dict.fromkeys(event["stage"] for event in events if event["event"] == "progress"))
+    stages = list(dict.fromkeys(event.stage for event in events if isinstance(event, Progress)))
     assert stages[0] == "python" and stages[-2:] == ["trial", "done"]
-    assert any("torch-2.13.0" in event["line"] for event in events if event["event"] == "log")
+    assert any("torch-2.13.0" in line for line in lines(events))
     asked = len(index.asked)
     run(planned(folder, index))
     assert not [path for path in index.asked[asked:] if path.startswith("/files/")], "what is there stays"
@@ -161,7 +166,8 @@ def test_cancelled_in_the_middle_of_a_download(folder, index):
 PARENT = """
 import os, sys
 from pathlib import Path
-from facelift_core.runtime import launch, pip
+from facelift_core.environment import pip
+from facelift_core.processes import launch
 
 class Child(launch.Child):
     def __init__(self, *arguments, **named):
@@ -213,8 +219,8 @@ def test_damage_is_found_and_repaired(folder, index, damage):
         module.write_bytes(bytes(len(good)))
     events = run(planned(folder, index), repair=damage == "changed")
     assert module.read_bytes() == good and not (site(folder) / "~orch").exists()
-    assert "torch 2.13.0 is damaged and will be installed again" in [event.get("line") for event in events]
-    assert not any("numpy 2.1.0 is damaged" in event.get("line", "") for event in events)
+    assert "torch 2.13.0 is damaged and will be installed again" in lines(events)
+    assert not any("numpy 2.1.0 is damaged" in line for line in lines(events))
 
 
 def test_environment_whose_python_is_gone_is_made_anew(folder, index, template, monkeypatch):
@@ -249,7 +255,7 @@ def test_other_pins_and_other_builds_replace_what_is_there(folder, index, monkey
     assert not location.read(folder).outdated and (site(folder) / "einops-0.8.3.dist-info").exists()
     location.write(folder, replace(location.read(folder), build="cu126"))
     events = run(planned(folder, index))
-    assert any("Uninstalling torch-2.13.0" in event.get("line", "") for event in events)
+    assert any("Uninstalling torch-2.13.0" in line for line in lines(events))
     assert (site(folder) / "torch").exists() and location.read(folder).build == "cpu"
 
 
