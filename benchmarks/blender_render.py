@@ -14,9 +14,8 @@ from mathutils import Matrix
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from facelift_blender.core import module
-
 from facelift_blender.splats import nodes, objects, scene_settings
+from facelift_core.gaussians import files
 
 
 def set_up(job: dict) -> None:
@@ -52,7 +51,7 @@ def set_up(job: dict) -> None:
         # its time on looking for shadows around a transparent object.
         scene.eevee.use_shadows = False
         render.filter_size = 0.01
-    splats = module("formats").read(job["ply"])
+    splats = files.read(job["ply"])
     collection = bpy.data.collections.new("Heads") if "instance" in job else scene.collection
     head = objects.create_splat_object(scene, splats, "Head", collection=collection)
     head.matrix_world = Matrix(job["matrix"])

@@ -65,7 +65,7 @@ def get(source: str = "", remove_original: bool = True) -> None:
         start("download", "Released weights", _use_them, remove_original=remove_original)
 
 
-def fetch_licence(source: str = "", at_end=None) -> None:
+def fetch_licence(source: str = "", at_end: Callable[[Job], None] = lambda job: None) -> None:
     """Have the text of the licence here. Raises FaceLiftError: see :func:`start`, or `source` is no copy."""
     store = preferences.store()
     if source:

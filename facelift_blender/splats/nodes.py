@@ -20,9 +20,9 @@ from functools import partial
 
 import bpy
 from bpy.types import NodeSocket
+from facelift_core.gaussians.arrays import SH_C0
 
 from . import any_view, attributes, camera_facing, camera_nodes, color_nodes, material
-from .attributes import SH_C0
 from .builder import Builder
 from .gaussian_nodes import SMALLEST_ALPHA, Gaussians
 
