@@ -6,11 +6,10 @@ import sys
 import pytest
 from blenders import needs_blender
 from package_index import make_wheel
-from test_blender_extension import blender, package  # noqa: F401
 
 
 @needs_blender
-def test_refusals(blender, tmp_path):  # noqa: F811
+def test_refusals(blender, tmp_path):
     make_wheel(tmp_path / "wheels", "torch", "2.13.0")
     blender(
         "runtime_refusals.py",
@@ -23,7 +22,7 @@ def test_refusals(blender, tmp_path):  # noqa: F811
 
 @needs_blender
 @pytest.mark.skipif(not os.environ.get("FACELIFT_TEST_SETUP"), reason="FACELIFT_TEST_SETUP is not set")
-def test_from_an_empty_user_folder_to_a_head(blender, tmp_path):  # noqa: F811
+def test_from_an_empty_user_folder_to_a_head(blender, tmp_path):
     """With real packages: hundreds of megabytes, or gigabytes, from where pip is configured to get them."""
     blender(
         "runtime.py",

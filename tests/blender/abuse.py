@@ -25,6 +25,8 @@ from common import (
     no_memory,
     no_space,
     preferences,
+    session,
+    timer,
 )
 
 install()
@@ -32,14 +34,10 @@ folders = import_module(f"{PACKAGE}.jobs.folders")
 READ_ONLY = "/proc"  # where also the superuser may make no file
 
 
-def session():
-    return import_module(f"{PACKAGE}.reconstruct.session")
-
-
 def set_mode(mode):
     """Of the next worker."""
     os.environ["FAKE_MODE"] = mode
-    session().session.runner.release()
+    timer().jobs.release()
 
 
 def start(photo=PHOTO, mode="good", stage="views"):
@@ -49,7 +47,7 @@ def start(photo=PHOTO, mode="good", stage="views"):
     deadline = time.monotonic() + 30
     while job.stage != stage and not job.over:
         assert time.monotonic() < deadline
-        session().pump()
+        timer().tick()
         time.sleep(0.01)
     return job
 
@@ -58,7 +56,7 @@ def pump_until_over(job):
     deadline = time.monotonic() + 30
     while not job.over or job in session().session.arrived:
         assert time.monotonic() < deadline, session().session.waiting_for
-        session().pump()
+        timer().tick()
         time.sleep(0.01)
 
 
@@ -67,7 +65,7 @@ def heads():
 
 
 def worker_pid():
-    return session().session.runner._worker.pid
+    return timer().jobs._lanes["reconstruct"]._worker.pid
 
 
 with case("new file while a job runs: the head stays as a file and is offered"):
@@ -75,8 +73,8 @@ with case("new file while a job runs: the head stays as a file and is offered"):
     bpy.ops.wm.read_homefile(use_empty=True)
     pump_until_over(job)
     assert job.state == "done" and heads() == []
-    assert [left.folder for left in session().session.left] == [job.folder]
-    assert bpy.ops.facelift.import_head(folder=str(job.folder)) == {"FINISHED"}
+    assert [left.folder for left in session().session.left] == [Path(job.request.folder)]
+    assert bpy.ops.facelift.import_head(folder=job.request.folder) == {"FINISHED"}
     assert len(heads()) == 1 and session().session.left == []
 
 with case("an offered head whose files are gone"):
@@ -85,16 +83,19 @@ with case("an offered head whose files are gone"):
     pump_until_over(job)
     bpy.ops.facelift.clear_cache()
     assert session().session.left == []
-    assert "reconstruct it again" in error_of(bpy.ops.facelift.import_head, folder=str(job.folder))
+    assert "reconstruct it again" in error_of(bpy.ops.facelift.import_head, folder=job.request.folder)
 
 with case("an offered head that is damaged"):
     job = start()
     bpy.ops.wm.read_homefile(use_empty=True)
     pump_until_over(job)
-    job.head.head.write_bytes(job.head.head.read_bytes()[:-1000])
-    assert "head.ply" in error_of(bpy.ops.facelift.import_head, folder=str(job.folder))
+    session().head_of(job).head.write_bytes(session().head_of(job).head.read_bytes()[:-1000])
+    assert "head.ply" in error_of(bpy.ops.facelift.import_head, folder=job.request.folder)
     assert heads() == []
-    assert bpy.ops.facelift.dismiss_head(folder=str(job.folder)) == {"FINISHED"} and session().session.left == []
+    assert (
+        bpy.ops.facelift.dismiss_head(folder=job.request.folder) == {"FINISHED"}
+        and session().session.left == []
+    )
 
 with case("the scene is deleted while its job runs"):
     scene = bpy.data.scenes.new("another")
@@ -132,8 +133,8 @@ with case("undo and redo after the head has come"):
 
 with case("the head is deleted, and imported again"):
     bpy.data.objects.remove(heads()[0])
-    session().pump()
-    assert bpy.ops.facelift.import_head(folder=str(job.folder)) == {"FINISHED"} and len(heads()) == 1
+    timer().tick()
+    assert bpy.ops.facelift.import_head(folder=job.request.folder) == {"FINISHED"} and len(heads()) == 1
 
 with case("Edit Mode: the head waits for Object Mode"):
     bpy.ops.object.select_all(action="DESELECT")
@@ -145,7 +146,7 @@ with case("Edit Mode: the head waits for Object Mode"):
     deadline = time.monotonic() + 30
     while not session().session.arrived:
         assert time.monotonic() < deadline
-        session().pump()
+        timer().tick()
         time.sleep(0.01)
     assert "Object Mode" in session().session.waiting_for and len(heads()) == count
     bpy.ops.object.mode_set(mode="OBJECT")
@@ -163,7 +164,7 @@ with case("the head is deleted by another add-on in the moment it comes in"):
     pump_until_over(job)
     bpy.app.handlers.depsgraph_update_post.remove(delete_heads)
     assert heads() == [] and job.state in ("done", "failed"), job.error
-    assert bpy.ops.facelift.import_head(folder=str(job.folder)) == {"FINISHED"} and len(heads()) == 1
+    assert bpy.ops.facelift.import_head(folder=job.request.folder) == {"FINISHED"} and len(heads()) == 1
     bpy.context.view_layer.update()
 
 with case("the collection of heads is excluded from the view layer"):
@@ -180,7 +181,7 @@ for stage in ("start", "load", "align", "views", "gaussians"):
         job = start(mode="silent" if stage == "start" else f"stays in {stage}", stage=stage)
         assert bpy.ops.facelift.cancel(job=job.id) == {"FINISHED"}
         pump_until_over(job)
-        assert job.state == "cancelled" and not job.folder.exists()
+        assert job.state == "cancelled" and not Path(job.request.folder).exists()
 
 with case("cancel of a job that waits, and of all"):
     first = start(mode="stays in views")
@@ -204,11 +205,11 @@ with case("a queue of two, and the photo of the second is deleted"):
     assert first.state == "done" and second.state == "failed" and "photo" in second.error
 
 with case("a queue with a photo that does not exist starts nothing"):
-    own, count = bpy.context.scene.facelift, len(session().session.runner.jobs)
+    own, count = bpy.context.scene.facelift, len(timer().jobs.active())
     own.photo = str(PHOTO)
     own.more_photos.add().path = "/nowhere/second.png"
     assert "/nowhere/second.png" in error_of(bpy.ops.facelift.reconstruct)
-    assert len(session().session.runner.jobs) == count and len(own.more_photos) == 1
+    assert len(timer().jobs.active()) == count and len(own.more_photos) == 1
     own.more_photos[0].path = str(PHOTO)
     before = len(heads())
     assert bpy.ops.facelift.reconstruct() == {"FINISHED"}
@@ -273,6 +274,7 @@ with case("photos: several chosen, the Image Editor's, one that is none"):
     bpy.ops.facelift.remove_photo(index=0)
     assert len(own.more_photos) == 0
     painted = bpy.data.images.new("my: painting", 8, 8)
+    painted.use_fake_user = True  # also in the file that is saved and opened below
     assert bpy.ops.facelift.use_editor_image(image=painted.name) == {"FINISHED"}
     assert Path(own.photo).read_bytes().startswith(b"\x89PNG") and "my_painting" in Path(own.photo).name
     reference = bpy.data.objects.new("dropped", None)
@@ -286,13 +288,34 @@ with case("photos: several chosen, the Image Editor's, one that is none"):
     empty.source, empty.filepath = "FILE", "/nowhere.png"
     assert "cannot be used" in error_of(bpy.ops.facelift.use_editor_image, image=empty.name)
 
-with case("presets and steps are one thing"):
+with case("a preset is stored by its name"):
+    presets = import_module(f"{PACKAGE}.presets")
     own.preset = "FAST"
-    assert own.steps < 20
-    own.steps = 33
-    assert own.preset == "CUSTOM"
+    assert own.steps == 8 and presets.of_request(own) == {"preset": "fast", "steps": 0}
+    own.preset = "CUSTOM"
+    assert own.steps == 8 and presets.of_request(own) == {"preset": "quality", "steps": 8}
     own.preset = "QUALITY"
-    assert own.steps == 50
+    assert own.steps == 50 and presets.of_request(own) == {"preset": "quality", "steps": 0}
+    own.steps = 8
+    assert own.preset == "CUSTOM" and presets.of_request(own) == {"preset": "quality", "steps": 8}, "not Fast's solver"
+    (job,) = session().submit(bpy.context, [str(PHOTO)])
+    assert (job.request.preset, job.request.steps) == ("quality", 8)
+    pump_until_over(job)
+    file = str(Path(tempfile.mkdtemp()) / "custom.blend")
+    bpy.ops.wm.save_as_mainfile(filepath=file)
+    own.preset = "BALANCED"
+    bpy.ops.wm.open_mainfile(filepath=file)
+    own = bpy.context.scene.facelift
+    assert (own.preset, own.steps) == ("CUSTOM", 8)
+
+with case("the preset of a file that stored only a number of steps"):
+    for steps, preset in ((10, "BALANCED"), (8, "FAST"), (50, "QUALITY"), (33, "CUSTOM")):
+        own.own_preset, own.own_steps = "", steps
+        assert (own.preset, own.steps) == (preset, steps)
+    own.own_preset, own.own_steps = "", 0
+    preferences().default_preset = "BALANCED"
+    assert (own.preset, own.steps) == ("BALANCED", 10), "a new scene"
+    preferences().default_preset = "QUALITY"
 
 with case("system information"):
     text = import_module(f"{PACKAGE}.setup.system_information").system_information(bpy.context)
@@ -363,7 +386,7 @@ with case(".ply files that are wrong, or promise more than there is"):
 with case("the runtime's folder is deleted"):
     runtime = Path(os.environ["FACELIFT_PYTHON"])
     moved = runtime.rename(runtime.with_name("moved"))
-    session().session.runner.release()
+    timer().jobs.release()
     assert "Cannot start" in error_of(bpy.ops.facelift.reconstruct, filepath=str(PHOTO))
     moved.rename(runtime)
 

@@ -27,6 +27,20 @@ def preferences():
     return bpy.context.preferences.addons[PACKAGE].preferences
 
 
+def session():
+    return import_module(f"{PACKAGE}.reconstruct.session")
+
+
+def timer():
+    """The extension's job queue is its ``jobs``."""
+    return import_module(f"{PACKAGE}.jobs.timer")
+
+
+def last_head():
+    """What the last job made."""
+    return session().head_of(session().session.last)
+
+
 def error_of(operator, **arguments) -> str:
     """The sentence with which `operator` refuses; it must refuse, and without a traceback."""
     try:

@@ -10,10 +10,9 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parents[2]))
 FOLDER = Path(sys.argv[-1])
 
-from facelift_blender.core import module
-
 from facelift_blender import splats as package
 from facelift_blender.splats import attributes, objects
+from facelift_core import FaceLiftError
 
 COUNT = 500
 
@@ -52,7 +51,7 @@ def refused(work: Callable[[], object], words: str) -> None:
     """`work` must refuse, with a sentence that has these words, and without a traceback."""
     try:
         work()
-    except (RuntimeError, module("errors").FaceLiftError) as error:
+    except (RuntimeError, FaceLiftError) as error:
         assert words in str(error) and "Traceback" not in str(error), error
         return
     raise AssertionError(f"not refused: {words}")

@@ -10,7 +10,20 @@ sys.path.insert(0, os.environ["TEST_SCRIPTS"])
 
 import bpy
 import numpy as np
-from common import PACKAGE, PHOTO, addon_utils, case, error_of, finish, install, no_space, preferences
+from common import (
+    PACKAGE,
+    PHOTO,
+    addon_utils,
+    case,
+    error_of,
+    finish,
+    install,
+    last_head,
+    no_space,
+    preferences,
+    session,
+    timer,
+)
 
 WEIGHTS = os.environ["TEST_WEIGHTS"]
 FAST = {"weights": WEIGHTS, "steps": 2, "crop": False, "matting": "none", "likeness": "off", "device": "cpu"}
@@ -47,9 +60,6 @@ with case("enabling leaves all that is slow for later"):
 with case("bad arguments are told in a sentence"):
     assert "no photo" in error_of(bpy.ops.facelift.reconstruct, filepath="/nowhere/anna.jpg")
     assert "Choose a portrait" in error_of(bpy.ops.facelift.reconstruct)
-    preferences().in_process = True
-    assert "cannot run FaceLift" in error_of(bpy.ops.facelift.reconstruct, filepath=str(PHOTO), **FAST)
-    preferences().in_process = False
     preferences().runtime_python = "/nowhere/python"
     assert "Cannot start /nowhere/python" in error_of(bpy.ops.facelift.reconstruct, filepath=str(PHOTO), **FAST)
     assert "no Python at" in error_of(bpy.ops.facelift.check_runtime)
@@ -76,39 +86,37 @@ with case("the next one finds the models loaded"):
     start = time.monotonic()
     assert bpy.ops.facelift.reconstruct(filepath=str(PHOTO), **FAST) == {"FINISHED"}
     again = bpy.context.view_layer.objects.active
-    session = import_module(f"{PACKAGE}.reconstruct.session").session
     folders = import_module(f"{PACKAGE}.jobs.folders")
-    assert again != head and session.last.head.summary["timings"]["load"] < 1.0
+    assert again != head and last_head().summary["timings"]["load"] < 1.0
     assert [c.name for c in again.users_collection] == ["FaceLift"]
 
 with case("likeness"):
-    assert session.last.head.summary["request"]["likeness"] == "off"
-    module = import_module(f"{PACKAGE}.reconstruct.session")
+    assert last_head().summary["request"]["likeness"] == "off"
     assert bpy.context.scene.facelift.likeness == "photo"
     bpy.context.scene.facelift.likeness = "refined"
-    (job,) = module.submit(bpy.context, [str(PHOTO)], **{k: v for k, v in FAST.items() if k != "likeness"})
+    (job,) = session().submit(bpy.context, [str(PHOTO)], **{k: v for k, v in FAST.items() if k != "likeness"})
     assert job.request.likeness == "refined"
-    session.runner.cancel(job)
+    timer().jobs.cancel(job)
     while not job.over:
-        module.pump()
+        timer().tick()
         time.sleep(0.01)
     bpy.context.scene.facelift.likeness = "photo"
 
 with case("the portrait is cut out, painted in, and used"):
     edits = import_module(f"{PACKAGE}.reconstruct.edits")
-    look_up = import_module(f"{PACKAGE}.reconstruct.session").subject_of_scene
+    look_up = session().subject_of_scene
     own = bpy.context.scene.facelift
     assert "Choose a portrait" in error_of(bpy.ops.facelift.edit_cutout)
     own.photo, own.crop, own.matting = str(PHOTO), False, "none"
     subject = look_up(bpy.context)
-    assert bpy.ops.facelift.show_cutout() == {"FINISHED"} and session.cutouts.known(subject) is not None
+    assert bpy.ops.facelift.show_cutout() == {"FINISHED"} and session().session.cutouts.known(subject) is not None
     assert bpy.ops.facelift.edit_cutout() == {"FINISHED"}
     image = edits.image_of(subject)
     assert image.packed_file is not None and image.size[0] >= 512 and not edits.edited(image)
     assert bpy.ops.facelift.edit_cutout() == {"FINISHED"} and edits.image_of(subject) == image, "no second one"
     assert bpy.ops.facelift.reconstruct(**FAST) == {"FINISHED"}
-    assert session.last.request.cutout == "", "nothing was painted"
-    plain = session.last.head.portrait.read_bytes()
+    assert session().session.last.request.cutout == "", "nothing was painted"
+    plain = last_head().portrait.read_bytes()
     pixels = np.empty(image.size[0] * image.size[1] * 4, np.float32)
     image.pixels.foreach_get(pixels)
     colours = pixels.reshape(-1, 4)[:, :3].copy()
@@ -116,9 +124,9 @@ with case("the portrait is cut out, painted in, and used"):
     image.pixels.foreach_set(pixels)
     assert edits.look_again() and edits.edited(image) and edits.preview(image).is_file()
     assert bpy.ops.facelift.reconstruct(**FAST) == {"FINISHED"}
-    assert session.last.request.cutout.startswith(session.last.request.folder)
-    assert session.last.head.portrait.read_bytes() != plain
-    written = bpy.data.images.load(session.last.request.cutout)
+    assert session().session.last.request.cutout.startswith(session().session.last.request.folder)
+    assert last_head().portrait.read_bytes() != plain
+    written = bpy.data.images.load(session().session.last.request.cutout)
     found = np.empty_like(pixels)
     written.pixels.foreach_get(found)
     assert np.abs(found - pixels).max() < 1 / 500, "also the colours of what is not seen"
@@ -135,9 +143,9 @@ with case("what was painted is in the saved file"):
     assert edits.edited(image)
     image.pixels.foreach_get(found)
     assert np.abs(found - pixels).max() < 1 / 500
-    assert bpy.ops.facelift.reconstruct(**FAST) == {"FINISHED"} and session.last.request.cutout
+    assert bpy.ops.facelift.reconstruct(**FAST) == {"FINISHED"} and session().session.last.request.cutout
     assert bpy.ops.facelift.reset_cutout() == {"FINISHED"} and edits.image_of(look_up(bpy.context)) is None
-    assert bpy.ops.facelift.reconstruct(**FAST) == {"FINISHED"} and not session.last.request.cutout
+    assert bpy.ops.facelift.reconstruct(**FAST) == {"FINISHED"} and not session().session.last.request.cutout
     bpy.context.scene.facelift.photo = ""
     head = next(ob for ob in bpy.data.objects if ob.type == "POINTCLOUD" and ob.get("facelift_seed") == "9")
 
@@ -149,9 +157,9 @@ with case("weights that are none"):
 with case("the disk is full"):
     objects, jobs = len(bpy.data.objects), set(folders.jobs_folder().iterdir())
     with no_space(2000):  # of the worker, too, which begins anew in here
-        session.runner.release()
+        timer().jobs.release()
         assert "Cannot write" in error_of(bpy.ops.facelift.reconstruct, filepath=str(PHOTO), **FAST)
-        session.runner.release()
+        timer().jobs.release()
     assert len(bpy.data.objects) == objects and set(folders.jobs_folder().iterdir()) == jobs
 
 with case("save and reload"):

@@ -12,7 +12,7 @@ from pathlib import Path
 sys.path.insert(0, os.environ["TEST_SCRIPTS"])
 
 import bpy
-from common import PACKAGE, PHOTO, case, error_of, finish, install, preferences
+from common import PACKAGE, PHOTO, case, error_of, finish, install, preferences, timer
 
 BASE = os.environ.get("TEST_BASE_PYTHON", "")
 DATA = Path(os.environ["XDG_DATA_HOME"])
@@ -42,11 +42,10 @@ with case("install"):
     assert bpy.ops.facelift.install_runtime(consent=True, python=BASE) == {"FINISHED"}
     made = location.read(folder)
     assert made.complete and made.notes == [] and not (folder / "downloads").exists()
-    tasks = import_module(f"{PACKAGE}.jobs.tasks")
-    task = tasks.current("runtime")
-    assert task.fraction == 1.0 and task.lines and (folder / "install.log").stat().st_size > 1000
-    print(f"   {time.monotonic() - start:.0f} s, {task.lines[-1]}", flush=True)
-    assert preferences().how().python == location.python_in(folder)
+    job = timer().jobs.latest("runtime")
+    assert job.fraction == 1.0 and job.lines and (folder / "install.log").stat().st_size > 1000
+    print(f"   {time.monotonic() - start:.0f} s, {job.lines[-1]}", flush=True)
+    assert preferences().worker().python == location.python_in(folder)
     assert [m for m in readiness.before_running(bpy.context) if m.stops] == []
 
 with case("reconstruct with it"):

@@ -8,7 +8,7 @@ from pathlib import Path
 sys.path.insert(0, os.environ["TEST_SCRIPTS"])
 
 import bpy
-from common import PACKAGE, case, error_of, finish, install, preferences
+from common import PACKAGE, case, error_of, finish, install, preferences, timer
 
 DATA = Path(os.environ["XDG_DATA_HOME"])
 WHEELS = Path(os.environ["TEST_WHEELS"])
@@ -21,7 +21,6 @@ for name in ("PIP_EXTRA_INDEX_URL", "PIP_FIND_LINKS"):
 install()
 location = import_module(f"{PACKAGE}.facelift_core.environment.location")
 readiness = import_module(f"{PACKAGE}.reconstruct.readiness")
-tasks = import_module(f"{PACKAGE}.jobs.tasks")
 folder = location.default_folder()
 
 
@@ -45,15 +44,15 @@ with case("a Python that is none"):
 with case("an index that cannot be reached"):
     said = error_of(bpy.ops.facelift.install_runtime, consent=True, python=BASE)
     assert "127.0.0.1 cannot be reached" in said, said
-    assert tasks.current("runtime").lines and not location.read(folder).complete
-    assert "goes on where it stopped" in lines()[0].text and preferences().how() is None
+    assert timer().jobs.latest("runtime").lines and not location.read(folder).complete
+    assert "goes on where it stopped" in lines()[0].text and preferences().worker() is None
 
 with case("a folder that lacks wheels; online access is not needed for it"):
     bpy.context.preferences.system.use_online_access = False
     said = error_of(bpy.ops.facelift.install_runtime_from_folder, directory=str(WHEELS))
     assert "lacks wheels for Python" in said and "diffusers==" in said and "torch==" not in said, said
     assert "online access is off" in error_of(bpy.ops.facelift.repair_runtime)
-    assert preferences().how() is None
+    assert preferences().worker() is None
 
 with case("removing takes what is ours"):
     (folder / "mine.txt").write_text("not of the runtime")

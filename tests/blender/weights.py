@@ -8,7 +8,7 @@ from pathlib import Path
 sys.path.insert(0, os.environ["TEST_SCRIPTS"])
 
 import bpy
-from common import PACKAGE, PHOTO, case, error_of, finish, install, preferences
+from common import PACKAGE, PHOTO, case, error_of, finish, install, last_head, preferences, timer
 
 DATA = Path(os.environ["XDG_DATA_HOME"])
 FAST = {"filepath": str(PHOTO), "steps": 1, "crop": False, "matting": "none", "likeness": "off", "device": "cpu"}
@@ -18,7 +18,6 @@ with case("install the zip; the weights are not there"):
     before = set(sys.modules)
     readiness = import_module(f"{PACKAGE}.reconstruct.readiness")
     of_package = import_module(f"{PACKAGE}.setup.preferences")
-    tasks = import_module(f"{PACKAGE}.jobs.tasks")
     store = of_package.store()
     assert DATA in store.folder.parents and not store.folder.exists()
     assert [m for m in readiness.before_running(bpy.context) if "weights" in m.text] == [], "mini is the default"
@@ -37,16 +36,15 @@ with case("without online access, without consent"):
 
 with case("get them"):
     assert bpy.ops.facelift.get_weights(accept=True) == {"FINISHED"}
-    task = tasks.current("weights")
-    assert task.state == "done" and "are ready" in task.result, task.error
+    job = timer().jobs.latest("weights")
+    assert job.state == "done" and "are ready" in job.result["message"], job.error
     assert store.converted.is_dir() and not store.original.exists(), "the originals go by default"
     assert preferences().default_weights == "RELEASED"
     assert [m for m in readiness.before_running(bpy.context) if m.stops] == []
 
 with case("reconstruct with them"):
     assert bpy.ops.facelift.reconstruct(**FAST) == {"FINISHED"}
-    session = import_module(f"{PACKAGE}.reconstruct.session").session
-    assert session.last.head.summary["request"]["weights"] == str(store.converted)
+    assert last_head().summary["request"]["weights"] == str(store.converted)
     assert not {"torch", "huggingface_hub"} & (set(sys.modules) - before)
 
 with case("verify, take the licence back, accept it again"):
