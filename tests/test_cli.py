@@ -336,7 +336,7 @@ def test_pictures(head, tmp_path):
         out = tmp_path / f"{azimuth}.png"
         assert facelift("render", head, "-o", out, "--azimuth", azimuth, "--size", 96, "--background", "#102030") == 0
         picture = np.array(Image.open(out)).astype(int)
-        camera, focal = fl.six_views()[view], fl.cameras.intrinsics(96)
+        camera, focal = fl.six_views()[view], fl.rendering.cameras.intrinsics(96)
         on_blue, on_white = (
             to_bytes(fl.render(gaussians, camera, focal, 96, 96, background)[0]) for background in (blue, (1, 1, 1))
         )

@@ -38,7 +38,7 @@ def test_presets_get_cheaper():
     costs = [PRESETS[name].evaluations() for name in ("quality", "balanced", "fast")]
     assert costs[0] == 600 and costs[0] > 2 * costs[1] > 2 * costs[2]
     assert all(0 < how.agreeing_steps < how.steps for how in PRESETS.values())
-    assert len({how.steps for how in PRESETS.values()}) == len(PRESETS), "Blender tells them apart by their steps"
+    assert len({how.steps for how in PRESETS.values()}) == len(PRESETS), "files of before 0.2 store only them"
 
 
 def test_steps_can_be_other_than_the_presets():

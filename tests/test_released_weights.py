@@ -596,8 +596,9 @@ def test_a_cancelled_conversion_goes_on_after_the_last_whole_file(downloaded):
 
 
 def test_originals_that_changed_meanwhile_are_converted_anew(downloaded, repository):
+    at_the_unet = (downloaded.converting / (UNET + ".part")).exists
     with pytest.raises(Cancelled):
-        conversion.convert(downloaded, Monitor("convert", cancelled=(downloaded.converting / (UNET + ".part")).exists))
+        conversion.convert(downloaded, Monitor("convert", cancelled=at_the_unet), embed_prompts)
     gslrm = downloaded.converting / "gslrm/ckpt_0000000000021125.safetensors"
     os.utime(downloaded.original / GSLRM, (1, 1))
     stamp = gslrm.stat().st_mtime_ns
