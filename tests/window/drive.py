@@ -51,8 +51,14 @@ def session():
     return import_module(f"{PACKAGE}.reconstruct.session").session
 
 
+def timer():
+    """The extension's job queue is its ``jobs``."""
+    return import_module(f"{PACKAGE}.jobs.timer")
+
+
 def newest():
-    return session().runner.jobs[-1]
+    """The head that was asked for last, or None."""
+    return timer().jobs.latest("reconstruct")
 
 
 def heads():
@@ -73,10 +79,10 @@ def until(reached, seconds: float = 600.0):
         yield 0.1
 
 
-def press_big_button(jobs: int = 1):
-    before = len(session().runner.jobs)
+def press_big_button():
+    before = newest()
     click(*on_screen(*BUTTON))
-    yield from wait_for(lambda: len(session().runner.jobs) == before + jobs, "the click did not start a job")
+    yield from wait_for(lambda: newest() is not before, "the click did not start a job")
 
 
 def press_cancel():
@@ -199,7 +205,7 @@ def job():
     forget_ticks()
     yield 15
     say(f"ticks, idle: {idle}")
-    say(f"ticks, running: {ticks()}; the last drawing of the panel took {1000 * session().pace.cost:.0f} ms")
+    say(f"ticks, running: {ticks()}; the last drawing of the panel took {1000 * timer()._throttle.cost:.0f} ms")
     picture("panel_running")
     picture("window_running", sidebar_only=False)
     yield from press_cancel()
@@ -247,7 +253,7 @@ def likeness():
     yield from until(lambda job: job.over)
     yield 3
     assert newest().state == "done" and len(heads()) == count + 1, (newest().state, newest().error)
-    summary = newest().head.summary
+    summary = newest().result
     assert summary["likeness"] == "refined" and summary["timings"]["refine"] > 0, summary
     say(f"refined: {summary['gaussians']} Gaussians, {summary['timings']}")
     picture("window_refined", sidebar_only=False)
@@ -344,12 +350,13 @@ def several():
     choose(os.environ["TEST_PHOTO"], os.environ["TEST_PHOTO"])
     yield 2
     picture("panel_two")
-    jobs = len(session().runner.jobs)
+    assert timer().jobs.active("reconstruct") == []
     settings().steps = SHORT
     with bpy.context.temp_override(window=bpy.context.window_manager.windows[0], area=view(), region=region("WINDOW")):
         assert bpy.ops.facelift.reconstruct("INVOKE_DEFAULT") == {"FINISHED"}
-    assert len(session().runner.jobs) == jobs + 2
-    yield from until(lambda job: session().runner.jobs[-2].stage == "views")
+    first, second = timer().jobs.active("reconstruct")
+    assert second is newest()
+    yield from until(lambda job: first.stage == "views")
     yield 1
     picture("panel_queue")
     yield from until(lambda job: job.over)
@@ -388,7 +395,8 @@ def drops():
     yield from have_head()
     count = len(heads())
     place = on_screen(300, 400, "WINDOW")
-    yield from drop(newest().head.head, *place)
+    head = import_module(f"{PACKAGE}.reconstruct.session").head_of(newest())
+    yield from drop(head.head, *place)
     picture("drop_ply", sidebar_only=False)
     yield from answer("g", *place)
     assert len(heads()) == count + 1, "a .ply dropped on the view"
