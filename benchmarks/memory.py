@@ -64,7 +64,6 @@ def _measure(args: argparse.Namespace) -> dict:
 
     from facelift_core import FaceLift, pipeline
     from facelift_core.compute.memory_plan import PLANS
-    from facelift_core.likeness.front import Front
 
     device = torch.device(args.device)
     before = peak_mib(device) if device.type == "cpu" else 0.0
@@ -78,8 +77,6 @@ def _measure(args: argparse.Namespace) -> dict:
     model = FaceLift.from_pretrained(args.weights, device, dtype, plan)
     planned = model.residence.needs.peak(model.residence.plan) / 2**20
     pipeline.filter_gaussians = lambda gaussians: gaussians  # which leave nothing of what random weights make
-    # The plans are for the networks and the agreement of views; the skin takes .1 GiB of the processor's, later.
-    pipeline.with_photo_front = lambda head, *_: Front(head, ())
     portrait = Image.fromarray(np.random.default_rng(0).integers(0, 256, (512, 512, 3), np.uint8))
     seconds, _ = timed(lambda: model.reconstruct(portrait, steps=args.steps, crop=False, matting="none"), device)
     return {

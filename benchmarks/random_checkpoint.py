@@ -44,6 +44,10 @@ class Sizes:
 
 
 SIZES = {
+    "tiny": Sizes(
+        (32, 32, 64, 64), (1, 1, 2, 2), 1, 8, (32, 32, 32, 32),
+        (32, 2, 2), (32, 2, 2), 14, 28, 32, (64, 2),
+    ),
     "small": Sizes(
         (64, 128, 256, 256), (1, 2, 4, 4), 2, 32, (32, 64, 64, 64),
         (256, 6, 4), (256, 6, 4), 14, 224, 256, (512, 8),
@@ -53,8 +57,9 @@ SIZES = {
         (1024, 23, 16), (1280, 32, 16), 14, 224, 1024, (1024, 24),
     ),
 }  # fmt: skip
-"""“small” is a hundredth of the released size's arithmetic, in nearly the same shares: of a step 42 % convolutions,
-28 % linears, 30 % attention (46, 29, 25), and of a run of 50 steps 86 % the views (88)."""
+"""“tiny” is for trying scripts out. “small” is a hundredth of the released size's arithmetic, in nearly the same
+shares: of a step 42 % convolutions, 28 % linears, 30 % attention (46, 29, 25), and of a run of 50 steps 86 % the
+views (88)."""
 
 LOSS_WEIGHTS = 14_714_688
 """Of the VGG that the released training checkpoint carries along for its loss."""
@@ -80,16 +85,29 @@ def unet_config(sizes: Sizes) -> dict:
     }
 
 
-def write_checkpoint(folder: Path, sizes: Sizes, as_released: bool = False) -> None:
+def write_checkpoint(
+    folder: Path, sizes: Sizes, as_released: bool = False, dtype: torch.dtype = torch.float32, device: str = "cpu"
+) -> None:
     """Fill `folder` with a checkpoint whose parts fit together.
 
     Args:
         as_released: in the files and number formats of the release (docs/model.md, 1): both CLIP towers and the
             autoencoder in half precision, the GS-LRM as a training checkpoint with its optimizer's state and its loss's
             network.
+        dtype, device: in which the weights are drawn, and written; a graphics card takes seconds for the full size.
     """
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        with torch.device(device):
+            _write_parts(folder, sizes, as_released)
+    finally:
+        torch.set_default_dtype(before)
+
+
+def _write_parts(folder: Path, sizes: Sizes, as_released: bool) -> None:
     torch.manual_seed(0)
-    half = torch.float16 if as_released else torch.float32
+    half = torch.float16 if as_released else torch.get_default_dtype()
     pipeline = folder / "mvdiffusion" / "pipeckpts"
     text_width, text_layers, text_heads = sizes.text
     unet = unet_config(sizes)

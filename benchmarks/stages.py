@@ -113,7 +113,8 @@ def _measure(args: argparse.Namespace) -> dict:
 
         model = measure("load", ours)
         size = model.multiview.image_size
-        draw, reconstruct = model.multiview, lambda views: lift(model.gslrm, views, Monitor("gaussians", None, None))
+        monitor = Monitor("gaussians", None, None)
+        draw, reconstruct = model.multiview, lambda views: lift(model.gslrm, views, monitor).to("cpu")
     portrait = Image.fromarray(np.random.default_rng(0).integers(0, 256, (size, size, 3), np.uint8))
     views, gaussians, peaks = None, None, {}
     if args.stage != "gaussians":

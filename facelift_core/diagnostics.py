@@ -14,6 +14,7 @@ from typing import Any
 from . import __version__
 from .compute.memory import memory
 from .errors import FaceLiftError
+from .user_dirs import cache_folder
 
 PACKAGES = (
     "torch",
@@ -45,6 +46,7 @@ def collect(weights: list[str]) -> dict[str, Any]:
         "devices": _or_problem(_devices),
         "weights": {name: _or_problem(lambda name=name: _weights(name)) for name in weights},
         "matting": _or_problem(_matting),
+        "cache": _or_problem(_cache),
     }
 
 
@@ -76,9 +78,20 @@ def _devices() -> dict[str, Any]:
     for index in range(torch.cuda.device_count()):
         free, total = torch.cuda.mem_get_info(index)
         found[f"cuda:{index}"] = {"name": torch.cuda.get_device_name(index), "free": free, "total": total}
+    if torch.cuda.is_available():
+        from .compute import fused
+
+        found["kernels"] = fused.problem() or "Triton"
     if torch.backends.mps.is_available():
         found["mps"] = {"name": "Apple GPU", "total": torch.mps.recommended_max_memory()}
     return found
+
+
+def _cache() -> dict[str, Any]:
+    """What can be removed at any time and is made again when needed."""
+    folder = cache_folder()
+    files = (path for path in folder.rglob("*") if path.is_file()) if folder.is_dir() else ()
+    return {"folder": str(folder), "bytes": sum(path.stat().st_size for path in files)}
 
 
 def _weights(name: str) -> dict[str, Any]:

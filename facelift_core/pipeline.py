@@ -49,7 +49,7 @@ class Result:
         portrait: RGB, aligned (docs/model.md, 2), on white; None if the run began with views.
         views: (6, 3, H, W) float32 in [0, 1], in the order of :data:`~facelift_core.rendering.cameras.VIEW_NAMES`.
         gaussians: the head: filtered (docs/model.md, 6), and then as `likeness` says.
-        raw_gaussians: as GS-LRM made them.
+        raw_gaussians: as GS-LRM made them, or None where they are not kept.
         timings: seconds per stage.
         notes: sentences for people on how the photo was treated, such as which face was taken.
         likeness: what was done for it, one of :data:`~facelift_core.likeness.LIKENESS`.
@@ -58,7 +58,7 @@ class Result:
     portrait: Image.Image | None
     views: Tensor
     gaussians: Gaussians
-    raw_gaussians: Gaussians
+    raw_gaussians: Gaussians | None
     timings: dict[str, float]
     notes: tuple[str, ...] = ()
     likeness: str = "off"
@@ -156,6 +156,7 @@ class FaceLift:
         views_done: Callable[[Tensor], None] | None = None,
         preset: str | Sampling = "quality",
         likeness: str = "photo",
+        keep_raw: bool = True,
     ) -> Result:
         """Reconstruct the head of the largest face in a photo.
 
@@ -172,6 +173,7 @@ class FaceLift:
             preset: "quality", "balanced", "fast", or how to sample, see :mod:`~facelift_core.presets`.
             likeness: "off", as published; "photo", views that agree and a front made of the photo; "refined", that
                 fitted to the photo, which takes up to a minute on a CPU. See :mod:`~facelift_core.likeness`.
+            keep_raw: give the Gaussians before filtering, too: 90 MB at full size, to be copied from a graphics card.
 
         Raises:
             FaceLiftError: the photo cannot be read or shows no face, settings out of range, out of memory, or nothing
@@ -197,7 +199,7 @@ class FaceLift:
                     views = agree.with_portrait(views)
             if views_done is not None:
                 views_done(views)
-            raw, filtered = self._lift(views, run)
+            raw, filtered = self._lift(views, run, keep_raw)
             gaussians, likeness, notes = self._with_likeness(filtered, aligned, likeness, how, run)
             return Result(aligned.image, views, gaussians, raw, run.timings, (*aligned.notes, *notes), likeness)
 
@@ -233,7 +235,7 @@ class FaceLift:
             if portrait is not None:
                 with run.stage("align", "Aligning the portrait"):
                     aligned = _as_portrait(portrait, crop=True, matting="auto")
-            raw, filtered = self._lift(views, run)
+            raw, filtered = self._lift(views, run, keep_raw=True)
             gaussians, likeness, notes = self._with_likeness(filtered, aligned, likeness, how, run)
             image, notes = (aligned.image, (*aligned.notes, *notes)) if aligned else (None, ())
             return Result(image, views.to("cpu", torch.float32), gaussians, raw, run.timings, notes, likeness)
@@ -243,16 +245,19 @@ class FaceLift:
 
         def lift_there(views: Tensor, monitor: Monitor) -> Gaussians:
             with self.residence.using("gslrm"):
-                return lift(self.gslrm, views, monitor).to(self.device)
+                return lift(self.gslrm, views, monitor)
 
         pixels = torch.from_numpy(np.array(portrait.convert("RGB"))).permute(2, 0, 1) / 255
         return Agreement(lift_there, pixels)
 
-    def _lift(self, views: Tensor, run: _Run) -> tuple[Gaussians, Gaussians]:
+    def _lift(self, views: Tensor, run: _Run, keep_raw: bool) -> tuple[Gaussians | None, Gaussians]:
+        """All Gaussians, where they are to be kept, and the head's; on the CPU."""
         with run.stage("gaussians", "Lifting the views to 3D") as monitor:
             raw = self._sparingly(lambda: self._lift_at_once(views, monitor), monitor)
         with run.stage("filter", "Removing stray Gaussians"):
-            gaussians = filter_gaussians(raw)
+            # Where they are: of a million and a half, a third comes to the CPU.
+            gaussians = filter_gaussians(raw).to("cpu")
+            raw = raw.to("cpu") if keep_raw else None
         if not len(gaussians):
             raise FaceLiftError("Nothing is left of this head after filtering; try another photo, seed or weights.")
         return raw, gaussians
@@ -329,7 +334,7 @@ class FaceLift:
 
 @torch.no_grad()
 def lift(gslrm: GSLRM, views: Tensor, monitor: Monitor) -> Gaussians:
-    """The Gaussians of six views from the six fixed cameras, on the CPU; `monitor` is called before each layer."""
+    """The Gaussians of six views from the six fixed cameras, where `gslrm` is; `monitor` is called at each layer."""
     layers = gslrm.transformer_layers
     hooks = [
         layer.register_forward_pre_hook(lambda *_, n=n: monitor(n / len(layers), f"Layer {n + 1} of {len(layers)}"))
@@ -338,7 +343,7 @@ def lift(gslrm: GSLRM, views: Tensor, monitor: Monitor) -> Gaussians:
     try:
         height, width = views.shape[-2:]
         cameras = intrinsics(width, height).expand(1, len(views), 4), six_views().unsqueeze(0)
-        return gslrm(views.unsqueeze(0), *cameras)[0].to("cpu")
+        return gslrm(views.unsqueeze(0), *cameras)[0]
     finally:
         for hook in hooks:
             hook.remove()

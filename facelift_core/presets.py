@@ -65,8 +65,8 @@ class Sampling:
 
 
 PRESETS = {
-    "quality": Sampling(agreeing_steps=2),
-    "balanced": Sampling(10, "dpm", agreeing_steps=2, max_gaussians=250_000),
+    "quality": Sampling(agreeing_steps=1),
+    "balanced": Sampling(10, "dpm", agreeing_steps=1, max_gaussians=250_000),
     "fast": Sampling(8, "dpm", reuse=2, agreeing_steps=1, max_gaussians=150_000),
 }
 """“quality” samples as the released system does, but for its agreeing steps, which take effect only where asked for.

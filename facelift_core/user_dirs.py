@@ -20,6 +20,17 @@ def cache_folder() -> Path:
     return root / "facelift"
 
 
+def kernels_folder() -> Path:
+    """Where what was compiled for this machine's graphics card is kept; it may not exist yet."""
+    return cache_folder() / "compiled"
+
+
+def keep_kernels() -> None:
+    """Have PyTorch and Triton keep what they compile in :func:`kernels_folder`, unless the user has said where."""
+    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(kernels_folder() / "inductor"))
+    os.environ.setdefault("TRITON_CACHE_DIR", str(kernels_folder() / "triton"))
+
+
 def data_folder() -> Path:
     """The user's data folder for FaceLift, by the custom of the platform, shared by all Blender versions.
 

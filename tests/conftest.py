@@ -15,6 +15,9 @@ sys.path.insert(0, str(Path(__file__).parent.parent))  # for facelift_blender, w
 
 # Before PyTorch is imported: threads that wait in a loop make small networks minutes slow where the cores are shared.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# Likewise: without a card, Triton's kernels run by its interpreter, where it is installed.
+if shutil.which("nvidia-smi") is None:
+    os.environ.setdefault("TRITON_INTERPRET", "1")
 
 GOLDENS = Path(__file__).parent / "goldens"
 

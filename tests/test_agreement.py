@@ -15,12 +15,11 @@ from facelift_core.compute.memory_plan import PLANS
 from facelift_core.images import to_pictures
 from facelift_core.likeness.front import Front
 from facelift_core.multiview import agreement, solvers
-from facelift_core.multiview.agreement import Agreement, affordable
+from facelift_core.multiview.agreement import MIN_OPACITY, Agreement, affordable
 from facelift_core.presets import SOLVERS, Sampling
 from facelift_core.progress import Monitor
 from facelift_core.rendering import render
 from facelift_core.rendering.cameras import intrinsics, six_views
-from facelift_core.rendering.projection import ALPHA_CUT
 
 GOLDENS = Path(__file__).parent / "goldens"
 
@@ -145,7 +144,7 @@ def test_all_but_the_front_become_renders_of_the_head(model, portrait, with_port
     assert torch.equal(agreed[0], views[0]) and agreed.shape == views.shape
     with torch.no_grad():
         (head,) = model.gslrm(lifted[None], intrinsics(64).expand(1, 6, 4), six_views()[None])
-    head = head[head.opacities > ALPHA_CUT][:FEW]
+    head = head[head.opacities > MIN_OPACITY][:FEW]
     large = render(head, six_views()[1:], intrinsics(256), 256, 256).permute(0, 3, 1, 2)
     torch.testing.assert_close(agreed[1:], F.avg_pool2d(large, 4).clamp(0, 1))
 

@@ -3,6 +3,7 @@
 import math
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -14,13 +15,16 @@ from facelift_core.align import align_cutout, align_portrait, detect_faces
 from facelift_core.align.landmarks import CHIN, EYES, FOREHEAD, Landmarks, find_landmarks
 from facelift_core.gaussians.tensors import SH_C0, Gaussians, concatenate
 from facelift_core.likeness import LIKENESS, check, refine
+from facelift_core.likeness.depth import MIDDLE, SCALE, DepthNetwork, portrait_depth
 from facelift_core.likeness.front import NO_LANDMARKS, pixels_of, with_photo_front
 from facelift_core.likeness.harmony import harmonised
-from facelift_core.likeness.skin import carve, skin, skin_weight
-from facelift_core.likeness.surface import front_depth, front_surface, in_front_camera, project
+from facelift_core.likeness.skin import _quaternions, carve, skin, skin_weight
+from facelift_core.likeness.surface import blur, front_depth, front_surface, in_front_camera, project
 from facelift_core.progress import Monitor
 from facelift_core.rendering.cameras import intrinsics, orbit, six_views
 from facelift_core.rendering.metrics import psnr
+from facelift_core.rendering.projection import rotation_matrices
+from facelift_core.weights.state_dict import save_safetensors
 
 SIZE, RADIUS = 512, 0.5
 MONITOR = Monitor("skin")
@@ -108,6 +112,35 @@ def test_the_depth_is_that_of_the_ball():
     assert surface.facing[256, 256] > 0.98 and (surface.face == 0).all()
 
 
+def test_depth_told_by_the_portrait_is_moved_to_the_head():
+    along = np.arange(SIZE) + 0.5 - SIZE / 2
+    x, y = np.meshgrid(along / intrinsics(SIZE)[0].item(), along / intrinsics(SIZE)[0].item())
+    # Where rays meet the ball; told of elsewhere than the head is.
+    slope = 1 + x**2 + y**2
+    root = 2.7**2 - slope * (2.7**2 - RADIUS**2)
+    true = np.where(root > 0, (2.7 - np.sqrt(root.clip(0))) / slope, np.nan).astype(np.float32)
+    told = front_surface(ball(), None, true + 0.3).points[..., 2]
+    inner = root > 0.3 * RADIUS**2
+    own = front_surface(ball(), None).points[..., 2]
+    assert np.isfinite(told).all() and np.abs(told - true)[inner].max() < 0.025
+    assert (told - true)[inner].std() < 0.1 * (own - true)[inner].std()
+    nobody = np.full((SIZE, SIZE), np.nan, np.float32)
+    assert np.array_equal(front_surface(ball(), None, nobody).points[..., 2], own)
+
+
+def test_the_portrait_tells_its_depth(checked, tmp_path, monkeypatch):
+    cutout = pixels_of(checked.cutout, SIZE)
+    monkeypatch.setattr("facelift_core.likeness.depth.WEIGHTS", tmp_path / "depth.safetensors")
+    assert portrait_depth(cutout) is None
+    network = DepthNetwork()
+    torch.nn.init.constant_(network.head.bias, 0.5)
+    save_safetensors(network.state_dict(), tmp_path / "depth.safetensors", {})
+    depth = portrait_depth(cutout)
+    assert depth.shape == (SIZE, SIZE) and depth.dtype == np.float32
+    assert np.array_equal(np.isfinite(depth), cutout[..., 3] > 0.5)
+    assert depth[256, 256] == pytest.approx(MIDDLE + 0.5 * SCALE, abs=1e-4)
+
+
 def test_the_face_has_the_depth_of_its_landmarks(portrait):
     landmarks = find_landmarks(portrait.image)
     flat, shaped = front_surface(ball(), None), front_surface(ball(), landmarks)
@@ -136,6 +169,22 @@ def test_of_a_face_that_hides_itself_the_nearest_side_is_seen(portrait):
 
 
 # --- Skin ---
+
+
+@pytest.mark.parametrize("sigma", [20.0, 48.0, 130.0])
+def test_wide_blurs_on_smaller_pictures_are_blurs(sigma):
+    y, x = np.mgrid[:SIZE, :SIZE].astype(np.float32) / SIZE
+    picture = x + np.sin(9 * y)
+    picture[100:300, 200:260] += 1
+    exact = cv2.GaussianBlur(picture, (0, 0), sigma, borderType=cv2.BORDER_REPLICATE)
+    assert np.abs(blur(picture, sigma) - exact).max() < 0.03 * np.ptp(picture)
+
+
+def test_rotations_of_discs_are_those_of_their_axes():
+    turns = Rotation.random(500, np.random.default_rng(0)).as_matrix()
+    halves = Rotation.from_rotvec(math.pi * np.array([[1, 0, 0], [0, 1, 0], [0, 0, 1], [0.6, 0, -0.8]])).as_matrix()
+    matrices = torch.from_numpy(np.concatenate([turns, halves, np.eye(3)[None]])).float()
+    torch.testing.assert_close(rotation_matrices(_quaternions(matrices)), matrices, atol=1e-5, rtol=0)
 
 
 def test_from_the_front_the_head_is_the_photo(checked):

@@ -77,6 +77,13 @@ def test_what_the_libraries_take_is_there_in_every_plan():
     assert all(with_libraries.peak(plan) == RELEASED.peak(plan) + GIB for plan in PLANS)
 
 
+def test_the_photos_front_is_made_when_no_network_is_at_work():
+    needs = Needs({"a": 400, "b": 100}, {"a": 200, "b": 50}, {"a": 10, "b": 30}, batched="a")
+    with_skin = dataclasses.replace(needs, skin=1000)
+    assert [with_skin.peak(plan) for plan in PLANS] == [1500, 1500, 1250, 1250]
+    assert all(dataclasses.replace(needs, skin=30).peak(plan) == needs.peak(plan) for plan in PLANS)
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="resident memory is told differently")
 @pytest.mark.parametrize("number", range(len(PLANS)), ids=[plan.name for plan in PLANS])
 def test_measured_memory_is_not_above_what_was_planned(number):

@@ -10,7 +10,15 @@ from PIL import Image
 from torch.utils.flop_counter import FlopCounterMode
 
 import facelift_core as fl
-from facelift_core.compute.time_estimate import SKIN_SECONDS, gslrm_products, measured_rate, unet_products, vae_products
+from facelift_core.compute.time_estimate import (
+    REFINE_SECONDS,
+    REFINE_SECONDS_BY_TORCH,
+    SKIN_SECONDS,
+    gslrm_products,
+    measured_rate,
+    unet_products,
+    vae_products,
+)
 from facelift_core.multiview import MultiViewDiffusion, solvers
 from facelift_core.multiview.attention import PromptAttention
 from facelift_core.presets import PRESETS, SOLVERS, Sampling, sampling
@@ -245,6 +253,18 @@ def test_agreeing_steps_are_counted(weights_folder, monkeypatch):
     assert model.estimate(how, likeness="refined") > two
     monkeypatch.setattr("facelift_core.pipeline.LARGE", 0)  # a large model on a processor agrees once
     assert without < model.estimate(how) < two
+
+
+def test_refinement_without_a_compiler_is_expected_to_take_longer(weights_folder, monkeypatch):
+    model = fl.FaceLift.from_pretrained(weights_folder, device="cpu")
+    monkeypatch.setattr("facelift_core.pipeline.measured_rate", lambda multiview: 1e9)
+    seconds = {}
+    for compiled in (True, False):
+        monkeypatch.setattr(
+            "facelift_core.compute.time_estimate.native.available", lambda name, compiled=compiled: compiled
+        )
+        seconds[compiled] = model.estimate(likeness="refined") - model.estimate()
+    assert seconds[True] == pytest.approx(REFINE_SECONDS) and seconds[False] == pytest.approx(REFINE_SECONDS_BY_TORCH)
 
 
 def test_estimates_are_seconds_and_grow_with_the_work(weights_folder, monkeypatch):

@@ -312,7 +312,7 @@ def test_memory_stays_bounded():
 import resource, torch
 from facelift_core import cameras
 from facelift_core.gaussians import Gaussians
-from facelift_core.rasterizer import render
+from facelift_core.rendering import render
 torch.set_num_threads(1)
 draw = torch.Generator().manual_seed(0)
 normal = lambda *shape: torch.randn(*shape, generator=draw)

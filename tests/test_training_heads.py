@@ -12,9 +12,10 @@ import torch
 from PIL import Image
 
 from facelift_core.align.mtcnn import detect_faces
+from facelift_core.compute import native
+from facelift_core.compute.native import pointer
 from facelift_core.errors import FaceLiftError
-from facelift_core.rendering import cameras, native
-from facelift_core.rendering.native import pointer
+from facelift_core.rendering import cameras
 from facelift_core.training.heads import clothes, command, dataset, folders, people, scene
 from facelift_core.training.heads.accessory_meshes import strip, tube
 from facelift_core.training.heads.anatomy import load_anatomy

@@ -1,12 +1,14 @@
 """A checkpoint that learns on by the clock: what is better is kept, the rest stays as it was."""
 
 import inspect
+import re
 from pathlib import Path
 
 import pytest
 import torch
 
 from facelift_core import FaceLift
+from facelift_core.likeness.depth import load_depth_network
 from facelift_core.training import improve as improving
 from facelift_core.training.cli import main
 from facelift_core.training.evaluate import Score
@@ -20,8 +22,10 @@ UNET = "mvdiffusion/pipeckpts/unet/diffusion_pytorch_model.safetensors"
 
 
 def command(weights: Path, work: Path, *more: str) -> list[str]:
-    tiny = "--minutes .02 --held-out 1 --steps 2 --shard 1 --batch-views 1 --batch-gaussians 1 --makers 1 --workers 0"
-    return ["improve", "--weights", str(weights), "-o", str(work), *tiny.split(), *more]
+    depth = ["--depth", str(work.parent / "depth.safetensors")]
+    tiny = "--minutes .02 --held-out 1 --steps 2 --shard 1 --makers 1 --workers 0"
+    tiny += " --batch-depth 1 --batch-views 1 --batch-gaussians 1"
+    return ["improve", "--weights", str(weights), "-o", str(work), *depth, *tiny.split(), *more]
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -57,6 +61,9 @@ def test_only_the_better_part_is_kept(own_weights_folder, tmp_path, capsys, monk
     line = capsys.readouterr().out.strip().splitlines()[-1]
     assert "28.00 / 18.00 → 28.00 / 19.00 dB (kept)" in line and "20.00 / 20.00 → 19.00 / 19.00 dB (left out)" in line
     assert "1 held-out heads" in line and "minutes" in line
+    # There was no network for depth, and any is better than none.
+    assert re.search(r"Depth of portraits: inf → 0\.\d{4} world units \(kept\)", line)
+    load_depth_network(tmp_path / "depth.safetensors")
 
 
 def test_parts_are_kept_each_for_itself(weights_folder, own_weights_folder, tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -25,7 +26,6 @@ class Builder:
     def __init__(self, tree: bpy.types.NodeTree):
         self.tree = tree
         self._frame: Node | None = None
-        self._column = 0
 
     @contextmanager
     def frame(self, label: str) -> Iterator[None]:
@@ -39,14 +39,21 @@ class Builder:
         finally:
             self._frame = before
 
+    def arrange(self) -> None:
+        """Place the nodes side by side in the order in which they were made."""
+        columns = itertools.count()
+        places = [0.0 if node.type == "FRAME" else 180.0 * next(columns) for node in self.tree.nodes]
+        # All at once: placing a single node updates the whole tree.
+        self.tree.nodes.foreach_set("location", [value for x in places for value in (x, 0.0)])
+
     def node(self, kind: str, inputs: Mapping[str | int, Value] | None = None, **properties) -> Node:
         node = self.tree.nodes.new(kind)
         node.parent = self._frame
-        node.location = (180 * self._column, 0)
         node.hide = True
-        self._column += 1
         for name, value in properties.items():
-            setattr(node, name, value)
+            # Setting anything updates the whole tree.
+            if getattr(node, name) != value:
+                setattr(node, name, value)
         for key, value in (inputs or {}).items():
             self.set(find_input(node, key), value)
         return node
@@ -57,10 +64,8 @@ class Builder:
         else:
             socket.default_value = value
 
-    def math(self, operation: str, *values: Value, clamp: bool = False) -> NodeSocket:
-        node = self.node("ShaderNodeMath", dict(enumerate(values)), operation=operation)
-        node.use_clamp = clamp
-        return node.outputs[0]
+    def math(self, operation: str, *values: Value) -> NodeSocket:
+        return self.node("ShaderNodeMath", dict(enumerate(values)), operation=operation).outputs[0]
 
     def total(self, *values: Value) -> NodeSocket:
         result = values[0]
@@ -198,6 +203,7 @@ def part(
     for socket, (kind, _) in results.items():
         group.interface.new_socket(socket, in_out="OUTPUT", socket_type=f"NodeSocket{kind}")
     b.node("NodeGroupOutput", {socket: value for socket, (_, value) in results.items()})
+    b.arrange()
     return group
 
 

@@ -6,12 +6,13 @@ from functools import partial
 
 from bpy.types import NodeSocket
 
-from . import attributes, material
-from .builder import Builder, Sockets, find_input
+from . import attributes, camera_nodes, material
+from .builder import Builder, Results, Sockets, find_input, part
 from .gaussian_nodes import Gaussians, shown_by
 
 VERSION = 1
-"""Of the group in here."""
+"""Of the groups in here."""
+_ARMS = ("U", "V", "W")
 SMALLEST_GAP = 5e-7
 """Between the depths of two quads, relative to the depth. Of several surfaces at what is the same distance in single
 precision, Cycles sees one."""
@@ -35,8 +36,46 @@ def quads(inputs: Sockets, gaussians: Gaussians, sh_degree: int) -> NodeSocket:
 
 def _quads(b: Builder, inputs: Sockets, gaussians: Gaussians, spent: list[str]) -> NodeSocket:
     camera = gaussians.camera
+    z = b.split(gaussians.seen_center)[2]
+    behind = b.compare("GREATER_THAN", z, b.math("MULTIPLY", camera["Near"], -1.0))
+    arms = dict(zip(_ARMS, gaussians.seen_arms, strict=True))
+    numbers = {"Reach": gaussians.reach, "Pixel Filter": inputs["Pixel Filter"]}
+    kinds = dict.fromkeys(("Center", *_ARMS), "Vector") | dict.fromkeys(numbers, "Float")
+    group = part("FaceLift Seen Ellipse", VERSION, kinds, _ellipse)
+    matrix = b.call(group, {"Center": gaussians.seen_center, **arms, **numbers})[0]
+    with b.frame("Camera Facing: quads, far to near"):
+        points, matrix, z, color, behind = b.captured(
+            gaussians.geometry,
+            {
+                "Matrix": ("MATRIX", matrix),
+                "Depth": ("FLOAT", z),
+                "Colour": ("RGBA", gaussians.color),
+                "Behind": ("BOOLEAN", behind),
+            },
+        )
+        points = b.without(points, spent)
+        points = b.stored(points, material.COLOR, "FLOAT_COLOR", color)
+        points = b.node("GeometryNodeSortElements", {"Geometry": points, "Sort Weight": z}, domain="POINT").outputs[0]
+        apart = b.call(part("FaceLift Apart", VERSION, {"Depth": "Float"}, _without_ties), {0: z})[0]
+        matrix = b.node("FunctionNodeMatrixMultiply", {0: apart, 1: matrix}).outputs[0]
+        matrix = b.node("FunctionNodeMatrixMultiply", {0: camera["From Camera"], 1: matrix}).outputs[0]
+        points, matrix = b.captured(points, {"Placed": ("MATRIX", matrix)})
+        grid = {"Size X": 2.0, "Size Y": 2.0, "Vertices X": 2, "Vertices Y": 2}
+        quad = b.node("GeometryNodeMeshGrid", grid).outputs[0]
+        u, v, _ = b.split(b.node("GeometryNodeInputPosition").outputs[0])
+        quad = b.stored(quad, material.QUAD, "FLOAT_VECTOR", b.join(u, v, 1.0))
+        quad = b.node("GeometryNodeSetMaterial", {"Geometry": quad, "Material": inputs["Material"]}).outputs[0]
+        each = {"Points": points, "Instance": quad, "Selection": b.logic("NOT", behind)}
+        instances = b.node("GeometryNodeInstanceOnPoints", each).outputs[0]
+        placed = b.node("GeometryNodeSetInstanceTransform", {"Instances": instances, "Transform": matrix}).outputs[0]
+        return b.node("GeometryNodeRealizeInstances", {"Geometry": placed}).outputs[0]
+
+
+def _ellipse(b: Builder, inputs: Sockets) -> Results:
+    """Matrices that place a square of side 2 in camera space as the ellipse that the camera sees of a Gaussian."""
+    camera = b.call(camera_nodes.camera_group())
     with b.frame("Camera Facing: covariance in camera space"):
-        center = gaussians.seen_center
+        center = inputs["Center"]
         x, y, z = b.split(center)
         depth = b.math("MULTIPLY", z, -1.0)
         # 1 in perspective, where lines of sight lean; 0 in orthographic pictures.
@@ -46,7 +85,7 @@ def _quads(b: Builder, inputs: Sockets, gaussians: Gaussians, spent: list[str]) 
         slope_x = b.math("MAXIMUM", b.math("MINIMUM", slope_x, camera["Right"]), camera["Left"])
         slope_y = b.math("MAXIMUM", b.math("MINIMUM", slope_y, camera["Top"]), camera["Bottom"])
         halves = []
-        for arm in gaussians.seen_arms:
+        for arm in (inputs[name] for name in _ARMS):
             ax, ay, az = b.split(arm)
             halves.append((b.math("MULTIPLY_ADD", slope_x, az, ax), b.math("MULTIPLY_ADD", slope_y, az, ay)))
         xx = b.total(*(b.math("MULTIPLY", u, u) for u, _ in halves))
@@ -62,41 +101,17 @@ def _quads(b: Builder, inputs: Sockets, gaussians: Gaussians, spent: list[str]) 
         middle = b.math("MULTIPLY", b.math("ADD", xx, yy), 0.5)
         half = b.math("MULTIPLY", b.math("SUBTRACT", xx, yy), 0.5)
         offset = b.math("SQRT", b.math("MULTIPLY_ADD", half, half, b.math("MULTIPLY", xy, xy)))
-        long = b.product(gaussians.reach, b.math("SQRT", b.math("ADD", middle, offset)))
-        short = b.product(gaussians.reach, b.math("SQRT", b.math("MAXIMUM", b.math("SUBTRACT", middle, offset), 0.0)))
+        long = b.product(inputs["Reach"], b.math("SQRT", b.math("ADD", middle, offset)))
+        short = b.product(inputs["Reach"], b.math("SQRT", b.math("MAXIMUM", b.math("SUBTRACT", middle, offset), 0.0)))
         angle = b.math("MULTIPLY", b.math("ARCTAN2", xy, half), 0.5)
         turn = b.node("FunctionNodeEulerToRotation", {0: b.join(0.0, 0.0, angle)}).outputs[0]
         ellipse = {"Translation": center, "Rotation": turn, "Scale": b.join(long, short, long)}
-        matrix = b.node("FunctionNodeCombineTransform", ellipse).outputs[0]
-    with b.frame("Camera Facing: quads, far to near"):
-        points, matrix, z, color, behind = b.captured(
-            gaussians.geometry,
-            {
-                "Matrix": ("MATRIX", matrix),
-                "Depth": ("FLOAT", z),
-                "Colour": ("RGBA", gaussians.color),
-                "Behind": ("BOOLEAN", b.compare("LESS_THAN", depth, camera["Near"])),
-            },
-        )
-        points = b.without(points, spent)
-        points = b.stored(points, material.COLOR, "FLOAT_COLOR", color)
-        points = b.node("GeometryNodeSortElements", {"Geometry": points, "Sort Weight": z}, domain="POINT").outputs[0]
-        matrix = b.node("FunctionNodeMatrixMultiply", {0: _without_ties(b, camera, z), 1: matrix}).outputs[0]
-        matrix = b.node("FunctionNodeMatrixMultiply", {0: camera["From Camera"], 1: matrix}).outputs[0]
-        points, matrix = b.captured(points, {"Placed": ("MATRIX", matrix)})
-        grid = {"Size X": 2.0, "Size Y": 2.0, "Vertices X": 2, "Vertices Y": 2}
-        quad = b.node("GeometryNodeMeshGrid", grid).outputs[0]
-        u, v, _ = b.split(b.node("GeometryNodeInputPosition").outputs[0])
-        quad = b.stored(quad, material.QUAD, "FLOAT_VECTOR", b.join(u, v, 1.0))
-        quad = b.node("GeometryNodeSetMaterial", {"Geometry": quad, "Material": inputs["Material"]}).outputs[0]
-        each = {"Points": points, "Instance": quad, "Selection": b.logic("NOT", behind)}
-        instances = b.node("GeometryNodeInstanceOnPoints", each).outputs[0]
-        placed = b.node("GeometryNodeSetInstanceTransform", {"Instances": instances, "Transform": matrix}).outputs[0]
-        return b.node("GeometryNodeRealizeInstances", {"Geometry": placed}).outputs[0]
+        return {"Matrix": ("Matrix", b.node("FunctionNodeCombineTransform", ellipse).outputs[0])}
 
 
-def _without_ties(b: Builder, camera: Sockets, z: NodeSocket) -> NodeSocket:
-    """Matrices in camera space for points sorted by `z`: the camera sees the same, with all depths apart."""
+def _without_ties(b: Builder, inputs: Sockets) -> Results:
+    """Matrices in camera space for points sorted by their z there: the camera sees the same, with all depths apart."""
+    z, camera = inputs["Depth"], b.call(camera_nodes.camera_group())
     with b.frame("Camera Facing: no two quads at the same depth"):
         index = b.node("GeometryNodeInputIndex").outputs[0]
         first = b.compare("LESS_THAN", b.math("MODULO", index, float(RUN)), 0.5)
@@ -114,4 +129,4 @@ def _without_ties(b: Builder, camera: Sockets, z: NodeSocket) -> NodeSocket:
         factor = b.math("MULTIPLY_ADD", factor, camera["Perspective"], 1.0)
         shift = b.math("MULTIPLY", b.math("SUBTRACT", apart, z), b.math("SUBTRACT", 1.0, camera["Perspective"]))
         moved = {"Translation": b.join(0.0, 0.0, shift), "Scale": b.join(factor, factor, factor)}
-        return b.node("FunctionNodeCombineTransform", moved).outputs[0]
+        return {"Matrix": ("Matrix", b.node("FunctionNodeCombineTransform", moved).outputs[0])}

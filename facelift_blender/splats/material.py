@@ -65,6 +65,7 @@ def _build(b: Builder, least: float) -> None:
     # Cycles skips the side that is not needed.
     surface = _mix(b, b.split(quad)[2], any_view, facing)
     b.node("ShaderNodeOutputMaterial", {"Surface": surface})
+    b.arrange()
 
 
 def _mix(b: Builder, factor, first, second):

@@ -27,7 +27,7 @@ from .builder import Builder
 from .gaussian_nodes import SMALLEST_ALPHA, Gaussians
 
 GROUP = "FaceLift Splats"
-VERSION = 3
+VERSION = 4
 """Raised whenever the group changes, so that files keep the group they were made with and new objects get the new."""
 VERSION_KEY = "facelift_splats_version"
 DEGREE_KEY = "facelift_splats_sh_degree"
@@ -217,6 +217,7 @@ def _build(group: bpy.types.GeometryNodeTree, sh_degree: int) -> None:
     for key, value in enumerate((mode, quads, spheres, points, _drawn(b, points))):
         b.set(by_mode.inputs[key], value)
     b.node("NodeGroupOutput", {0: by_mode.outputs[0]})
+    b.arrange()
 
 
 def _menu(b: Builder, menu: NodeSocket) -> NodeSocket:

@@ -44,6 +44,7 @@ def _lines(found: dict[str, Any]) -> list[str]:
     missing = [name for name, version in found["packages"].items() if not version]
     lines += [f"packages: {text(installed)}", f"not installed: {', '.join(missing) or 'nothing'}"]
     lines += [f"memory: {text(found['memory'])}"]
+    lines += [f"cache, which may be removed: {text(found['cache'])}"]
     for section in ("devices", "weights", "matting"):
         lines += [f"{section}:"] + [f"  {name}: {text(value)}" for name, value in found[section].items()]
     return lines

@@ -220,7 +220,6 @@ def _reconstruct(
     model: FaceLift, task: PhotoTask, aligned: Future[AlignedPortrait], options: argparse.Namespace
 ) -> None:
     from ..images import write_contact_sheet
-    from ..rendering.turntable import write_turntable
 
     start = time.perf_counter()
     with progress_bar(task.photo.name) as progress:
@@ -233,6 +232,7 @@ def _reconstruct(
             seed=options.seed,
             likeness=options.likeness,
             progress=progress,
+            keep_raw=options.raw,
         )
     result.gaussians.save(task.head)
     if task.raw:
@@ -240,6 +240,8 @@ def _reconstruct(
     if task.views:
         write_contact_sheet(result.views, task.views)
     if task.turntable:
+        from ..rendering.turntable import write_turntable
+
         with progress_bar(task.turntable.name) as progress:
             write_turntable(result.gaussians.to(model.device), task.turntable, progress=progress)
     for note in result.notes:

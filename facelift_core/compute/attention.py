@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import lru_cache
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from .onednn import linear, onednn_pays
 
@@ -16,6 +18,10 @@ SCORES_AT_ONCE = 6 * 2**20
 """At most, over all threads: the C library takes more than 32 MiB from the system anew each time, and clears them."""
 QUERIES_MIN, KEYS_MIN = 256, 1024
 """From which on blocks are worth it in float32."""
+CUDNN_KEYS_MIN = 8192
+"""From which on cuDNN's attention is worth preparing, which it does anew for each size."""
+CUDNN_GAIN, CUDNN_TOLERANCE = 1.1, 5e-3
+"""How much faster it has to be, and how near."""
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
@@ -33,6 +39,8 @@ def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         return torch.cat([F.scaled_dot_product_attention(q, k, v) for q, k, v in items])
     if query.device.type == "cpu" and _blocks_pay(query, key):
         return _InBlocks.apply(query, key, value)
+    if query.is_cuda and _cudnn_pays(query, key):
+        return _by_cudnn(query, key, value)
     return F.scaled_dot_product_attention(query, key, value)
 
 
@@ -42,6 +50,51 @@ def _blocks_pay(query: Tensor, key: Tensor) -> bool:
         return True
     enough = query.shape[-2] >= QUERIES_MIN and key.shape[-2] >= KEYS_MIN
     return enough and query.dtype == torch.float32 and onednn_pays()
+
+
+def _cudnn_pays(query: Tensor, key: Tensor) -> bool:
+    """Of long sequences on cards where it was tried and found faster than the kernel that PyTorch takes by itself."""
+    long = key.shape[-2] >= CUDNN_KEYS_MIN and query.shape[-1] == 64 and query.dtype == torch.float16
+    usual = not torch.compiler.is_compiling() and not torch.is_grad_enabled()
+    return long and usual and cudnn_gain() >= CUDNN_GAIN
+
+
+def _by_cudnn(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    # Where it has no kernel for an input, PyTorch's own.
+    order = [SDPBackend.CUDNN_ATTENTION, SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
+    with sdpa_kernel(order, set_priority=True):
+        return F.scaled_dot_product_attention(query, key, value)
+
+
+@lru_cache(maxsize=1)
+@torch.no_grad()
+def cudnn_gain() -> float:
+    """How many times as fast as PyTorch's own choice cuDNN's attention is on this card; 0 where it fails or differs."""
+    if torch.cuda.get_device_capability() < (9, 0):  # its kernels for older ones are no faster
+        return 0.0
+    generator = torch.Generator().manual_seed(0)
+    q, k, v = (torch.randn(1, 16, CUDNN_KEYS_MIN, 64, generator=generator).to("cuda", torch.float16) for _ in range(3))
+    try:
+        expected, found = F.scaled_dot_product_attention(q, k, v), _by_cudnn(q, k, v)
+        if not (found - expected).norm() < CUDNN_TOLERANCE * expected.norm():
+            return 0.0
+        return _cuda_seconds(F.scaled_dot_product_attention, q, k, v) / _cuda_seconds(_by_cudnn, q, k, v)
+    except torch.OutOfMemoryError:
+        raise
+    except RuntimeError:  # it has no kernel for this card or this PyTorch
+        return 0.0
+
+
+def _cuda_seconds(attention: Callable[..., Tensor], *inputs: Tensor) -> float:
+    """Of three calls, after one that prepares."""
+    attention(*inputs)
+    begin, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+    begin.record()
+    for _ in range(3):
+        attention(*inputs)
+    end.record()
+    end.synchronize()
+    return begin.elapsed_time(end) / 1000
 
 
 class _InBlocks(torch.autograd.Function):

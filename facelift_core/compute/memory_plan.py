@@ -46,6 +46,7 @@ class Needs:
         work: beside the weights, for six views at once.
         batched: the network whose `work` doubles with both branches at once.
         overhead: of the libraries, whatever is at work.
+        skin: of what puts the photo on the head, when no network is at work.
     """
 
     weights: Mapping[str, int]
@@ -53,6 +54,7 @@ class Needs:
     work: Mapping[str, int]
     batched: str = "unet"
     overhead: int = 0
+    skin: int = 0
 
     def peak(self, plan: Plan) -> int:
         """Bytes at the peak of a run by `plan`."""
@@ -61,9 +63,10 @@ class Needs:
             for name, size in self.work.items()
         }
         if not plan.in_turn:
-            return self.overhead + sum(self.weights.values()) + max(work.values())
+            return self.overhead + sum(self.weights.values()) + max(*work.values(), self.skin)
         copied = {name: size if size > self.parked[name] else 0 for name, size in self.weights.items()}
-        return self.overhead + sum(self.parked.values()) + max(copied[name] + work[name] for name in self.weights)
+        at_work = max(copied[name] + work[name] for name in self.weights)
+        return self.overhead + sum(self.parked.values()) + max(at_work, self.skin)
 
 
 def choose(free: int | None, needs: Needs) -> Plan:

@@ -11,6 +11,7 @@ from diffusers import AutoencoderKL, UNet2DConditionModel
 from torch import nn
 
 from ..presets import VIEWS, Sampling
+from . import native
 
 if TYPE_CHECKING:
     from ..gslrm.network import GSLRM
@@ -18,8 +19,9 @@ if TYPE_CHECKING:
 
 USUAL_RATE = {"cpu": 5e10, "mps": 1e12, "cuda": 5e13}
 """Multiplications per second, for the proportions between stages where nobody has measured."""
-ALIGN_SECONDS, FILTER_SECONDS, SKIN_SECONDS = 1.0, 0.1, 2.0
-REFINE_SECONDS = {"cpu": 40.0, "mps": 40.0, "cuda": 4.0}
+ALIGN_SECONDS, FILTER_SECONDS, SKIN_SECONDS = 1.0, 0.1, 1.0
+REFINE_SECONDS, REFINE_SECONDS_BY_TORCH, REFINE_SECONDS_ON_CUDA = 40.0, 60.0, 4.0
+"""On a processor with compiled loops, without, and on a graphics card; fewer steps are done without."""
 
 CALIBRATION_SIDE = 16
 """Of the latents on which the speed is measured: seconds with the released UNet on a CPU."""
@@ -100,8 +102,15 @@ def stage_seconds(
     if likeness != "off":
         seconds["skin"] = SKIN_SECONDS
     if likeness == "refined":
-        seconds["refine"] = REFINE_SECONDS.get(device, REFINE_SECONDS["cuda"])
+        seconds["refine"] = _refine_seconds(device, gslrm)
     return seconds
+
+
+def _refine_seconds(device: str, gslrm: GSLRM) -> float:
+    if device == "cuda":
+        return REFINE_SECONDS_ON_CUDA
+    compiled = gslrm.sh_features == 1 and native.available("splatter")
+    return REFINE_SECONDS if compiled else REFINE_SECONDS_BY_TORCH
 
 
 @torch.no_grad()

@@ -146,6 +146,7 @@ def run(request: Request, emit: Emit, cancelled: Cancel, models: Models) -> dict
         progress=tell,
         cancelled=cancelled,
         views_done=show,
+        keep_raw=False,
     )
     write_picture(result.portrait, folder / PORTRAIT)
     result.gaussians.save(folder / HEAD)

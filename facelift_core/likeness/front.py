@@ -13,6 +13,7 @@ from ..align.landmarks import find_landmarks
 from ..gaussians.filters import filter_gaussians
 from ..gaussians.tensors import Gaussians, concatenate
 from ..progress import Monitor
+from .depth import portrait_depth
 from .harmony import harmonised
 from .skin import carve, skin, skin_weight
 from .surface import front_surface
@@ -43,8 +44,8 @@ def with_photo_front(head: Gaussians, portrait: AlignedPortrait, limit: int, mon
     """
     monitor(0.0, "Finding the features of the face")
     landmarks = find_landmarks(portrait.image)
-    surface = front_surface(head, landmarks)
     small = pixels_of(portrait.cutout, SIZE)
+    surface = front_surface(head, landmarks, portrait_depth(small))
     weight = skin_weight(surface, small[..., 3])
     monitor(0.4, "Matching colours")
     rest = harmonised(carve(head, surface, weight, small[..., 3]), head, surface, small)

@@ -52,11 +52,11 @@ def harmonised(rest: Gaussians, head: Gaussians, surface: Surface, cutout: np.nd
     examples = np.concatenate([points.numpy() / REACH, drawn[chosen] / LIKE], axis=1)
     queries = np.concatenate([rest.positions.numpy() / REACH, rest.colors.numpy().clip(0, 1) / LIKE], axis=1)
     distances, nearest = cKDTree(examples).query(queries, k=min(NEIGHBOURS, len(examples)))
-    distances, nearest = distances.reshape(len(queries), -1), nearest.reshape(len(queries), -1)
+    distances, nearest = distances.reshape(len(queries), -1).astype(np.float32), nearest.reshape(len(queries), -1)
     # Relative to the nearest one, so that a Gaussian far from all examples still follows some.
     weights = np.exp(-0.5 * (distances**2 - distances[:, :1] ** 2))
     difference = (seen - drawn)[chosen][nearest]
-    change = (weights[..., None] * difference).sum(1) / weights.sum(1)[:, None]
+    change = np.einsum("nk,nkc->nc", weights, difference) / weights.sum(1)[:, None]
     away = np.linalg.norm(queries[:, :3] - examples[nearest[:, 0], :3], axis=1) * REACH / FAR
     change *= (BEYOND + (1 - BEYOND) * np.exp(-0.5 * away**2))[:, None]
     colors = (rest.colors + torch.from_numpy(change).float()).clamp(0, 1)

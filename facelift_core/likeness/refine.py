@@ -12,9 +12,10 @@ from torch import Tensor
 
 from ..align import AlignedPortrait
 from ..align.crop import SIZE
+from ..compute import native
 from ..gaussians.tensors import SH_C0, Gaussians
 from ..progress import Monitor
-from ..rendering import gsplat_backend, native, render
+from ..rendering import gsplat_backend, render
 from ..rendering.cameras import intrinsics, orbit, six_views
 from ..rendering.metrics import ssim
 from ..rendering.projection import DILATION

@@ -8,7 +8,6 @@ import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
-from scipy.spatial.transform import Rotation
 from torch import Tensor
 
 from ..align.crop import SIZE
@@ -126,5 +125,20 @@ def _rotations(points: Tensor, normals: Tensor) -> Tensor:
     tilt = F.normalize(tilt, dim=-1)
     axes = torch.stack([tilt, torch.linalg.cross(normals, tilt), normals], dim=-1)
     _, columns = to_world(torch.zeros_like(points), axes.transpose(1, 2).reshape(-1, 3))
-    matrices = columns.view(-1, 3, 3).transpose(1, 2)
-    return torch.from_numpy(Rotation.from_matrix(matrices.numpy()).as_quat()[:, [3, 0, 1, 2]]).float()
+    return _quaternions(columns.view(-1, 3, 3).transpose(1, 2))
+
+
+def _quaternions(matrices: Tensor) -> Tensor:
+    """(N, 4) unit quaternions w, x, y, z of (N, 3, 3) rotations. scipy's would first check that they are some."""
+    (xx, xy, xz), (yx, yy, yz), (zx, zy, zz) = (row.unbind(-1) for row in matrices.unbind(-2))
+    one, wx, wy, wz = torch.ones_like(xx), zy - yz, xz - zx, yx - xy
+    # Four times the products of the quaternion with itself; the row of its largest component divides by no small one.
+    rows = [
+        one + xx + yy + zz, wx, wy, wz,
+        wx, one + xx - yy - zz, xy + yx, xz + zx,
+        wy, xy + yx, one - xx + yy - zz, yz + zy,
+        wz, xz + zx, yz + zy, one - xx - yy + zz,
+    ]  # fmt: skip
+    products = torch.stack(rows, dim=-1).unflatten(-1, (4, 4))
+    largest = products.diagonal(dim1=1, dim2=2).argmax(1)
+    return F.normalize(products[torch.arange(len(products)), largest], dim=-1)

@@ -1,4 +1,5 @@
-"""The surface of a head as the portrait's camera sees it: the head's own depth, and in the face that of landmarks."""
+"""The surface of a head as the portrait's camera sees it: in the face the depth of landmarks, elsewhere that which a
+network tells from the portrait, where the head is; without the network, the head's own."""
 
 from __future__ import annotations
 
@@ -19,6 +20,8 @@ from ..rendering.cameras import intrinsics, six_views
 
 SMOOTH = 3.0
 """Sigma in pixels over which the head's own depth is smoothed: single Gaussians are no shape."""
+SMOOTH_PORTRAIT = 1.0
+"""The same for the depth that is told from the portrait."""
 SMOOTH_FACE = 1.5
 """The same for the facets between landmarks."""
 SPREAD = 14.0
@@ -27,6 +30,8 @@ MIN_ALPHA = 0.6
 """Where the head is less opaque than this, its depth is continued from its surroundings."""
 NEAR, FAR = 1.7, 3.7
 """Depths, along the optical axis, between which a head lies in the portrait's camera."""
+BLUR_SIGMA = 8.0
+"""In pixels; wider blurs work on a smaller picture."""
 
 
 @dataclass(frozen=True)
@@ -46,18 +51,24 @@ class Surface:
     face: np.ndarray
 
 
-def front_surface(head: Gaussians, landmarks: Landmarks | None) -> Surface:
+def front_surface(head: Gaussians, landmarks: Landmarks | None, told: np.ndarray | None = None) -> Surface:
     """The surface of `head` towards the portrait's camera.
 
     Args:
         head: on the CPU, as GS-LRM places it.
-        landmarks: of the portrait, in pixels of 512²; None: the head's own depth everywhere.
+        landmarks: of the portrait, in pixels of 512²; None: no other depth in the face than around it.
+        told: (512, 512) float32, depth as :func:`.depth.portrait_depth` tells it, NaN where nobody is; it is moved to
+            where the head is. None: the head's own depth.
     """
     alpha, depth = front_depth(head)
-    depth = _continued(depth, alpha > MIN_ALPHA, SMOOTH)
+    known, smooth = alpha > MIN_ALPHA, SMOOTH
+    if told is not None and (both := known & np.isfinite(told)).any():
+        offset = np.median((depth - told)[both])
+        depth, known, smooth = told + offset, np.isfinite(told), SMOOTH_PORTRAIT
+    depth = _continued(np.where(known, depth, 0), known, smooth)
     face = np.zeros_like(depth)
     if landmarks is not None:
-        depth, face = _with_face(depth, alpha > MIN_ALPHA, landmarks)
+        depth, face = _with_face(depth, known, landmarks)
     points = _rays() * depth[..., None]
     normals = _normals(points)
     facing = -(normals * points).sum(-1) / np.linalg.norm(points, axis=-1)
@@ -100,6 +111,10 @@ def sample(picture: np.ndarray, pixels: Tensor) -> Tensor:
 
 def blur(picture: np.ndarray, sigma: float) -> np.ndarray:
     """A picture of float32 smoothed by a Gaussian of `sigma` pixels; its border goes on outside."""
+    if sigma > 2 * BLUR_SIGMA:
+        height, width = picture.shape[:2]
+        half = cv2.resize(picture, (width // 2, height // 2), interpolation=cv2.INTER_AREA)
+        return cv2.resize(blur(half, sigma / 2), (width, height), interpolation=cv2.INTER_LINEAR)
     return cv2.GaussianBlur(picture, (0, 0), sigma, borderType=cv2.BORDER_REPLICATE)
 
 
@@ -107,7 +122,7 @@ def _continued(values: np.ndarray, known: np.ndarray, sigma: float) -> np.ndarra
     """`values` smoothed where `known`, and continued from there with ever wider windows elsewhere."""
     weight = known.astype(np.float32)
     result, missing = np.zeros_like(values), np.ones(values.shape, np.float32)
-    while sigma < SIZE:
+    while sigma < SIZE and missing.any():
         seen = blur(weight, sigma)
         share = np.minimum(missing, (seen * 4).clip(0, 1))
         result += share * blur(values * weight, sigma) / seen.clip(1e-6)
@@ -146,17 +161,19 @@ def _relief(landmarks: Landmarks) -> np.ndarray:
     points[:, 2] -= (points[:, :2] - centre) @ (centre - SIZE / 2) / intrinsics(SIZE)[0].item()
     # Triangles between the neighbours in the face's own front view: in the picture a turned face may overlap itself.
     triangles = Delaunay(points @ landmarks.axes[:2].T).simplices
+    corners = points[triangles]
+    # Barycentric coordinates of (x, y) are linear: these rows times (x, y, 1).
+    matrices = np.stack([corners[..., 0], corners[..., 1], np.ones(corners.shape[:2])], axis=1)
+    solid = np.abs(np.linalg.det(matrices)) >= 1e-6
     relief = np.full((SIZE, SIZE), np.inf)
-    for corners in points[triangles]:
-        (x0, y0), (x1, y1) = corners[:, :2].min(0), corners[:, :2].max(0)
-        x = np.arange(max(int(x0), 0), min(int(x1) + 1, SIZE))
-        y = np.arange(max(int(y0), 0), min(int(y1) + 1, SIZE))
-        matrix = np.vstack([corners[:, :2].T, np.ones(3)])
-        if not len(x) or not len(y) or abs(np.linalg.det(matrix)) < 1e-6:
+    for (x_, y_, z_), rows in zip(corners[solid].swapaxes(1, 2), np.linalg.inv(matrices[solid]), strict=True):
+        x = np.arange(max(int(x_.min()), 0), min(int(x_.max()) + 1, SIZE))
+        y = np.arange(max(int(y_.min()), 0), min(int(y_.max()) + 1, SIZE))
+        if not len(x) or not len(y):
             continue
-        u, v = np.meshgrid(x + 0.5, y + 0.5)
-        shares = np.linalg.inv(matrix) @ np.stack([u.ravel(), v.ravel(), np.ones(u.size)])
-        z = np.where(shares.min(0) >= -1e-9, corners[:, 2] @ shares, np.inf).reshape(u.shape)
+        a, b, c = rows.T[..., None, None]
+        shares = a * (x + 0.5) + b * (y[:, None] + 0.5) + c
+        z = np.where(shares.min(0) >= -1e-9, np.tensordot(z_, shares, 1), np.inf)
         part = relief[y[0] : y[-1] + 1, x[0] : x[-1] + 1]
         np.minimum(part, z, out=part)
     return np.where(np.isfinite(relief), relief, np.nan)

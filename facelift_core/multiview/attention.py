@@ -103,7 +103,7 @@ class PromptAttention:
         return attn.to_out[1](attn.to_out[0](rearrange(attended, "n h l d -> n l (h d)")))
 
     def _keys_and_values(self, attn, prompts: Tensor) -> tuple[Tensor, Tensor]:
-        if (found := self.known.get(id(prompts))) is not None:
+        if self.remember and (found := self.known.get(id(prompts))) is not None:
             return found[1:]
         key, value = (
             rearrange(project(prompts), "n l (h d) -> n h l d", h=attn.heads) for project in (attn.to_k, attn.to_v)

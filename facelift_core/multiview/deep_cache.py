@@ -52,11 +52,15 @@ def reused_features(unet: UNet2DConditionModel, every: int) -> Iterator[Reuse]:
     deep = (
         [*unet.down_blocks[1:], unet.mid_block, *unet.up_blocks[:-1]] if every > 1 and len(unet.up_blocks) > 1 else []
     )
+    before = [block.__dict__.get("forward") for block in deep]  # one that was compiled
     for number, block in enumerate(deep):
         block.forward = reuse.around(number, block.forward)
     try:
         yield reuse
     finally:
-        for block in deep:
-            del block.forward
+        for block, forward in zip(deep, before, strict=True):
+            if forward is None:
+                del block.forward
+            else:
+                block.forward = forward
         reuse.known.clear()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from PIL import Image
 from torch import Tensor, nn
 from transformers import CLIPImageProcessorPil, CLIPVisionModelWithProjection
 
-from ..compute.device import nothing_left_behind, select_device, select_dtype
+from ..compute.device import LARGE, NotEnoughMemory, nothing_left_behind, select_device, select_dtype
 from ..compute.offload import Residence
 from ..errors import FaceLiftError
 from ..presets import Sampling, sampling
@@ -23,7 +24,7 @@ from ..progress import Cancel, Monitor, Progress
 from ..rendering.cameras import VIEW_NAMES
 from ..weights.layout import find_pipeline
 from ..weights.state_dict import load_json, load_state_dict
-from . import solvers
+from . import channels_last, compiling, solvers
 from .agreement import Agree
 from .clip import load_clip, load_image_processor
 from .guidance import Condition, denoiser
@@ -40,6 +41,8 @@ IMAGE_SIZE_MAX = 512
 SAMPLING_FILE = "sampling.json"
 """Beside a checkpoint's networks, of our own layout: ``{"guidance_scale": 2.0}``."""
 PUBLISHED_GUIDANCE = 3.0
+PICTURES_BYTES = 256 * 2**20
+"""Work space that pictures may share a pass of the autoencoder in, on a graphics card, whatever else takes more."""
 STEPS_PER_AGREEMENT = 10
 """As many steps take about as long as making the views agree once; for the progress only."""
 
@@ -123,6 +126,7 @@ class MultiViewDiffusion:
                 residence=Residence(device),
             )
         model._check_parts_fit(folder)
+        model._use_kernels()
         for name, work in model._work_bytes().items():
             model.residence.add(name, getattr(model, name), work)
         return model
@@ -139,13 +143,67 @@ class MultiViewDiffusion:
         """Pixels per latent along a side."""
         return 2 ** (len(self.vae.config.block_out_channels) - 1)
 
-    def compile(self) -> None:
-        """Have PyTorch compile the UNet's repeated blocks at their first use, which takes about a minute.
+    @torch.no_grad()
+    def compile(self, backend: str = "inductor") -> str | None:
+        """Have PyTorch compile the UNet and the decoder, now, which takes about a minute the first time on a machine.
 
-        Where the compiler fails, or there is none, they run as before.
+        Another number of views at once (no guidance, less memory) is compiled when it comes.
+
+        Args:
+            backend: of :func:`torch.compile`.
+
+        Returns:
+            Why that did not work, in which case everything runs as before; or None.
         """
-        torch._dynamo.config.suppress_errors = True
-        self.unet.compile_repeated_blocks(dynamic=False)
+        compiling.compile_networks(self.unet, self.vae, backend)
+        try:
+            self._try_once()
+        except NotEnoughMemory:
+            raise
+        except Exception as error:  # compilers, drivers and Triton's versions fail in their own ways
+            compiling.undo(self.unet, self.vae)
+            self._use_kernels()
+            return (str(error).strip() or type(error).__name__).splitlines()[0]
+        return None
+
+    def _use_kernels(self) -> None:
+        """Have what has kernels of its own for this device computed by them."""
+        for network in (self.unet, self.vae):
+            if channels_last.usable(self.device, next(network.parameters()).dtype):
+                channels_last.fit(network)
+
+    def _try_once(self) -> None:
+        """One guided evaluation of the UNet and one decoding, of nothing."""
+        side = self.image_size // self.vae_factor
+        channels = self.vae.config.latent_channels
+        latents = torch.zeros(VIEWS, channels, side, side, device=self.device)
+        labels = torch.zeros(VIEWS, self.unet.config.projection_class_embeddings_input_dim, device=self.device)
+        condition = Condition(labels.to(self.dtype), latents.to(self.dtype), self.prompt_embeds)
+        together = self.residence.plan.together
+        with nothing_left_behind():
+            with self.residence.using("unet"), denoiser(self.unet, condition, True, together, 1) as denoise:
+                denoise(latents, torch.tensor(0, device=self.device), 2.0)
+            with self.residence.using("vae"):
+                self._decode(latents, Monitor("views", None, None))
+
+    @property
+    def _records(self) -> bool:
+        """Whether evaluations of the UNet are worth recording: a large one keeps the card busy as it is."""
+        small = sum(weight.numel() for weight in self.unet.parameters()) < LARGE
+        on_card = self.device.type == "cuda" and self.dtype != torch.float32
+        return small and on_card and not self.residence.plan.in_turn and not compiling.is_compiled(self.unet)
+
+    @property
+    def _pictures_at_once(self) -> int:
+        """How many the autoencoder takes; on a graphics card those that take no more than other networks do anyway.
+
+        On a CPU one: more bring nothing there, and other sums.
+        """
+        if self.device.type != "cuda" or compiling.is_compiled(self.unet):
+            return 1
+        work = self._work_bytes()
+        room = max(PICTURES_BYTES, work["unet"] * (2 if self.residence.plan.together else 1))
+        return max(1, min(VIEWS, room // work["vae"]))
 
     def _work_bytes(self) -> dict[str, int]:
         """Bytes that each network takes beside its weights for six views, one of them at a time where it can."""
@@ -226,7 +284,7 @@ class MultiViewDiffusion:
         total, done = how.steps + STEPS_PER_AGREEMENT * sum(agreeing) + 1, 0
         with (
             self.residence.using("unet"),
-            denoiser(self.unet, condition, guided, together, how.reuse) as denoise,
+            denoiser(self.unet, condition, guided, together, how.reuse, self._records) as denoise,
         ):
             # `timesteps` come as numbers for the scheduler, whose tables are on the CPU, and as tensors for the UNet:
             # no step has to wait for the GPU.
@@ -256,12 +314,12 @@ class MultiViewDiffusion:
             views = self._decode(latents, monitor)
         agreed = agree(views, monitor)
         change = torch.zeros_like(latents)
+        changed = [number for number, (a, b) in enumerate(zip(views, agreed, strict=True)) if not torch.equal(a, b)]
         with self.residence.using("vae"):
-            for number, (view, other) in enumerate(zip(views, agreed, strict=True)):
-                if not torch.equal(view, other):
-                    monitor.check()
-                    before, after = (self._encode(image[None] * 2 - 1) for image in (view, other))
-                    change[number] = (after - before)[0]
+            for numbers in _split(changed, self._pictures_at_once):
+                monitor.check()
+                before, after = (self._encode(images[numbers] * 2 - 1) for images in (views, agreed))
+                change[numbers] = after - before
         return change
 
     def _class_labels(self, portrait: Image.Image, generator: torch.Generator) -> Tensor:
@@ -276,17 +334,17 @@ class MultiViewDiffusion:
         return torch.cat([noised, sinusoids], dim=1).to(self.dtype)
 
     def _encode(self, pixels: Tensor) -> Tensor:
-        """(1, 4, h, w) float32 scaled latents of pixels (1, 3, H, W) in [-1, 1]."""
+        """(N, C, h, w) float32 scaled latents of pixels (N, 3, H, W) in [-1, 1]."""
         latents = self.vae.encode(pixels.to(self.device, self.vae.dtype)).latent_dist.mode()
         return latents.float() * self.vae.config.scaling_factor
 
     def _decode(self, latents: Tensor, monitor: Monitor) -> Tensor:
-        """(6, 3, H, W) float32 images in [0, 1] on the CPU; one view at a time, to bound memory."""
+        """(6, 3, H, W) float32 images in [0, 1] on the CPU."""
         latents = (latents / self.vae.config.scaling_factor).to(self.vae.dtype)
         images = []
-        for view in latents.split(1):
+        for some in latents.split(self._pictures_at_once):
             monitor.check()
-            images.append(self.vae.decode(view, return_dict=False)[0].float())
+            images.append(self.vae.decode(some, return_dict=False)[0].float())
         images = torch.cat(images).cpu()
         if not images.isfinite().all():
             raise FaceLiftError(
@@ -336,6 +394,10 @@ def check_settings(preset: str | Sampling, steps: int | None, guidance_scale: fl
     if not 0 <= seed < 2**63 or int(seed) != seed:
         raise FaceLiftError(f"The seed should be a whole number from 0 to 2^63 − 1, not {seed}.")
     return how
+
+
+def _split(numbers: list[int], size: int) -> Iterator[list[int]]:
+    return (numbers[start : start + size] for start in range(0, len(numbers), size))
 
 
 def _finer(dtype: torch.dtype) -> torch.dtype:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -11,7 +11,9 @@ from diffusers import UNet2DConditionModel
 from torch import Tensor
 
 from .attention import remembered_prompts
+from .compiling import is_compiled
 from .deep_cache import Reuse, reused_features
+from .graphs import Recordings, cuda_graph
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,7 @@ class Denoiser:
     branches: dict[str, Condition]
     together: bool
     reuse: Reuse
+    recordings: Recordings
 
     def __call__(self, latents: Tensor, t: Tensor, guidance_scale: float) -> Tensor:
         """The UNet's prediction u + w·(c − u), float32 like `latents`, (6, C, h, w); with w = 1 it is c alone."""
@@ -58,13 +61,18 @@ class Denoiser:
         self.reuse.branch = branch
         condition = self.branches[branch]
         sample = torch.cat([latents.to(condition.image_latents.dtype), condition.image_latents], dim=1)
-        out = self.unet(sample, t, condition.prompts, class_labels=condition.class_labels, return_dict=False)[0]
-        return out.float()
+
+        def evaluate(sample: Tensor, t: Tensor) -> Tensor:
+            return self.unet(sample, t, condition.prompts, class_labels=condition.class_labels, return_dict=False)[0]
+
+        fresh = self.reuse.fresh
+        needs = None if fresh else (branch, True)
+        return self.recordings((branch, fresh), evaluate, sample, t, needs=needs).float()
 
 
 @contextmanager
 def denoiser(
-    unet: UNet2DConditionModel, condition: Condition, guided: bool, together: bool, reuse: int
+    unet: UNet2DConditionModel, condition: Condition, guided: bool, together: bool, reuse: int, record: bool = False
 ) -> Iterator[Denoiser]:
     """A denoiser for one run under `condition`, of six rows.
 
@@ -73,6 +81,7 @@ def denoiser(
     Args:
         guided: whether any step will be.
         together, reuse: see :class:`Denoiser` and :class:`~facelift_core.presets.Sampling`.
+        record: evaluations as CUDA graphs; the weights have to stay where they are meanwhile.
     """
     branches = {"conditional": condition}
     if guided:
@@ -84,5 +93,6 @@ def denoiser(
             branches["both"] = Condition(*(torch.cat(pair) for pair in pairs))
         else:
             branches["unconditional"] = nothing
-    with remembered_prompts(unet), reused_features(unet, reuse) as features:
-        yield Denoiser(unet, branches, together, features)
+    remembered = nullcontext() if is_compiled(unet) else remembered_prompts(unet)
+    with remembered, reused_features(unet, reuse) as features:
+        yield Denoiser(unet, branches, together, features, Recordings(cuda_graph if record else None))

@@ -14,8 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..compute.native import load
 from . import gsplat_backend
-from .native import load
 from .projection import rotation_matrices
 
 NEAR = 0.2

@@ -61,6 +61,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     gaussians.set_defaults(run=_gaussians)
 
+    depth = commands.add_parser("depth", help="train the network that tells the depth of a portrait")
+    _add_training_arguments(depth, steps=6000, batch=64, learning_rate=1e-3, start="RUN|FILE")
+    depth.set_defaults(run=_depth)
+
     sample = commands.add_parser("sample", help="give heads the input views that a trained diffusion draws of them")
     sample.add_argument("--heads", type=Path, required=True, metavar="FOLDER", help="made by `heads`")
     sample.add_argument("-o", "--output", type=Path, required=True, metavar="FOLDER", help="to train `gaussians` on")
@@ -89,6 +93,9 @@ def _parser() -> argparse.ArgumentParser:
     improve.add_argument(
         "--into", type=Path, metavar="FOLDER", help="checkpoint that better files are written to (default: the same)"
     )
+    improve.add_argument(
+        "--depth", type=Path, metavar="FILE", help="network for the depth of portraits (default: the installed one)"
+    )
     improve.add_argument("-o", "--output", type=Path, required=True, metavar="FOLDER", help="heads, runs and pictures")
     improve.add_argument("--minutes", type=float, default=6.0, help="in all (default %(default)s)")
     improve.add_argument("--device", default="cuda", help="cuda, mps or cpu (default %(default)s)")
@@ -98,6 +105,7 @@ def _parser() -> argparse.ArgumentParser:
     improve.add_argument("--makers", type=int, metavar="N", help="that make heads (default: 2/3 of the cores)")
     improve.add_argument("--workers", type=int, metavar="N", help="that draw batches (default: a quarter of the cores)")
     improve.add_argument("--shard", type=int, default=16, metavar="N", help="heads per file (default %(default)s)")
+    improve.add_argument("--batch-depth", type=int, default=64, metavar="N", help="heads (default %(default)s)")
     improve.add_argument("--batch-views", type=int, default=128, metavar="N", help="heads (default %(default)s)")
     improve.add_argument("--batch-gaussians", type=int, default=16, metavar="N", help="heads (default %(default)s)")
     improve.set_defaults(run=_improve)
@@ -120,7 +128,9 @@ def _add_data_arguments(parser: argparse.ArgumentParser, training: bool = True) 
     parser.add_argument("--held-out", type=Path, required=True, metavar="FOLDER", help="other heads, for validation")
 
 
-def _add_training_arguments(parser: argparse.ArgumentParser, steps: int, batch: int, learning_rate: float) -> None:
+def _add_training_arguments(
+    parser: argparse.ArgumentParser, steps: int, batch: int, learning_rate: float, start: str = "RUN|WEIGHTS"
+) -> None:
     _add_data_arguments(parser)
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="RUN", help="state, log and pictures")
     parser.add_argument("--steps", type=int, default=steps, help="in all, resumed ones included (default %(default)s)")
@@ -136,8 +146,10 @@ def _add_training_arguments(parser: argparse.ArgumentParser, steps: int, batch: 
     )
     parser.add_argument(
         "--start-from",
-        metavar="RUN|WEIGHTS",
-        help="go on from the weights of another run, or from a checkpoint: mini, released, or a folder",
+        metavar=start,
+        help="go on from the weights of another run, or from a checkpoint: mini, released, or a folder"
+        if start == "RUN|WEIGHTS"
+        else "go on from the weights of another run, or from a file of weights",
     )
     parser.add_argument("--minutes", type=float, help="end after so many, whatever the steps (default: no limit)")
     parser.add_argument(
@@ -207,12 +219,12 @@ def _autoencoder(args: argparse.Namespace) -> None:
 
 def _views(args: argparse.Namespace) -> None:
     from .autoencoder import load_autoencoder
-    from .heads.dataset import HeadDataset
+    from .heads.dataset import GrowingHeads, HeadDataset
     from .loop import is_run
     from .view_model import ViewStage
     from .views import train_views
 
-    heads, held_out, options = HeadDataset(args.heads), HeadDataset(args.held_out), _options(args)
+    heads, held_out, options = GrowingHeads(args.heads), HeadDataset(args.held_out), _options(args)
     if args.grow and not args.start_from:
         raise FaceLiftError("Only a model that has learned grows: name one by --start-from.")
     if run := _run_to_go_on(args):
@@ -228,9 +240,9 @@ def _views(args: argparse.Namespace) -> None:
 def _gaussians(args: argparse.Namespace) -> None:
     from .autoencoder import load_autoencoder
     from .gaussians import as_diffused, gslrm_of, gslrm_of_run, train_gaussians, with_patches
-    from .heads.dataset import HeadDataset
+    from .heads.dataset import GrowingHeads, HeadDataset
 
-    heads, held_out, options = HeadDataset(args.heads), HeadDataset(args.held_out), _options(args)
+    heads, held_out, options = GrowingHeads(args.heads), HeadDataset(args.held_out), _options(args)
     start = args.start_from or options.origin
     if args.patch and not start:
         raise FaceLiftError("Only a model that has learned gets other patches: name one by --start-from.")
@@ -242,6 +254,20 @@ def _gaussians(args: argparse.Namespace) -> None:
     autoencoder = load_autoencoder(args.autoencoder, held_out).to(options.device) if args.autoencoder else None
     degrade = as_diffused(autoencoder) if autoencoder else None
     train_gaussians(heads, held_out, model, options, args.batch, degrade, args.checkpointing)
+
+
+def _depth(args: argparse.Namespace) -> None:
+    from ..likeness.depth import DepthNetwork, load_depth_network
+    from .depth import train_depth
+    from .heads.dataset import GrowingHeads, HeadDataset
+    from .loop import load_averaged
+
+    heads, options = GrowingHeads(args.heads), _options(args)
+    if run := _run_to_go_on(args):
+        model = load_averaged(DepthNetwork(), run)
+    else:
+        model = load_depth_network(Path(options.origin)) if options.origin else DepthNetwork()
+    train_depth(heads, HeadDataset(args.held_out), model, options, args.batch)
 
 
 def _sample(args: argparse.Namespace) -> None:
@@ -268,11 +294,12 @@ def _export(args: argparse.Namespace) -> None:
 
 
 def _improve(args: argparse.Namespace) -> None:
+    from ..likeness.depth import WEIGHTS
     from ..weights.layout import find_checkpoint
     from ..weights.named import find_weights
     from .improve import Improvement, improve
 
-    for name in ("minutes", "held_out", "steps", "shard", "batch_views", "batch_gaussians"):
+    for name in ("minutes", "held_out", "steps", "shard", "batch_depth", "batch_views", "batch_gaussians"):
         if not getattr(args, name) > 0:
             raise FaceLiftError(f"--{name.replace('_', '-')} must be more than 0, not {getattr(args, name)}.")
     cores = os.cpu_count() or 1
@@ -281,6 +308,7 @@ def _improve(args: argparse.Namespace) -> None:
             Improvement(
                 args.weights,
                 args.into or find_checkpoint(find_weights(args.weights)).folder,
+                args.depth or WEIGHTS,
                 args.output,
                 minutes=args.minutes,
                 device=args.device,
@@ -290,6 +318,7 @@ def _improve(args: argparse.Namespace) -> None:
                 steps=args.steps,
                 makers=max(1, cores * 2 // 3) if args.makers is None else args.makers,
                 workers=cores // 4 if args.workers is None else args.workers,
+                batch_depth=args.batch_depth,
                 batch_views=args.batch_views,
                 batch_gaussians=args.batch_gaussians,
             )

@@ -58,12 +58,12 @@ def export(
     _write(pipeline / "unet", "diffusion_pytorch_model", model.unet, _unet_config(model.unet))
     tower = model.image_encoder
     _write(pipeline / "image_encoder", "model", tower, {**tower.config.to_dict(), "dtype": "float16"})
-    _save({"prompt_embeds": model.prompt_embeds.detach()}, pipeline / PROMPT_EMBEDS)
+    save_half({"prompt_embeds": model.prompt_embeds.detach()}, pipeline / PROMPT_EMBEDS)
 
     _write_json(pipeline / "feature_extractor" / "preprocessor_config.json", model.processor.to_dict())
     _write_json(pipeline / "image_normalizer" / "config.json", {"embedding_dim": model.embedding_mean.shape[-1]})
     statistics = {"mean": model.embedding_mean, "std": model.embedding_std}
-    _save(statistics, pipeline / "image_normalizer" / "diffusion_pytorch_model.safetensors")
+    save_half(statistics, pipeline / "image_normalizer" / "diffusion_pytorch_model.safetensors")
     _write_json(pipeline / "scheduler" / "scheduler_config.json", _config(stage.scheduler))
     _write_json(pipeline / "image_noising_scheduler" / "scheduler_config.json", _config(image_noising_scheduler()))
 
@@ -71,7 +71,7 @@ def export(
         _write_json(pipeline / SAMPLING_FILE, {"guidance_scale": guidance_scale})
 
     gslrm = gslrm_of_run(Path(gaussians)) if is_run(gaussians) else gslrm_of(gaussians)
-    _save(gslrm.state_dict(), folder / "gslrm" / "gslrm.safetensors")
+    save_half(gslrm.state_dict(), folder / "gslrm" / "gslrm.safetensors")
     _write_json(folder / "gslrm" / "config.json", {"head_dim": head_dim(gslrm), "sh_degree": 0})
 
 
@@ -97,7 +97,7 @@ def _config(part) -> dict:
 
 def _write(folder: Path, name: str, module: nn.Module, config: Mapping) -> None:
     _write_json(folder / "config.json", config)
-    _save(module.state_dict(), folder / f"{name}.safetensors")
+    save_half(module.state_dict(), folder / f"{name}.safetensors")
 
 
 def _write_json(path: Path, content: Mapping) -> None:
@@ -106,7 +106,8 @@ def _write_json(path: Path, content: Mapping) -> None:
         temporary.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
-def _save(tensors: Mapping[str, Tensor], path: Path) -> None:
+def save_half(tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Write a safetensors file in half precision, and the folder it lies in."""
     path.parent.mkdir(parents=True, exist_ok=True)
     halves = {
         name: tensor.detach().half() if tensor.is_floating_point() else tensor for name, tensor in tensors.items()

@@ -1,11 +1,13 @@
 """``facelift-train improve``: a checkpoint learns on for a few minutes, and what became better is kept.
 
 Meant for a graphics card that is at hand for a short while: heads are made on the processor meanwhile, and the command
-ends by the clock. Views and GS-LRM are judged each for itself, on the same heads that neither has seen.
+ends by the clock. The depth of portraits, views and GS-LRM are judged each for itself, on the same heads that none has
+seen.
 """
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 import tempfile
@@ -14,13 +16,18 @@ from dataclasses import dataclass
 from multiprocessing.pool import AsyncResult
 from pathlib import Path
 
+import torch
+
 from ..compute.device import select_device
 from ..errors import FaceLiftError
 from ..files import replacing
+from ..likeness.depth import DEPTH_FILE, DepthNetwork, load_depth_network
 from ..multiview import MultiViewDiffusion
 from ..multiview.diffusion import load_guidance
+from ..rendering import gsplat_backend
 from ..weights.layout import find_checkpoint, find_pipeline
 from ..weights.named import find_weights
+from .depth import Portraits, shape_error, train_depth
 from .evaluate import Score, evaluate
 from .export import export
 from .gaussians import gslrm_of, train_gaussians
@@ -37,8 +44,8 @@ HELD_OUT, VALIDATION = 1_000_000, 1_001_000
 RANDOM_VIEWS, VALIDATION_HEADS = 4, 8
 SAMPLED_SHARE, SAMPLED_MOST, SAMPLING_STEPS, SAMPLING_BATCH = 0.25, 1024, 16, 64
 """Of the heads that GS-LRM learns from, so many have views as the diffusion draws them."""
-VIEWS_SHARE = 0.55
-"""Of the time for learning; GS-LRM has the rest."""
+DEPTH_SHARE, VIEWS_SHARE = 0.25, 0.5
+"""Of the time for learning; GS-LRM has the rest, or the views where a processor would have to render for GS-LRM."""
 JUDGEMENTS, MARGIN = 2, 1.3
 """So many are still to come, each at most so many times as long as the first, which is made beside the other start."""
 ENDLESS = 1_000_000
@@ -54,17 +61,19 @@ class Improvement:
         weights: checkpoint to go on from.
         into: folder of a checkpoint in which better files replace those that are there; a copy of `weights` where it
             does not exist.
+        depth: file of the network for the depth of portraits, learned on if it is there and replaced by a better one.
         work: folder for heads, and for one folder with runs and exports each time.
         minutes: in all.
         heads: at most so many are made, of seeds from `first_seed`, in shards of `shard`.
         held_out, steps: heads to judge by, and diffusion steps for it.
         makers, workers: processes that make heads, and that draw batches of them; they share the processor.
-        batch_views, batch_gaussians: heads per step.
-        rate_views, rate_gaussians: at which both learn.
+        batch_depth, batch_views, batch_gaussians: heads per step.
+        rate_depth, rate_views, rate_gaussians: at which they learn.
     """
 
     weights: str
     into: Path
+    depth: Path
     work: Path
     minutes: float
     device: str
@@ -74,9 +83,11 @@ class Improvement:
     steps: int
     makers: int
     workers: int
+    batch_depth: int
     batch_views: int
     batch_gaussians: int
     heads: int = 20_000
+    rate_depth: float = 1e-3
     rate_views: float = 3e-4
     rate_gaussians: float = 2e-4
 
@@ -99,10 +110,21 @@ def improve(task: Improvement) -> str:
         held_out = HeadDataset(folder)
         start = time.monotonic()
         before = _judge(task, task.weights)
-        reserve = JUDGEMENTS * MARGIN * (time.monotonic() - start)
+        fronts = folder / "fronts"
+        fronts.mkdir()
+        write_shard(fronts, range(HELD_OUT, HELD_OUT + task.held_out), size, 0)
+        depth_before = _depth_error(task.depth, fronts, device)
+        lifted_fast = device.type != "cuda" or gsplat_backend.rasterization() is not None
+        judgements = JUDGEMENTS if lifted_fast else JUDGEMENTS - 1
+        reserve = judgements * MARGIN * (time.monotonic() - start)
         _wait_for_heads(heads, made, deadline - reserve)
         left = deadline - reserve - time.monotonic()
-        options = _options(task, folder / "views", task.rate_views, VIEWS_SHARE * left)
+        options = _options(task, folder / "depth", task.rate_depth, DEPTH_SHARE * left)
+        network = load_depth_network(task.depth) if task.depth.is_file() else DepthNetwork()
+        train_depth(GrowingHeads(heads), held_out, network, options, task.batch_depth)
+        depth_after = _depth_error(folder / "depth" / DEPTH_FILE, fronts, device)
+        share = VIEWS_SHARE if lifted_fast else 1 - DEPTH_SHARE
+        options = _options(task, folder / "views", task.rate_views, share * left)
         train_views(GrowingHeads(heads), held_out, ViewStage.of_weights(task.weights), options, task.batch_views)
 
     guidance = load_guidance(find_pipeline(find_weights(task.weights)))
@@ -112,15 +134,20 @@ def improve(task: Improvement) -> str:
     views_better = sum(_of_views(drawn)) > sum(_of_views(before))
     chosen, base = (str(with_views), drawn) if views_better else (task.weights, before)
 
-    lessons = _with_drawn_views(heads, folder, ViewStage.of_weights(chosen).to(device), guidance)
-    left = deadline - reserve / JUDGEMENTS - time.monotonic()
-    options = _options(task, folder / "gaussians", task.rate_gaussians, left)
-    train_gaussians(lessons, held_out, gslrm_of(task.weights), options, task.batch_gaussians)
+    lifted, gaussians_better = base, False
     with_both = folder / "with_both"
-    export(with_both, None, chosen, str(folder / "gaussians"), folder)
-    lifted = _judge(task, with_both)
-    gaussians_better = sum(_of_gaussians(lifted)) > sum(_of_gaussians(base))
+    if lifted_fast:
+        lessons = _with_drawn_views(heads, folder, ViewStage.of_weights(chosen).to(device), guidance)
+        left = deadline - reserve / judgements - time.monotonic()
+        options = _options(task, folder / "gaussians", task.rate_gaussians, left)
+        train_gaussians(lessons, held_out, gslrm_of(task.weights), options, task.batch_gaussians)
+        export(with_both, None, chosen, str(folder / "gaussians"), folder)
+        lifted = _judge(task, with_both)
+        gaussians_better = sum(_of_gaussians(lifted)) > sum(_of_gaussians(base))
 
+    depth_better = depth_after < depth_before
+    if depth_better:
+        _write(folder / "depth" / DEPTH_FILE, task.depth)
     if (views_better or gaussians_better) and not task.into.exists():
         with replacing(task.into) as temporary:
             shutil.copytree(find_checkpoint(find_weights(task.weights)).folder, temporary)
@@ -129,12 +156,25 @@ def improve(task: Improvement) -> str:
     if gaussians_better:
         keep_gaussians(with_both, task.into)
     minutes = (time.monotonic() - begin) / 60
+    gaussians = "not learned without gsplat"
+    if lifted_fast:
+        gaussians = _change(_of_gaussians(base), _of_gaussians(lifted), gaussians_better)
     return (
-        f"Views, front and others: {_change(_of_views(before), _of_views(drawn), views_better)}; "
-        f"GS-LRM, from true views and from the front view: "
-        f"{_change(_of_gaussians(base), _of_gaussians(lifted), gaussians_better)}; "
-        f"{task.held_out} held-out heads, {len(lessons)} to learn from, {minutes:.1f} minutes."
+        f"Depth of portraits: {depth_before:.4f} → {depth_after:.4f} world units ({_verdict(depth_better)}); "
+        f"views, front and others: {_change(_of_views(before), _of_views(drawn), views_better)}; "
+        f"GS-LRM, from true views and from the front view: {gaussians}; "
+        f"{task.held_out} held-out heads, {len(HeadDataset(heads))} to learn from, {minutes:.1f} minutes."
     )
+
+
+def _depth_error(path: Path, fronts: Path, device: torch.device) -> float:
+    """Of the network in a file on all heads of a folder, in world units; infinite where there is none."""
+    if not path.is_file():
+        return math.inf
+    heads = HeadDataset(fronts)
+    portraits = Portraits.first(heads, len(heads)).to(device)
+    with torch.no_grad():
+        return shape_error(load_depth_network(path).eval().to(device), portraits)
 
 
 def _judge(task: Improvement, weights: str | Path) -> Score:
@@ -151,7 +191,11 @@ def _of_gaussians(score: Score) -> tuple[float, float]:
 
 def _change(before: tuple[float, ...], after: tuple[float, ...], better: bool) -> str:
     old, new = (" / ".join(f"{figure:.2f}" for figure in figures) for figures in (before, after))
-    return f"{old} → {new} dB ({'kept' if better else 'left out'})"
+    return f"{old} → {new} dB ({_verdict(better)})"
+
+
+def _verdict(better: bool) -> str:
+    return "kept" if better else "left out"
 
 
 def _wait_for_heads(folder: Path, made: AsyncResult, deadline: float) -> None:

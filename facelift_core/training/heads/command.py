@@ -15,9 +15,9 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from ...compute.native import load
 from ...errors import FaceLiftError
 from ...images import write_contact_sheet
-from ...rendering.native import load
 from .anatomy import load_anatomy
 from .dataset import SHARD_SIZE, generate, read_shard, shard_path, write_shard
 from .folders import write_folder

@@ -13,6 +13,8 @@ Views 0-5 are the six canonical ones, the others random. Head and cameras depend
 
 from __future__ import annotations
 
+import math
+import mmap
 import time
 import zipfile
 from collections.abc import Iterable
@@ -118,9 +120,11 @@ def read_shard(path: Path) -> Shard:
 
 
 def _map_npz(path: Path) -> dict[str, np.ndarray]:
-    """Memory maps of the arrays in an uncompressed .npz (numpy itself reads such a file whole)."""
+    """The arrays of an uncompressed .npz in one memory map (numpy itself reads such a file whole)."""
     arrays = {}
     with zipfile.ZipFile(path) as archive, open(path, "rb") as file:
+        # One map, and so one open file, per shard: processes are allowed few of them.
+        mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         for member in archive.infolist():
             if member.compress_type != zipfile.ZIP_STORED:
                 raise ValueError("compressed")
@@ -135,10 +139,8 @@ def _map_npz(path: Path) -> dict[str, np.ndarray]:
             shape, fortran, dtype = read_header(file)
             if dtype.hasobject:
                 raise ValueError("objects")
-            order = "F" if fortran else "C"
-            arrays[member.filename.removesuffix(".npy")] = np.memmap(
-                path, dtype, "r", offset=file.tell(), shape=shape, order=order
-            )
+            array = np.frombuffer(mapped, dtype, math.prod(shape), file.tell())
+            arrays[member.filename.removesuffix(".npy")] = array.reshape(shape, order="F" if fortran else "C")
     return arrays
 
 
@@ -154,7 +156,7 @@ class HeadDataset:
     def __init__(self, folder: Path | str):
         self._folder = folder
         self._folders = folder_paths(Path(folder))
-        self._shards = [] if self._folders else [read_shard(path) for path in shard_paths(Path(folder))]
+        self._shards = [] if self._folders else [self._open(path) for path in shard_paths(Path(folder))]
         if self._folders:
             kinds = {(len(pictures), size) for pictures, _, _, size in map(read_cameras, self._folders)}
         else:
@@ -165,6 +167,9 @@ class HeadDataset:
             )
         self.views, self.size = kinds.pop()
         self._starts = np.concatenate([[0], np.cumsum([len(shard.seeds) for shard in self._shards])])
+
+    def _open(self, path: Path) -> Shard:
+        return read_shard(path)
 
     def __reduce__(self):
         return HeadDataset, (self._folder,)  # another process maps the files anew
@@ -188,16 +193,28 @@ class HeadDataset:
 
 
 class GrowingHeads(HeadDataset):
-    """Shards of a folder that is being filled meanwhile: its length is of what was there a moment ago."""
+    """Shards of a folder that may be filled meanwhile: its length is of what was there a moment ago.
+
+    Folders as in :mod:`.folders` stay as they were.
+    """
 
     def __init__(self, folder: Path | str):
+        self._opened: dict[Path, Shard] = {}
+        self._look(folder)
+
+    def _look(self, folder: Path | str) -> None:
         super().__init__(folder)
         self._looked = time.monotonic()
+
+    def _open(self, path: Path) -> Shard:
+        if path not in self._opened:
+            self._opened[path] = super()._open(path)
+        return self._opened[path]
 
     def __reduce__(self):
         return GrowingHeads, (self._folder,)
 
     def __len__(self) -> int:
-        if time.monotonic() - self._looked > LOOK_AGAIN:
-            self.__init__(self._folder)
+        if not self._folders and time.monotonic() - self._looked > LOOK_AGAIN:
+            self._look(self._folder)
         return super().__len__()

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ...rendering.native import load, pointer
+from ...compute.native import load, pointer
 
 ENVIRONMENT = 12
 _SCATTER = np.array([0.40, 0.22, 0.16], np.float32)

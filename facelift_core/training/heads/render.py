@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from PIL import Image
 
+from ...compute.native import load, pointer
 from ...rendering import cameras
-from ...rendering.native import load, pointer
 from .scene import Head
 
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ...compute.native import load, pointer
 from ...rendering import cameras
-from ...rendering.native import load, pointer
 from .accessory_meshes import Piece
 from .anatomy import PARTS, Anatomy, load_anatomy
 from .appearance import WET, Look, paint

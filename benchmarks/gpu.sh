@@ -1,0 +1,8 @@
+#!/usr/bin/env bash
+# Everything there is to measure and check on a graphics card, in five minutes; see gpu.py.
+#
+#   bash benchmarks/gpu.sh FOLDER [--budget 300] [--gsplat SITE] [--small] [--parts NAME …]
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+export PYTHONPATH="$PWD${PYTHONPATH:+:$PYTHONPATH}" PYTHONUNBUFFERED=1
+exec python3 benchmarks/gpu.py "$@"

@@ -1,0 +1,105 @@
+"""Compiled networks: traced once for all steps, presets and runs, and the same function."""
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+from torch._dynamo.utils import counters
+
+from facelift_core import user_dirs as cache
+from facelift_core.compute import attention
+from facelift_core.compute import onednn as products
+from facelift_core.multiview import MultiViewDiffusion, compiling
+from facelift_core.multiview.graphs import Recordings
+
+GOLDENS = Path(__file__).parent / "goldens"
+
+
+@pytest.fixture
+def model(weights_folder, monkeypatch) -> MultiViewDiffusion:
+    """By PyTorch's own products: which are faster on a processor is tried by the clock, which cannot be compiled."""
+    for module in (products, attention):
+        monkeypatch.setattr(module, "onednn_pays", lambda: False)
+    return MultiViewDiffusion.from_pretrained(weights_folder, "cpu")
+
+
+@pytest.fixture
+def portrait() -> Image.Image:
+    return Image.open(GOLDENS / "input.png").convert("RGB")
+
+
+def test_nothing_is_compiled_twice(model, portrait):
+    """Neither for another step, nor where features are reused, nor for another photo."""
+    plain = [model(portrait, 3, 3.0, preset=preset) for preset in ("quality", "fast")]
+    torch._dynamo.reset()
+    counters.clear()
+    assert model.compile("eager") is None
+    traced = counters["stats"]["unique_graphs"]
+    assert traced >= 3
+    for _ in range(2):
+        compiled = [model(portrait, 3, 3.0, preset=preset) for preset in ("quality", "fast")]
+    assert counters["stats"]["unique_graphs"] == traced and not counters["graph_break"]
+    for one, other in zip(plain, compiled, strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=1e-4)
+    compiling.undo(model.unet, model.vae)
+    assert torch.equal(model(portrait, 3, 3.0), plain[0])
+
+
+def test_where_the_compiler_fails_everything_is_as_before(model, portrait, monkeypatch):
+    before = model(portrait, 2, 3.0)
+
+    def broken(*_, **__):
+        raise RuntimeError("no compiler here\nmore")
+
+    monkeypatch.setattr(MultiViewDiffusion, "_try_once", broken)
+    assert model.compile("eager") == "no compiler here"
+    assert not compiling.is_compiled(model.unet)
+    assert torch.equal(model(portrait, 2, 3.0), before)
+
+
+def test_kernels_are_kept_in_our_cache_folder(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    for name in ("TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR"):
+        monkeypatch.delenv(name, raising=False)
+    cache.keep_kernels()
+    assert cache.kernels_folder() == tmp_path / "facelift" / "compiled"
+    assert os.environ["TORCHINDUCTOR_CACHE_DIR"].startswith(str(cache.kernels_folder()))
+    assert os.environ["TRITON_CACHE_DIR"].startswith(str(cache.kernels_folder()))
+
+
+def recording(calls: list):
+    """A recorder whose results tell that they were repeated."""
+
+    def record(work, inputs):
+        calls.append("record")
+        return lambda *inputs: calls.append("repeat") or work(*inputs)
+
+    return record
+
+
+def test_a_work_is_recorded_at_its_second_call():
+    calls = []
+    recordings = Recordings(recording(calls))
+    for _ in range(3):
+        assert recordings("a", lambda x: x + 1, torch.ones(1)).item() == 2
+    assert calls == ["record", "repeat", "repeat"]
+
+
+def test_a_work_that_reads_another_waits_until_that_is_recorded():
+    """Before, what it reads has no fixed place: with reuse of every third step two come before the second fresh one."""
+    calls = []
+    recordings = Recordings(recording(calls))
+    for fresh in (True, False, False, True, False):
+        recordings(fresh, lambda x: x, torch.ones(1), needs=None if fresh else True)
+    assert calls == ["record", "repeat", "record", "repeat"]
+
+
+def test_what_cannot_be_recorded_goes_on_unrecorded():
+    def record(work, inputs):
+        raise RuntimeError("operation not permitted when stream is capturing")
+
+    recordings = Recordings(record)
+    assert [recordings("a", lambda x: x + 1, torch.ones(1)).item() for _ in range(3)] == [2, 2, 2]
+    assert recordings.record is None
