@@ -1,4 +1,4 @@
-"""FaceLift: one portrait photo to a 3D head of Gaussians.
+"""FaceLift: reconstruct a 3D head, as Gaussians, from one portrait photo.
 
     import facelift_core as fl
 
@@ -6,7 +6,7 @@
     result = model.reconstruct("portrait.jpg")
     result.gaussians.save("head.ply")
 
-Everything is imported on first use, so that importing this package is immediate and works without PyTorch.
+Public names are imported lazily, so ``import facelift_core`` is fast and does not need PyTorch.
 """
 
 from __future__ import annotations

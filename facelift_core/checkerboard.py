@@ -1,19 +1,19 @@
-"""Pictures with transparency as people look at them: on a checker. Needs NumPy only, which Blender has, too."""
+"""Show transparent images on a checkerboard. Needs only NumPy, which Blender has too."""
 
 from __future__ import annotations
 
 import numpy as np
 
 LIGHT, DARK, SQUARE = 150, 110, 16
-"""Grey values of the squares, and their side in pixels: neither black hair nor white collars vanish."""
+"""Gray values of the squares and their side in pixels. Both black hair and white collars stand out against them."""
 
 
 def on_checker(pixels: np.ndarray, side: int) -> np.ndarray:
-    """A small opaque copy of a cut-out.
+    """Return a small, opaque copy of a cut-out on a checkerboard.
 
     Args:
         pixels: (H, W, 4) uint8 RGBA, straight alpha.
-        side: of the copy in pixels, about; it is made smaller by a whole factor.
+        side: approximate side of the copy in pixels; the image is reduced by an integer factor.
 
     Returns:
         (h, w, 3) uint8.

@@ -1,4 +1,4 @@
-"""What this installation is and can do, for reports; and keeping other packages quiet."""
+"""Diagnostics: versions, devices, weights and memory for bug reports; and silencing other packages."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ PACKAGES = (
 
 
 def collect(weights: list[str]) -> dict[str, Any]:
-    """Everything as plain data; a part that is broken or missing tells its ``problem`` and does not hide the rest."""
+    """Collect everything as plain data. A part that fails is reported as ``{"problem": …}``; the others still work."""
     return {
         "facelift": __version__,
         "python": platform.python_version(),
@@ -60,7 +60,7 @@ def _version(package: str) -> str | None:
 def _or_problem(part: Callable[[], Any]) -> Any:
     try:
         return part()
-    except Exception as error:  # whatever is broken, this command is there to say so
+    except Exception as error:  # reporting whatever is broken is the purpose of this command
         return {"problem": str(error).splitlines()[0] if str(error) else type(error).__name__}
 
 
@@ -110,7 +110,7 @@ def _weights(name: str) -> dict[str, Any]:
 
 
 def _matting() -> dict[str, str]:
-    """What each way to remove a background would be on this machine for a photo without transparency."""
+    """Report which background removal methods work on this machine for a photo without transparency."""
     from PIL import Image
 
     from .align.matting import METHODS, Photo, choose_method
@@ -118,7 +118,7 @@ def _matting() -> dict[str, str]:
     photo = Photo(Image.new("RGB", (64, 64)), "photo")
     found = {}
     for method in METHODS:
-        if method != "alpha":  # depends on the photo alone
+        if method != "alpha":  # depends only on the photo
             try:
                 chosen = choose_method(photo, method)
                 found[method] = "available" if chosen == method else chosen
@@ -128,10 +128,10 @@ def _matting() -> dict[str, str]:
 
 
 def quiet_libraries(offline: bool = True) -> None:
-    """Keep other packages from writing between our lines; what matters of it reaches people as our own errors.
+    """Silence warnings and log messages of other packages; their failures are reported as our own errors.
 
     Args:
-        offline: also keep them from asking the network, for everything is read from folders.
+        offline: also keep them off the network. Models are always loaded from local folders.
     """
     warnings.filterwarnings("ignore")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")

@@ -1,12 +1,12 @@
-"""The two exceptions that callers of :mod:`facelift_core` need to know."""
+"""Exceptions raised by :mod:`facelift_core`."""
 
 
 class FaceLiftError(Exception):
-    """Something a person can act on; ``str(error)`` is one clear sentence that says what and what to do."""
+    """An error that the user can act on; ``str(error)`` is one sentence that says what is wrong and what to do."""
 
 
 class Cancelled(FaceLiftError):
-    """The caller's ``cancelled()`` answered true; everything the run held has been released."""
+    """The caller's ``cancelled()`` returned true. The run has released everything it held."""
 
     def __init__(self, message: str = "Cancelled."):
         super().__init__(message)

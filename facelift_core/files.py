@@ -1,4 +1,4 @@
-"""Files and folders that appear whole or not at all."""
+"""Atomic writes: write to a temporary name, then rename."""
 
 from __future__ import annotations
 
@@ -14,13 +14,14 @@ from .errors import FaceLiftError
 
 @contextmanager
 def replacing(path: str | Path) -> Iterator[Path]:
-    """A temporary name beside `path` to write to; it takes the place of `path` if the block ends well.
+    """Context manager that replaces `path` atomically.
 
-    The temporary name keeps the suffix, because writers choose their format by it. It may also become a folder, which
-    replaces nothing but an empty one.
+    Yields a temporary path in the same folder. If the block succeeds, the temporary file is renamed to `path`; if it
+    raises, the temporary file is deleted. The temporary name keeps the suffix of `path`, because many writers choose
+    the format by it. The block may create a folder instead of a file; a folder can replace only an empty folder.
 
     Raises:
-        FaceLiftError: the folder is missing or read-only, the disk is full; nothing is left behind.
+        FaceLiftError: the file cannot be written, for example because the folder is missing or the disk is full.
     """
     path = Path(path)
     temporary = path.with_name(f".{path.stem[:40]}.{uuid.uuid4().hex[:8]}{path.suffix}")
@@ -30,5 +31,5 @@ def replacing(path: str | Path) -> Iterator[Path]:
     except OSError as error:
         raise FaceLiftError(f"Cannot write {path}: {error.strerror or error}.") from error
     finally:
-        with suppress(OSError):  # the folder itself may be what is wrong
+        with suppress(OSError):  # the parent folder itself may be the problem
             shutil.rmtree(temporary) if temporary.is_dir() else temporary.unlink()

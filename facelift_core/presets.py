@@ -1,4 +1,4 @@
-"""How the six views are sampled: presets that trade quality for time. Importing this does not need PyTorch."""
+"""Sampling settings for the six views, and presets that trade quality for speed. Does not import PyTorch."""
 
 from __future__ import annotations
 
@@ -9,23 +9,25 @@ from typing import Literal, get_args
 from .errors import FaceLiftError
 
 Solver = Literal["ddim", "dpm", "dpm-sde", "unipc"]
-"""DDIM with eta 1 (the reference's), DPM-Solver++ 2M of the ODE and of the SDE, UniPC of order 2."""
+"""DDIM with eta = 1 (as in the reference), DPM-Solver++ 2M for the ODE and for the SDE, and UniPC of order 2."""
 SOLVERS: tuple[str, ...] = get_args(Solver)
 BRANCHES, VIEWS = 2, 6
 
 
 @dataclass(frozen=True)
 class Sampling:
-    """How the views are sampled.
+    """Sampling settings.
 
     Attributes:
-        steps: of the solver, one or two evaluations of the UNet on the six views each.
+        steps: number of solver steps. A step evaluates the UNet on the six views once, or twice if it is guided.
         solver: see :data:`Solver`.
-        guided_from, guided_until: the part of the steps, in [0, 1], that is guided; the others take half the time.
-        reuse: the deep blocks of the UNet are computed in every so many-th step only; 1 is always.
-        agreeing_steps: in so many of the last steps the views are made to agree, where a caller gives what makes them;
-            see :mod:`~facelift_core.multiview.agreement`.
-        max_gaussians: that a head with the photo for a front has; see :mod:`~facelift_core.likeness`.
+        guided_from, guided_until: the range of steps, as fractions in [0, 1], that use guidance. Other steps take half
+            the time.
+        reuse: compute the deep blocks of the UNet only every `reuse` steps and reuse their features in between; 1
+            computes them in every step.
+        agreeing_steps: number of final steps in which the views are made consistent with each other, if the caller
+            passes a function for it; see :mod:`~facelift_core.multiview.agreement`.
+        max_gaussians: upper limit for a head whose front is made from the photo; see :mod:`~facelift_core.likeness`.
     """
 
     steps: int = 50
@@ -38,28 +40,28 @@ class Sampling:
 
     def __post_init__(self) -> None:
         if not 1 <= self.steps <= 1000 or int(self.steps) != self.steps:
-            raise FaceLiftError(f"The number of diffusion steps should be 1 to 1000, not {self.steps}.")
+            raise FaceLiftError(f"The number of diffusion steps must be from 1 to 1000, not {self.steps}.")
         if self.solver not in SOLVERS:
-            raise FaceLiftError(f"“{self.solver}” is not a solver FaceLift knows; use one of {', '.join(SOLVERS)}.")
+            raise FaceLiftError(f"Unknown solver “{self.solver}”; use one of {', '.join(SOLVERS)}.")
         if not 0 <= self.guided_from <= self.guided_until <= 1:
-            raise FaceLiftError("The guided part of the steps should be a range in 0 to 1.")
+            raise FaceLiftError("guided_from and guided_until must satisfy 0 ≤ guided_from ≤ guided_until ≤ 1.")
         if self.reuse < 1 or int(self.reuse) != self.reuse:
-            raise FaceLiftError(f"Deep blocks should be computed every 1 or more steps, not {self.reuse}.")
+            raise FaceLiftError(f"reuse must be a whole number of at least 1, not {self.reuse}.")
         if self.agreeing_steps < 0 or int(self.agreeing_steps) != self.agreeing_steps:
-            raise FaceLiftError(f"Views should be made to agree in 0 or more steps, not {self.agreeing_steps}.")
+            raise FaceLiftError(f"agreeing_steps must be a whole number of at least 0, not {self.agreeing_steps}.")
 
     def guides(self, step: int) -> bool:
-        """Whether step number `step`, counted from 0, is guided."""
+        """Return whether step `step` (0-based) uses guidance."""
         return (
             math.floor(self.guided_from * self.steps + 0.5) <= step < math.floor(self.guided_until * self.steps + 0.5)
         )
 
     def agrees(self, step: int) -> bool:
-        """Whether the views are made to agree in step number `step`, counted from 0."""
+        """Return whether the views are made consistent in step `step` (0-based)."""
         return step >= self.steps - self.agreeing_steps
 
     def evaluations(self, guidance_scale: float = 3.0) -> int:
-        """Evaluations of the UNet, counted in single views; deep blocks that are reused count as computed."""
+        """Return the number of UNet evaluations, counted per view. Reused deep blocks count as computed."""
         guided = sum(map(self.guides, range(self.steps))) if guidance_scale != 1 else 0
         return VIEWS * (self.steps + (BRANCHES - 1) * guided)
 
@@ -69,18 +71,18 @@ PRESETS = {
     "balanced": Sampling(10, "dpm", agreeing_steps=1, max_gaussians=250_000),
     "fast": Sampling(8, "dpm", reuse=2, agreeing_steps=1, max_gaussians=150_000),
 }
-"""“quality” samples as the released system does, but for its agreeing steps, which take effect only where asked for.
-The others, and how many steps agree, were chosen by measurement: docs/performance.md."""
+"""“quality” samples as the released system does, except for its agreeing steps, which take effect only on request.
+The other presets and the numbers of agreeing steps were chosen by measurement; see docs/performance.md."""
 
 
 def sampling(preset: str | Sampling = "quality", steps: int | None = None) -> Sampling:
-    """The named preset, or another way of sampling, with its own number of steps or `steps`.
+    """Return a preset by name, or the given settings, optionally with another number of steps.
 
     Raises:
-        FaceLiftError: unknown name, or steps out of range.
+        FaceLiftError: unknown preset, or `steps` is out of range.
     """
     if isinstance(preset, str):
         if preset not in PRESETS:
-            raise FaceLiftError(f"“{preset}” is not a preset FaceLift knows; use {', '.join(PRESETS)}.")
+            raise FaceLiftError(f"Unknown preset “{preset}”; use one of {', '.join(PRESETS)}.")
         preset = PRESETS[preset]
     return preset if steps is None else replace(preset, steps=steps)

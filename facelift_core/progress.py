@@ -1,4 +1,4 @@
-"""How a run tells where it is, and is told to stop."""
+"""Progress reporting and cancellation."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from dataclasses import dataclass, replace
 from .errors import Cancelled
 
 Progress = Callable[[str, float, str], None]
-"""Called with the stage ("align", "views", "gaussians", "filter", "skin", "refine"), the fraction of the whole run,
-and a message."""
+"""Progress callback, called with the stage ("align", "views", "gaussians", "filter", "skin", "refine"), the fraction
+of the whole run in [0, 1], and a message."""
 
 Cancel = Callable[[], bool]
-"""Asked often; true stops the run."""
+"""Cancellation callback, polled often; the run stops when it returns true."""
 
 
 @dataclass(frozen=True)
 class Monitor:
-    """One stage's view of the caller's callbacks.
+    """Reports the progress of one stage to the caller's callbacks.
 
     Attributes:
         stage: name of the stage.
-        progress, cancelled: the caller's, or None.
-        start, end: the part of the whole run that this stage is.
+        progress, cancelled: the caller's callbacks, or None.
+        start, end: the part of the whole run that this stage covers, in [0, 1].
     """
 
     stage: str
@@ -32,22 +32,22 @@ class Monitor:
     end: float = 1.0
 
     def __call__(self, fraction: float, message: str) -> None:
-        """Report that `fraction` of the stage is done, unless the run is cancelled: raises Cancelled."""
+        """Report that `fraction` of the stage is done. Raises Cancelled if the run was cancelled."""
         self.check()
         if self.progress is not None:
             self.progress(self.stage, self.start + (self.end - self.start) * fraction, message)
 
     def part(self, start: float, end: float) -> Monitor:
-        """Of a piece of the stage, from one fraction of it to another."""
+        """Return a monitor for the part of this stage between two fractions of it."""
         width = self.end - self.start
         return replace(self, start=self.start + width * start, end=self.start + width * end)
 
     def check(self) -> None:
-        """Raise Cancelled if the caller wants to stop."""
+        """Raise Cancelled if the run was cancelled."""
         if self.cancelled is not None and self.cancelled():
             raise Cancelled
 
     def forward(self, stage: str, fraction: float, message: str) -> None:
-        """A :data:`Progress` for a callee whose whole run is this stage."""
+        """Forward a callee's progress. Usable as its :data:`Progress` when the callee's whole run is this stage."""
         if self.progress is not None:
             self.progress(self.stage, self.start + (self.end - self.start) * fraction, message)

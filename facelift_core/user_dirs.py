@@ -1,4 +1,4 @@
-"""The user's folders: one for what can always be made again, one for what took long to get."""
+"""Per-user folders: a cache for files that can be recreated, and data for the runtime and downloaded weights."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 def cache_folder() -> Path:
-    """The user's cache folder for FaceLift by the custom of the platform; it may not exist yet."""
+    """Return the platform's per-user cache folder for FaceLift. It may not exist yet."""
     if os.environ.get("XDG_CACHE_HOME"):
         root = Path(os.environ["XDG_CACHE_HOME"])
     elif sys.platform == "win32":
@@ -32,9 +32,9 @@ def keep_kernels() -> None:
 
 
 def data_folder() -> Path:
-    """The user's data folder for FaceLift, by the custom of the platform, shared by all Blender versions.
+    """Return the platform's per-user data folder for FaceLift, shared by all Blender versions.
 
-    It may not exist yet. The runtime and downloaded weights are in it.
+    It holds the runtime and downloaded weights. It may not exist yet.
     """
     if sys.platform == "win32":
         root = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")

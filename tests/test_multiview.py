@@ -411,7 +411,7 @@ def test_models_of_another_kind_are_refused(own_weights_folder, name):
         ("unet/config.json", {"num_views": 4}, "number of views is 4, not 6"),
         ("unet/config.json", {"num_views": "six"}, "num_views should be"),
         ("unet/config.json", {"down_block_types": ["NoSuchBlock", "DownBlock2D"]}, "does not describe a UNet"),
-        ("unet/config.json", {"block_out_channels": [16, 48]}, "where the model needs"),
+        ("unet/config.json", {"block_out_channels": [16, 48]}, "but the model needs"),
         ("unet/config.json", {"layers_per_block": 2}, "lacks"),
         ("vae/config.json", {"block_out_channels": [16, 32, 32, 64]}, "vae/diff.* lacks 4 of 184"),
         ("vae/config.json", {"norm_num_groups": 5}, "does not describe an autoencoder"),

@@ -148,7 +148,7 @@ def test_values_that_are_not_finite_are_not_written(name, tmp_path):
     written = gaussians()
     getattr(written, name)[2] = math.nan
     getattr(written, name)[4] = math.inf
-    with pytest.raises(FaceLiftError, match="2 of 7 Gaussians hold NaN or infinity"):
+    with pytest.raises(FaceLiftError, match="2 of 7 Gaussians contain NaN or infinity"):
         written.save(tmp_path / "a.ply")
     assert os.listdir(tmp_path) == []
 
@@ -161,7 +161,7 @@ def test_where_it_cannot_be_written(tmp_path):
     with pytest.raises(FaceLiftError, match="no Gaussians to write"):
         gaussians(0).save(tmp_path / "a.ply")
     for name in ("a.obj", "a"):
-        with pytest.raises(FaceLiftError, match=r"end in \.ply"):
+        with pytest.raises(FaceLiftError, match=r"use \.ply"):
             save(gaussians(), tmp_path / name)
     assert os.listdir(tmp_path) == ["folder.ply"]
 
@@ -304,11 +304,14 @@ TEXT = ply(table([*NEEDED, *DC]), "ascii")
         (WHOLE[:100], "ends inside its header"),
         (b"ply\n" + b"comment and so on\n" * 50_000, "header without an end"),
         (b"ply\n" + b"\0" * 1_000_000, "header without an end"),
-        (WHOLE[:-1], "promises 5 Gaussians, but it holds 4"),
-        (WHOLE[:-270], "promises 5 Gaussians, but it holds 0"),
-        (WHOLE.replace(b"vertex 5", b"vertex 999999999999999999"), "promises 999999999999999999 Gaussians"),
+        (WHOLE[:-1], "announces 5 Gaussians, but it contains 4"),
+        (WHOLE[:-270], "announces 5 Gaussians, but it contains 0"),
+        (WHOLE.replace(b"vertex 5", b"vertex 999999999999999999"), "announces 999999999999999999 Gaussians"),
         (TEXT.replace(b"vertex 5", b"vertex 999999999999999999"), "too many for its size"),
-        (TEXT.replace(b"element", b"element a " + b"9" * 18 + b"\nelement b " + b"9" * 18 + b"\nelement"), "holds 0"),
+        (
+            TEXT.replace(b"element", b"element a " + b"9" * 18 + b"\nelement b " + b"9" * 18 + b"\nelement"),
+            "contains 0",
+        ),
         (TEXT.replace(b"vertex 5", b"vertex 6"), "cut short"),
         (TEXT[:-40], "is damaged|cut short"),
         (TEXT[:-3] + b"abc", "is damaged"),
@@ -316,29 +319,29 @@ TEXT = ply(table([*NEEDED, *DC]), "ascii")
         (WHOLE.replace(b"vertex 5", b"vertex -5"), "damaged header, in the line “element vertex -5”"),
         (WHOLE.replace(b"vertex 5", b"vertex 5e3"), "damaged header"),
         (WHOLE.replace(b"vertex 5", b"vertex " + b"9" * 5000), "damaged header"),
-        (WHOLE.replace(b"vertex 5", b"vertex 0"), "holds no Gaussians"),
+        (WHOLE.replace(b"vertex 5", b"vertex 0"), "contains no Gaussians"),
         (WHOLE.replace(b"float x", b"float16 x"), "damaged header, in the line “property float16 x”"),
         (WHOLE.replace(b"element vertex 5\n", b""), "damaged header"),
         (WHOLE.replace(b"element vertex", b"element point"), "no element “vertex”"),
         (WHOLE.replace(b"binary_little_endian", b"binary_middle_endian"), "damaged header"),
         (WHOLE.replace(b"format binary_little_endian 1.0\n", b""), "does not name its format"),
-        (WHOLE.replace(b"float y", b"float x"), "each point lacks y"),
+        (WHOLE.replace(b"float y", b"float x"), "its points lack y"),
         (WHOLE.replace(b"float y", b"float y\nproperty float y"), "has the property y twice"),
         (WHOLE.replace(b"float y", b"float y\nproperty list uchar int neighbours"), "lists in its points"),
-        (ply(without("scale_2", "rot_0")), "lacks scale_2, rot_0"),
-        (ply(without("opacity")), "lacks opacity"),
-        (ply(table(["x", "y", "z", *RGB])), "does not hold Gaussians"),
-        (ply(without("f_dc_1")), "without a colour"),
-        (ply(table([*NEEDED, *DC, "f_rest_0", "f_rest_1"])), "has 2 properties f_rest"),
-        (ply(table([*NEEDED, *DC, *(f"f_rest_{i}" for i in range(1, 10))])), "has 9 properties f_rest"),
+        (ply(without("scale_2", "rot_0")), "lack scale_2, rot_0"),
+        (ply(without("opacity")), "lack opacity"),
+        (ply(table(["x", "y", "z", *RGB])), "does not contain Gaussians"),
+        (ply(without("f_dc_1")), "without color"),
+        (ply(table([*NEEDED, *DC, "f_rest_0", "f_rest_1"])), "has 2 f_rest properties"),
+        (ply(table([*NEEDED, *DC, *(f"f_rest_{i}" for i in range(1, 10))])), "has 9 f_rest properties"),
         (ply(table(["packed_position", "packed_rotation", "packed_scale", "packed_color"])), "compressed"),
-        (ply(having(x=math.nan)), r"NaN or infinity among its 5 Gaussians \(2 in x\)"),
+        (ply(having(x=math.nan)), r"NaN or infinity in its 5 Gaussians \(2 in x\)"),
         (ply(having(x=math.nan), "ascii"), r"\(2 in x\)"),
         (ply(having(scale_1=math.inf, rot_3=math.nan)), r"\(2 in scale_1, 2 in rot_3\)"),
         (ply(having(opacity=math.nan)), r"\(2 in opacity\)"),
         (ply(having(z=1e300), types={"z": "double"}), r"\(2 in z\)"),
         (ply(table(NEEDED + DC), before=FACES, before_data=b"\xff"), "cut short"),
-        (ply(table(NEEDED + DC), before="element e 99999999999999\nproperty double a"), "holds 0"),
+        (ply(table(NEEDED + DC), before="element e 99999999999999\nproperty double a"), "contains 0"),
         (
             ply(table(NEEDED + DC), before="element e 1\nproperty list int int a", before_data=b"\xff" * 4),
             "negative length",

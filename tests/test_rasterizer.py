@@ -290,13 +290,13 @@ def test_degenerate_gaussians_do_not_spoil_the_picture():
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"c2w": torch.eye(3)}, "c2w must have the shape"),
+        ({"c2w": torch.eye(3)}, "c2w must have shape"),
         ({"c2w": torch.full((4, 4), math.nan)}, "not a camera pose"),
         ({"c2w": torch.zeros(4, 4)}, "not a camera pose"),
-        ({"fxfycxcy": torch.ones(3, 4)}, "fxfycxcy must have the shape"),
+        ({"fxfycxcy": torch.ones(3, 4)}, "fxfycxcy must have shape"),
         ({"fxfycxcy": torch.tensor([0.0, 1.0, 1.0, 1.0])}, "focal lengths above 0"),
-        ({"width": 0}, "each side must be 1 to"),
-        ({"height": 10**6}, "each side must be 1 to"),
+        ({"width": 0}, "each side must be from 1 to"),
+        ({"height": 10**6}, "each side must be from 1 to"),
         ({"background": (1.0, 1.0)}, "three numbers"),
     ],
 )
@@ -310,9 +310,8 @@ def test_memory_stays_bounded():
     """160,000 Gaussians at 512², forwards and backwards, in far less than 4 GB; close up the pairs are split."""
     script = """
 import resource, torch
-from facelift_core import cameras
-from facelift_core.gaussians import Gaussians
-from facelift_core.rendering import render
+from facelift_core import Gaussians, render
+from facelift_core.rendering import cameras
 torch.set_num_threads(1)
 draw = torch.Generator().manual_seed(0)
 normal = lambda *shape: torch.randn(*shape, generator=draw)
@@ -372,7 +371,7 @@ def test_without_gsplat_there_is_one_warning(caplog):
     assert gsplat_backend.rasterization() is None
     assert gsplat_backend.rasterization() is None
     assert [record.levelname for record in caplog.records] == ["WARNING"]
-    assert "drawing with PyTorch instead" in caplog.text
+    assert "rendering with PyTorch instead" in caplog.text
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")

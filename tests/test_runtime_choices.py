@@ -54,7 +54,7 @@ def test_machines_without_any_pytorch():
     for wrong in (Machine("darwin", "x86_64"), Machine("linux", "riscv64"), Machine("freebsd14", "x86_64")):
         with pytest.raises(FaceLiftError, match="PyTorch"):
             builds.choose(wrong)
-    with pytest.raises(FaceLiftError, match=r"there are cu130, cu126, rocm7\.2, cpu"):
+    with pytest.raises(FaceLiftError, match=r"use one of cu130, cu126, rocm7\.2, cpu"):
         builds.choose(LINUX, "cu999")
     assert builds.choose(nvidia(LINUX, "580.65", (8, 6)), "cpu")[0].name == "cpu"
 
@@ -122,7 +122,7 @@ def script(path: Path, text: str) -> Path:
     [
         (
             {"version": [3, 14, 0], "bits": 64, "lacks": []},
-            "is Python 3.14.0, and the runtime needs one",
+            "is Python 3.14.0, but the runtime needs Python",
         ),
         ({"version": [3, 10, 4], "bits": 64, "lacks": []}, "is Python 3.10.4"),
         ({"version": [3, 12, 0], "bits": 32, "lacks": []}, "32-bit"),
@@ -185,7 +185,7 @@ def test_only_a_complete_runtime_is_found(tmp_path, data):
     location.remember(folder)
     assert location.chosen_folder() == folder and location.find() is None
     (problem,) = check.quick_check(python).problems
-    assert "not installed to its end" in problem
+    assert "is incomplete" in problem
     location.write(folder, replace(made, complete=True))
     assert location.find().python == python and not location.read(folder).outdated
     for text in ("", "[]", "{}", '{"complete": true}'):
@@ -216,7 +216,7 @@ except location.FaceLiftError as error:
     print(json.dumps(str(error)))
 """
     with location.locked(tmp_path / "x"):
-        assert "Another FaceLift is working" in launch.ask([sys.executable, "-c", code, str(tmp_path / "x")], 60)
+        assert "Another FaceLift is changing" in launch.ask([sys.executable, "-c", code, str(tmp_path / "x")], 60)
     assert launch.ask([sys.executable, "-c", code, str(tmp_path / "x")], 60) == "entered"
 
 
@@ -244,9 +244,9 @@ def test_quick_check_says_what_is_missing(tmp_path, fake):
     good = check.quick_check(fake)
     assert good.problems == () and good.python == "3.12.0" and "tested with" in good.notes[0]
     assert "no Python at" in check.quick_check(tmp_path / "nowhere").problems[0]
-    assert "not a Python" in check.quick_check(Path(__file__)).problems[0]
+    assert "not a working Python" in check.quick_check(Path(__file__)).problems[0]
     for text, word in {
-        "echo hello": "not a Python",
+        "echo hello": "not a working Python",
         """echo '{"python": [3, 8, 1], "packages": {}}'""": "Python 3.8.1",
         "exit 3": "exit code 3",
         "sleep 5": "no answer",
@@ -316,16 +316,16 @@ def test_meter_counts_bytes_then_packages(monkeypatch):
         ),
         (
             "ERROR: 403 Client Error: Forbidden for url: https://packages.example/simple/torch/",
-            "packages.example refuses",
+            "packages.example denies access",
         ),
         (
             "WARNING: Retrying after 'ProxyError('Unable to connect to proxy', OSError('Tunnel connection failed: 407 "
             "Proxy Authentication Required'))'",
-            "proxy asks for a name",
+            "proxy requires a user name",
         ),
         ("WARNING: 'ProxyError('Cannot connect to proxy.', ConnectionRefusedError(111))'", "proxy cannot be reached"),
-        ("ERROR: HTTP error 503 while getting https://packages.example/torch.whl", "answers with error 503"),
-        ("pip._vendor.urllib3.exceptions.ReadTimeoutError: Read timed out.", "connection broke off"),
+        ("ERROR: HTTP error 503 while getting https://packages.example/torch.whl", "returned error 503"),
+        ("pip._vendor.urllib3.exceptions.ReadTimeoutError: Read timed out.", "connection was lost"),
         ("ERROR: No matching distribution found for torch==2.13.0", "has no torch==2.13.0 for this Python"),
         ("ERROR: something else went wrong", "pip failed: something else went wrong"),
     ],

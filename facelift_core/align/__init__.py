@@ -1,4 +1,4 @@
-"""Photo → 512² portrait on white, the face where the model expects it (docs/model.md, 2)."""
+"""Align a photo: a 512 × 512 portrait on white, with the face where the model expects it (docs/model.md, 2)."""
 
 from __future__ import annotations
 
@@ -36,27 +36,28 @@ __all__ = [
 ]
 
 MIN_PROBABILITY = 0.8
-"""Detections below do not count as faces."""
+"""Detections with a lower probability are not treated as faces."""
 SMALL_FACE = 64
-"""Faces smaller than this many pixels get a note; in the portrait they have 194."""
+"""Face size in pixels below which the user gets a note; in the portrait, a face has 194."""
 LARGE_PHOTO = 4_000_000
-"""Of photos with more pixels the segmentation takes only what is near the face."""
+"""In photos with more pixels, only the region near the face is segmented."""
 
 
 class NoFace(FaceLiftError):
-    """The photo shows no face that could be found."""
+    """No face was found in the photo."""
 
 
 @dataclass(frozen=True)
 class AlignedPortrait:
-    """What the view diffusion takes, and how it came about.
+    """An aligned portrait, the input of the multi-view diffusion model.
 
     Attributes:
         image: RGB, 512 × 512, on white.
-        cutout: RGBA, square, the framing of `image` with as many pixels as the photo has there: 512 to 1024 a side.
-            Straight alpha; colours without the background's share, where nothing is transparent the photo's own.
-        notes: what a person should know (several faces, which matting, …), one sentence each.
-        face: the face it was aligned to, in pixels of the photo; None if none was looked for or found (crop=False).
+        cutout: square RGBA with straight alpha, framed like `image`, at the resolution of the photo: 512 to 1024 pixels
+            a side. The background's share is removed from the colors; opaque pixels keep those of the photo.
+        notes: notes for the user (several faces, matting method, …), one sentence each.
+        face: the face used for alignment, in pixels of the photo; None if `crop` was False and no face was found or
+            looked for.
     """
 
     image: Image.Image
@@ -68,22 +69,23 @@ class AlignedPortrait:
 def align_portrait(
     photo: Photo | str | Path | Image.Image, *, crop: bool = True, matting: str = "auto"
 ) -> AlignedPortrait:
-    """Remove the background, find the face, scale and place it.
+    """Remove the background of a photo, find the face, and crop and scale the photo to the standard framing.
 
     Args:
-        photo: as :func:`open_photo` gives or takes it.
-        crop: False keeps the framing: the whole photo is resized to 512², without regard to its proportions.
-        matting: one of :data:`METHODS`.
+        photo: a :class:`Photo`, or anything that :func:`open_photo` accepts.
+        crop: whether to crop to the face. False resizes the whole photo to 512 × 512, ignoring its aspect ratio.
+        matting: background removal method, one of :data:`METHODS`.
 
     Raises:
-        FaceLiftError: no usable photo or matting method; NoFace: none was found and `crop` asks for it.
+        NoFace: `crop` is true and no face was found.
+        FaceLiftError: the photo or the matting method cannot be used.
     """
     if not isinstance(photo, Photo):
         photo = open_photo(photo)
     notes = list(photo.notes)
     method = choose_method(photo, matting)
 
-    # The segmentation starts from the face; the other methods do not look at it.
+    # Only the segmentation uses the face.
     faces, seed = [], None
     if method == "segmentation":
         faces = find_faces(photo.image)
@@ -91,7 +93,7 @@ def align_portrait(
         if crop and seed is None:
             raise _no_face(photo)
         if seed is None:
-            notes.append("No face was found to start from, so the background may be cut badly.")
+            notes.append("No face was found to guide the segmentation, so the background may be removed badly.")
     place = Place()
     if crop and seed is not None:
         photo, faces, place = _near_face(photo, faces)
@@ -106,7 +108,7 @@ def align_portrait(
         image = cutout if method == "segmentation" else cut
         return AlignedPortrait(on_white(image.resize((SIZE, SIZE))), cutout, tuple(notes), seed)
 
-    # The constants of the crop belong to boxes measured on white, so the face is measured (again) there.
+    # The crop's constants are for face boxes measured on a white background, so detect the face (again) on white.
     image = on_white(cut)
     if seed is None:
         faces = find_faces(image)
@@ -116,36 +118,36 @@ def align_portrait(
     else:
         face = next((f for f in find_faces(image) if _same(f, seed)), seed)
     if len(faces) > 1:
-        notes.append(f"{len(faces)} faces were found; the largest is used.")
+        notes.append(f"{len(faces)} faces were found; the largest one is used.")
     pixels = place.step * face_size(face.box)
     if pixels < SMALL_FACE:
-        notes.append(f"The face has only {pixels:.0f} pixels; a closer photo gives a sharper head.")
+        notes.append(f"The face is only {pixels:.0f} pixels in size; a closer photo gives a sharper head.")
     cutout = _cutout(photo, matte, faces, shown_region(image.size, face.box))
-    # The others are as the published system has them, to the last bit.
+    # With the other methods the portrait equals that of the published system, to the last bit.
     portrait = on_white(cutout.resize((SIZE, SIZE))) if method == "segmentation" else crop_to_face(image, face.box)
     return AlignedPortrait(portrait, cutout, tuple(notes), place.in_photo(face))
 
 
 def align_cutout(cutout: Image.Image | str | Path, face: Face | None = None) -> AlignedPortrait:
-    """A portrait from its cut-out, as it came from :func:`align_portrait` or painted since.
+    """Make a portrait from a cut-out of :func:`align_portrait`, which may have been edited since.
 
     Args:
-        cutout: RGBA, square; the framing stays.
-        face: passed on.
+        cutout: square RGBA image or its path. The framing is kept.
+        face: the face to store in the result, in pixels of the photo.
 
     Raises:
-        FaceLiftError: unreadable, not square, smaller than 512², or nothing is left in it.
+        FaceLiftError: the cut-out is unreadable, not square, smaller than 512 × 512, or fully transparent.
     """
     photo = open_photo(cutout)
     image = photo.image
     if image.width != image.height:
-        raise FaceLiftError(f"{photo.name} has {image.width} × {image.height} pixels; a cut-out is square.")
+        raise FaceLiftError(f"{photo.name} has {image.width} × {image.height} pixels, but a cut-out must be square.")
     if image.width < SIZE:
         raise FaceLiftError(
-            f"{photo.name} has only {image.width} × {image.width} pixels; a cut-out has {SIZE} or more."
+            f"{photo.name} has only {image.width} × {image.width} pixels; a cut-out needs at least {SIZE} × {SIZE}."
         )
     if ALL_TRANSPARENT in photo.notes:
-        raise FaceLiftError(f"{photo.name} is transparent everywhere; paint the person back in or cut it out again.")
+        raise FaceLiftError(f"{photo.name} is fully transparent; paint the person back in, or cut the photo out again.")
     image = image.convert("RGBA")
     if image.width > MAX_CUTOUT:
         image = image.resize((MAX_CUTOUT, MAX_CUTOUT))
@@ -154,7 +156,7 @@ def align_cutout(cutout: Image.Image | str | Path, face: Face | None = None) -> 
 
 @dataclass(frozen=True)
 class Place:
-    """Where a part of a photo lies in it: pixel x, y of the part is corner + step · (x, y)."""
+    """The position of a part of a photo: pixel (x, y) of the part is pixel corner + step · (x, y) of the photo."""
 
     corner: tuple[int, int] = (0, 0)
     step: int = 1
@@ -172,7 +174,10 @@ class Place:
 
 
 def _near_face(photo: Photo, faces: list[Face]) -> tuple[Photo, list[Face], Place]:
-    """What of a large photo the segmentation looks at, reduced to what the cut-out can show; and the faces there."""
+    """Crop a large photo to the region near the face, reduced to the resolution of the cut-out.
+
+    Returns the part, the faces in its coordinates, and its place in the photo.
+    """
     image = photo.image
     if image.width * image.height <= LARGE_PHOTO:
         return photo, faces, Place()
@@ -186,7 +191,7 @@ def _near_face(photo: Photo, faces: list[Face]) -> tuple[Photo, list[Face], Plac
 
 
 def _cutout(photo: Photo, matte: Matte, faces: list[Face], region: Box) -> Image.Image:
-    """RGBA, square: `region` of `photo`, with nothing where it does not reach."""
+    """Cut `region` out of `photo` as square RGBA; transparent outside the photo."""
     side = cutout_side(region)
     if matte.method in ("alpha", "none") and photo.image.mode == "RGBA":
         cutout, inside = resample(photo.image, region, side)
@@ -196,7 +201,7 @@ def _cutout(photo: Photo, matte: Matte, faces: list[Face], region: Box) -> Image
         alpha = inside
     else:
         if matte.method == "none":
-            # White is the background of the portrait, but not of the person.
+            # The photo is already on white, but the cut-out needs the person's matte.
             box, others = _boxes(faces)
             pixels, around = np.asarray(photo.image.convert("RGB")), box is not None
             alpha = cut_out(pixels, box, others, around_face=around, on_white=True)
@@ -210,18 +215,18 @@ def _cutout(photo: Photo, matte: Matte, faces: list[Face], region: Box) -> Image
 
 
 def _boxes(faces: list[Face]) -> tuple[Box | None, list[Box]]:
-    """The box of the face that counts, if there is one, and those of the others."""
+    """Return the box of the first face, or None, and the boxes of the others."""
     boxes = [face.box for face in faces]
     return (boxes[0] if boxes else None), boxes[1:]
 
 
 def find_faces(image: Image.Image) -> list[Face]:
-    """The detections in `image` that count as faces, largest first."""
+    """Detect faces with at least :data:`MIN_PROBABILITY` in `image`, largest first."""
     return [face for face in detect_faces(image) if face.probability > MIN_PROBABILITY]
 
 
 def _same(face: Face, other: Face) -> bool:
-    """Whether the centre of each box lies in the other."""
+    """Return whether the center of each box is inside the other."""
 
     def holds(a: Face, b: Face) -> bool:
         x, y = (b.box[0] + b.box[2]) / 2, (b.box[1] + b.box[3]) / 2
@@ -232,6 +237,6 @@ def _same(face: Face, other: Face) -> bool:
 
 def _no_face(photo: Photo) -> NoFace:
     return NoFace(
-        f"No face was found in {photo.name}; use a photo that shows a face from the front, or, if it is aligned "
-        "already, switch the search for the face off."
+        f"No face was found in {photo.name}; use a photo that shows a face from the front or, if the photo is already "
+        "aligned, turn off cropping."
     )

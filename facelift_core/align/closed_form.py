@@ -1,8 +1,8 @@
-"""How much of each pixel is the person, and in which colour: closed-form matting and the foreground's colours.
+"""Closed-form matting, and estimation of foreground colors.
 
-A. Levin, D. Lischinski, Y. Weiss: A Closed-Form Solution to Natural Image Matting, 2008. In every 3 × 3 window alpha
-is taken for an affine function of the colour; the sum of what it misses by is a quadratic form in alpha, whose minimum
-with the sure pixels held fixed is a sparse linear system.
+A. Levin, D. Lischinski, Y. Weiss: A Closed-Form Solution to Natural Image Matting, 2008. In every 3 × 3 window, alpha
+is modeled as an affine function of the color. The sum of the squared residuals is a quadratic form in alpha; minimizing
+it with the known pixels fixed is a sparse linear system.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from scipy.sparse import csr_array
 from scipy.sparse.linalg import LinearOperator, cg, splu
 
 FLAT = 1e-6
-"""Variance of a colour (0…1 per channel) below which a window counts as flat: noise then says nothing of alpha."""
+"""Color variance (0…1 per channel) below which a window counts as flat, so that noise does not influence alpha."""
 DIRECT = 40_000
-"""Up to this many unknown pixels the system is solved exactly; beyond, first on a picture of half the size …"""
+"""Maximum number of unknown pixels for a direct solve. Larger systems start from a solution at half the size …"""
 ITERATIONS = 60
-"""… and from there in this many steps of conjugate gradients."""
+"""… and are refined by this many conjugate gradient iterations."""
 
 _WINDOW = tuple(product((-1, 0, 1), repeat=2))
 _REACH = tuple(product(range(-2, 3), repeat=2))
@@ -29,13 +29,13 @@ _REACH = tuple(product(range(-2, 3), repeat=2))
 def solve_alpha(
     pixels: np.ndarray, alpha: np.ndarray, unknown: np.ndarray, pull: np.ndarray | None = None
 ) -> np.ndarray:
-    """Alpha where it is not known, from the colours and from where it is.
+    """Solve for alpha at unknown pixels, from the colors and the known alpha.
 
     Args:
         pixels: (H, W, 3) uint8 RGB, at least 3 × 3.
-        alpha: (H, W) float32 in [0, 1]; held where known, a first guess elsewhere.
-        unknown: (H, W) bool.
-        pull: (H, W) float32, weight with which the guess is kept; None leaves it to the colours alone.
+        alpha: (H, W) float32 in [0, 1]; fixed where known, an initial guess elsewhere.
+        unknown: (H, W) bool, the pixels to solve for.
+        pull: (H, W) float32, weight of the initial guess; None uses only the colors.
 
     Returns:
         (H, W) float32 in [0, 1]. Deterministic.
@@ -45,7 +45,7 @@ def solve_alpha(
         return alpha
     matrix, right = _system(pixels, alpha, unknown, pull)
     if count <= DIRECT:
-        # The ordering for symmetric matrices, without which the factors take several times the memory.
+        # An ordering for symmetric matrices; with the default one, the factors take several times the memory.
         factors = splu(matrix.tocsc(), "MMD_AT_PLUS_A", diag_pivot_thresh=0, options={"SymmetricMode": True})
         found = factors.solve(right)
     else:
@@ -61,13 +61,13 @@ def solve_alpha(
 def _solved_at_half_the_size(
     pixels: np.ndarray, alpha: np.ndarray, unknown: np.ndarray, pull: np.ndarray | None
 ) -> np.ndarray:
-    """(H, W) float32, as :func:`solve_alpha` takes and gives."""
+    """Solve at half the size; arguments and result as in :func:`solve_alpha`, (H, W) float32."""
     height, width = unknown.shape
     half = width // 2, height // 2
     pixels, alpha, pull = (
         None if part is None else cv2.resize(part, half, interpolation=cv2.INTER_AREA) for part in (pixels, alpha, pull)
     )
-    # What is known in part is to be found out.
+    # A reduced pixel that is only partly known counts as unknown.
     unknown = cv2.resize(unknown.astype(np.float32), half, interpolation=cv2.INTER_AREA) > 0
     return cv2.resize(solve_alpha(pixels, alpha, unknown, pull), (width, height), interpolation=cv2.INTER_LINEAR)
 
@@ -75,7 +75,7 @@ def _solved_at_half_the_size(
 def _system(
     pixels: np.ndarray, alpha: np.ndarray, unknown: np.ndarray, pull: np.ndarray | None
 ) -> tuple[csr_array, np.ndarray]:
-    """The matting Laplacian among the N unknown pixels, (N, N), and the right side (N,) that the known ones give."""
+    """Build the matting Laplacian of the N unknown pixels, (N, N), and the right-hand side (N,) from the known ones."""
     width = unknown.shape[1]
     rows = np.full(unknown.size, -1, np.int32)
     here = np.flatnonzero(unknown)
@@ -100,7 +100,7 @@ def _system(
             stencil[slots + _REACH.index((yj - yi, xj - xi))] += value
     stencil = stencil.reshape(len(here), len(_REACH))
     offsets = np.array([dy * width + dx for dy, dx in _REACH])
-    # Beyond the picture nothing shares a window, so those entries are 0 and any index does.
+    # Pixels outside the image share no window, so these entries are 0 and any index is valid.
     there = (here[:, None] + offsets).clip(0, unknown.size - 1)
     columns = rows[there]
     known = columns < 0
@@ -115,11 +115,18 @@ def _system(
 
 
 def _windows(colours: np.ndarray, members: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """Per window of `members` (9 indices each of (M,) windows into `colours` (N, 3)): colours less their mean, and the
-    same times the inverse of their covariance; both (9, 3, M) float32."""
+    """Return, for each 3 × 3 window, its colors minus their mean, and the same times their inverse covariance.
+
+    Args:
+        colours: (N, 3) float32.
+        members: 9 arrays (M,) of indices into `colours`, one for each position in the M windows.
+
+    Returns:
+        Two float32 arrays (9, 3, M).
+    """
     spread = np.stack([colours[index].T for index in members])
     spread -= spread.mean(0)
-    # In float64: nearly flat windows have nearly singular covariances.
+    # float64, because nearly flat windows have nearly singular covariances.
     r, g, b = spread.transpose(1, 0, 2).astype(np.float64)
     flat = FLAT / 9
     rr, gg, bb = (r * r).mean(0) + flat, (g * g).mean(0) + flat, (b * b).mean(0) + flat
@@ -133,17 +140,17 @@ def _windows(colours: np.ndarray, members: list[np.ndarray]) -> tuple[np.ndarray
 
 
 def unmix(pixels: np.ndarray, alpha: np.ndarray) -> np.ndarray:
-    """The foreground's own colours, of which `pixels` show the share `alpha` before some background.
+    """Estimate the foreground colors of an image composited with `alpha` over an unknown background.
 
-    Local averages of foreground and background, corrected by what they miss (M. Forte: Approximate Fast Foreground
-    Colour Estimation, 2021), first widely, then closely.
+    Local averages of foreground and background, corrected by their residual (M. Forte: Approximate Fast Foreground
+    Colour Estimation, 2021), with a large radius first and then a small one.
 
     Args:
         pixels: (H, W, 3) uint8 RGB.
         alpha: (H, W) float32 in [0, 1].
 
     Returns:
-        (H, W, 3) uint8; `pixels` where alpha is 1 or nothing of the foreground is near.
+        (H, W, 3) uint8. Equals `pixels` where alpha is 1 or no foreground is near.
     """
     image = pixels.astype(np.float32) / 255
     alpha = alpha[..., None]
@@ -159,6 +166,6 @@ def unmix(pixels: np.ndarray, alpha: np.ndarray) -> np.ndarray:
 
 
 def _local_mean(values: np.ndarray, weight: np.ndarray, radius: int) -> np.ndarray:
-    """(H, W, 3) mean of `values` by `weight` (H, W, 1) within `radius` pixels."""
+    """Return the local mean (H, W, 3) of `values`, weighted by `weight` (H, W, 1), within `radius` pixels."""
     window = (2 * radius + 1,) * 2
     return cv2.blur(values * weight, window) / (cv2.blur(weight, window)[..., None] + 1e-5)

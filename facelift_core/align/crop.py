@@ -1,4 +1,4 @@
-"""Where the face goes in the 512² portrait (docs/model.md, 2.3 and 2.4)."""
+"""Crop a photo so that the face is at its standard place in the 512 × 512 portrait (docs/model.md, 2.3 and 2.4)."""
 
 from __future__ import annotations
 
@@ -10,32 +10,33 @@ from .photo import rescaled
 SIZE = 512
 """Side of the portrait in pixels."""
 
-# Statistics of the training set, measured with MTCNN boxes in 512² portraits.
+# Statistics of the training set, measured with MTCNN boxes in 512 × 512 portraits.
 FACE_SIZE = 194.2749650813705
-"""Half of the face box's width + height, in pixels of the portrait."""
+"""Mean of the face box's width and height, in pixels of the portrait."""
 FACE_CENTRE = (251.83270369057132, 280.0133630862363)
-"""x, y of the face box's centre in pixels of the portrait."""
+"""Center (x, y) of the face box, in pixels of the portrait."""
 
 MAX_CUTOUT = 2 * SIZE
-"""The longest side of a cut-out in pixels."""
+"""Maximum side of a cut-out in pixels."""
 
 MAX_SCALED_PIXELS = 64_000_000
 
 Box = tuple[float, float, float, float]
-"""x0, y0, x1, y1 in pixels, x right, y down; may reach beyond the picture."""
+"""(x0, y0, x1, y1) in pixels, x right, y down. May extend beyond the image."""
 
 
 def face_size(box: Box) -> float:
-    """Half of width + height of `box`, in pixels. float32 inside, as detectors give boxes."""
+    """Return the mean of width and height of `box`, in pixels. Computed in float32, the detector's dtype."""
     x0, y0, x1, y1 = np.float32(box)
     return float(((x1 - x0) + (y1 - y0)) / 2)
 
 
 def visible_region(box: Box, margin: float = 0.0) -> Box:
-    """The part of a photo that its portrait around the face `box` shows.
+    """Return the region of a photo that the portrait of a face shows.
 
     Args:
-        margin: grown by this many face sizes on each side.
+        box: the face, in pixels of the photo.
+        margin: enlarge the region by this many face sizes on each side.
     """
     size = face_size(box)
     scale = size / FACE_SIZE
@@ -46,14 +47,14 @@ def visible_region(box: Box, margin: float = 0.0) -> Box:
 
 
 def crop_to_face(image: Image.Image, box: Box) -> Image.Image:
-    """Scale and shift `image` so that the face fills its standard place in a white 512² portrait.
+    """Scale and shift `image` so that the face is at its standard place in a 512 × 512 portrait.
 
     Args:
         image: RGB, any size, already on white.
-        box: the face as MTCNN measures it, in pixels of `image`.
+        box: the face box from MTCNN, in pixels of `image`.
 
     Returns:
-        RGB, 512 × 512; white where the photo does not reach.
+        RGB, 512 × 512; white outside the photo.
     """
     size, offset = _placement(image.size, box)
     start = [int(max(-o, 0)) for o in offset]
@@ -65,7 +66,7 @@ def crop_to_face(image: Image.Image, box: Box) -> Image.Image:
         if size[0] * size[1] <= MAX_SCALED_PIXELS:
             scaled = image.resize(size).crop((*start, *end))
         else:
-            # A small face in a large photo: only the part that is seen; differs by rounding in single pixels.
+            # A small face in a large photo: resize only the visible part. Single pixels differ by rounding.
             step = [side / scaled for side, scaled in zip(image.size, size, strict=True)]
             scaled = image.resize(shown, box=[edge * step[i % 2] for i, edge in enumerate((*start, *end))])
         portrait.paste(scaled, tuple(int(max(o, 0)) for o in offset))
@@ -73,7 +74,10 @@ def crop_to_face(image: Image.Image, box: Box) -> Image.Image:
 
 
 def shown_region(size: tuple[int, int], box: Box) -> Box:
-    """What :func:`crop_to_face` shows of a photo of `size` (width, height), in its pixels; may reach beyond it."""
+    """Return the region that :func:`crop_to_face` shows of a photo of `size` (width, height), in pixels of the photo.
+
+    It may extend beyond the photo.
+    """
     scaled, offset = _placement(size, box)
     step = [side / length for side, length in zip(size, scaled, strict=True)]
     start = [-int(o) for o in offset]
@@ -81,8 +85,8 @@ def shown_region(size: tuple[int, int], box: Box) -> Box:
 
 
 def _placement(size: tuple[int, int], box: Box) -> tuple[list[int], list[float]]:
-    """Width and height to scale a photo of `size` to, and where its corner then goes in the portrait (x, y)."""
-    # All in float32, as the boxes are: the truncations depend on it.
+    """Return the size to scale a photo of `size` to, and the position of its corner in the portrait (x, y)."""
+    # All in float32, like the boxes, because the truncations depend on it.
     x0, y0, x1, y1 = np.float32(box)
     ratio = np.float32(FACE_SIZE) / np.float32(face_size(box))
     scaled = [max(1, int(side * ratio)) for side in size]
@@ -91,21 +95,22 @@ def _placement(size: tuple[int, int], box: Box) -> tuple[list[int], list[float]]
 
 
 def cutout_side(region: Box) -> int:
-    """Side of the cut-out that shows `region` of a photo: as many pixels as the photo has there, 512 to 1024."""
+    """Return the side of the cut-out of `region`, in pixels: that of the region, limited to 512 to 1024."""
     pixels = ((region[2] - region[0]) + (region[3] - region[1])) / 2
     return 2 * round(min(max(pixels, SIZE), MAX_CUTOUT) / 2)
 
 
 def resample(image: Image.Image, region: Box, side: int) -> tuple[Image.Image, Image.Image]:
-    """`region` of a photo at `side` × `side` pixels.
+    """Resample `region` of an image to `side` × `side` pixels.
 
     Args:
-        image: any mode that can be resized.
-        region: in pixels of `image`; may reach beyond it.
+        image: any mode that Pillow can resize.
+        region: in pixels of `image`; may extend beyond it.
+        side: side of the result in pixels.
 
     Returns:
-        the picture in the mode of `image`, its border repeated where the photo does not reach; and where the photo
-        does reach (L, 255 or 0).
+        The resampled image in the mode of `image`, with the border repeated outside `image`; and a mask (mode L) that
+        is 255 inside `image` and 0 outside.
     """
     spans = [_span(region[axis], region[axis + 2], length, side) for axis, length in enumerate(image.size)]
     (left, right, x0, x1), (top, bottom, y0, y1) = spans
@@ -118,9 +123,9 @@ def resample(image: Image.Image, region: Box, side: int) -> tuple[Image.Image, I
 
 
 def _span(start: float, end: float, length: int, side: int) -> tuple[int, int, float, float]:
-    """Along one axis: the pixels of the result that a photo of `length` fills, and which part of it fills them."""
+    """Return, for one axis, the range of result pixels that an image of `length` fills, and the part that fills it."""
     step = (end - start) / side
-    # At least one pixel, even of a region that lies outside.
+    # At least one pixel, even if the region is outside the image.
     first = min(max(round(-start / step), 0), side - 1)
     last = max(min(round((length - start) / step), side), first + 1)
     x0 = min(max(start + first * step, 0.0), length - 1.0)

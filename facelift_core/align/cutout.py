@@ -1,6 +1,6 @@
-"""Cutting a person out: a rough segmentation, and closed-form matting where it may be wrong.
+"""Cut out a person: a coarse segmentation, refined by closed-form matting where it is uncertain.
 
-Lengths are in face sizes (half of the face box's width + height).
+Lengths are in face sizes (the mean of the face box's width and height).
 """
 
 from __future__ import annotations
@@ -15,22 +15,22 @@ from .crop import MAX_CUTOUT, Box, face_size, visible_region
 from .segmentation import clipped, person_probability
 
 CONTEXT = 0.1
-"""How much more than the portrait shows is cut out, on each side."""
+"""Margin around the region of the portrait that is also cut out, on each side."""
 SURE, ABSENT = 0.9, 0.1
-"""The person's probability beyond which a pixel counts as known …"""
+"""Probabilities of the person above and below which a pixel counts as known …"""
 INSIDE, OUTSIDE = 0.035, 0.08
-"""… if there is none that is not within this of it."""
+"""… if it is at least this far inside or outside such an area."""
 PULL, NEAR = 0.004, 0.03
-"""How much a certain segmentation counts against the colours at its outline, and how far from there several times as
-much: hair strays far, but smoke of a like-coloured background does as well."""
+"""Weight of a certain segmentation against the colors at its outline, and the distance from it at which the weight has
+doubled. Hair extends far from the outline, but so does haze where the background has a similar color."""
 WHITE, DEEP = 248, 0.15
-"""Channels of a white background, and how far inside a certain person white is a shirt."""
+"""Minimum channel value of a white background, and the depth inside the person at which white counts as clothing."""
 EDGE = 2.5
-"""Pixels from a white background that may be mixed with it."""
+"""Width in pixels of the border with a white background in which pixels may be mixed with it."""
 HOLE = 0.05
-"""Smaller gaps inside the person, in squared face sizes, belong to the person: a badge, a green collar on a meadow."""
+"""Holes in the person smaller than this, in squared face sizes, are filled: a badge, a green collar on a meadow."""
 LEAST, MOST = 0.06, 0.97
-"""Alpha below and above counts as none and all."""
+"""Alpha values that are mapped to 0 and 1."""
 
 
 def cut_out(
@@ -41,21 +41,21 @@ def cut_out(
     around_face: bool = False,
     on_white: bool = False,
 ) -> np.ndarray:
-    """The matte of the person in a photo.
+    """Compute the matte of the person in a photo.
 
     Args:
         pixels: (H, W, 3) uint8 RGB.
-        box: the face, in pixels; None if unknown: whoever is there is cut out.
+        box: the face, in pixels; None if unknown, to cut out everyone.
         others: faces of people to leave out.
-        around_face: only what the portrait around `box` shows; nothing elsewhere.
-        on_white: the background is white, and whatever else hangs together with the face is the person.
+        around_face: cut out only the region that the portrait of `box` shows; alpha is 0 elsewhere.
+        on_white: the background is white; everything else that is connected to the face is the person.
 
     Returns:
         (H, W) uint8 alpha, 255 = person. Deterministic.
     """
     height, width = pixels.shape[:2]
     person = person_probability(pixels, box, others)
-    # Boxes may be larger than the picture.
+    # Boxes may be larger than the image.
     size = min(face_size(box) if box is not None else np.inf, 0.7 * min(height, width))
     if on_white:
         person = np.float32(1) - _white_ground(pixels, person, size)
@@ -81,7 +81,11 @@ def cut_out(
 
 
 def _hanging_together(person: np.ndarray, box: Box) -> np.ndarray:
-    """(H, W) float32: `person` (H, W) with the middle of the face `box` for sure, and nothing that is apart from it."""
+    """Keep only what is connected to the face.
+
+    Sets the probability to 1 in the middle of the face `box` and in small holes, and to 0 in parts that are not
+    connected to the face. `person` and the result are (H, W) float32.
+    """
     core = np.zeros(person.shape, np.uint8)
     size = face_size(box)
     centre = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
@@ -98,7 +102,16 @@ def _hanging_together(person: np.ndarray, box: Box) -> np.ndarray:
 
 
 def refined(pixels: np.ndarray, person: np.ndarray, size: float) -> np.ndarray:
-    """(H, W) float32 alpha of (H, W, 3) uint8 from the `person`'s probability (H, W); `size` of the face in pixels."""
+    """Refine a segmentation by matting.
+
+    Args:
+        pixels: (H, W, 3) uint8 RGB.
+        person: (H, W) float32, probability of the person.
+        size: face size in pixels.
+
+    Returns:
+        (H, W) float32 alpha.
+    """
     inside = _distance(person > SURE) > INSIDE * size
     outside = _distance(person <= ABSENT) > OUTSIDE * size
     alpha = np.where(inside, np.float32(1), np.where(outside, np.float32(0), person))
@@ -108,8 +121,10 @@ def refined(pixels: np.ndarray, person: np.ndarray, size: float) -> np.ndarray:
 
 
 def _white_ground(pixels: np.ndarray, person: np.ndarray, size: float) -> np.ndarray:
-    """(H, W) float32, 1 where white hangs together with the picture's border, not at the bottom, where shirts are, and
-    is not deep inside the person."""
+    """Find a white background: white, connected to the left, right or top border, and not deep inside the person.
+
+    The bottom border is ignored because a white shirt may touch it. Returns (H, W) float32, 1 for background.
+    """
     white = (pixels.min(axis=-1) >= WHITE).astype(np.uint8)
     _, parts = cv2.connectedComponents(white, connectivity=4)
     border = np.concatenate([parts[0], parts[:, 0], parts[:, -1]])
@@ -118,13 +133,13 @@ def _white_ground(pixels: np.ndarray, person: np.ndarray, size: float) -> np.nda
 
 
 def _edged(pixels: np.ndarray, person: np.ndarray) -> np.ndarray:
-    """(H, W) float32 alpha of (H, W, 3) uint8 whose `person` (H, W) is known but for the pixels at the outline."""
+    """Solve for alpha only at the outline of `person` (H, W). Returns (H, W) float32."""
     inside, outside = _distance(person > 0.5) > EDGE, _distance(person <= 0.5) > 1
     alpha = np.where(inside, np.float32(1), np.where(outside, np.float32(0), person))
     return solve_alpha(pixels, alpha, ~(inside | outside), np.full_like(alpha, PULL)).clip(0, 1)
 
 
 def _distance(mask: np.ndarray) -> np.ndarray:
-    """(H, W) float32: how far each pixel of `mask` (H, W) is from the nearest one that is not in it, in pixels."""
+    """Return the distance of each pixel of `mask` to the nearest pixel outside it, (H, W) float32 in pixels."""
     distance = cv2.distanceTransform(mask.astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_5)
-    return distance.clip(0, sum(mask.shape))  # infinite if every pixel is in it
+    return distance.clip(0, sum(mask.shape))  # infinite if the mask covers everything

@@ -1,4 +1,4 @@
-"""468 points of a face with depth, by MediaPipe's face mesh (Kartynnik et al. 2019); weights: ``weights/README.md``."""
+"""Detect 468 face landmarks with depth, by MediaPipe Face Mesh (Kartynnik et al. 2019; see ``weights/README.md``)."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from .networks import load_network
 
 COUNT = 468
 INPUT_SIDE = 192
-"""Pixels of the network's square input."""
+"""Side of the network's square input in pixels."""
 MARGIN = 1.5
-"""Side of the square that the network looks at, in extents of the face."""
+"""Side of the square region given to the network, relative to the extent of the face."""
 ROUNDS = 3
-"""The square follows the points of the round before; after three it stands still to a tenth of a pixel."""
+"""Each round centers the region on the points of the last one; after three, it moves by less than .1 pixel."""
 MIN_CONFIDENCE = 0.5
 EYES = 33, 263
-"""The outer corners, the picture's left one first in a face seen from the front."""
+"""Landmarks of the outer eye corners; of a face seen from the front, the left one in the image comes first."""
 FOREHEAD, CHIN = 10, 152
 
 WEIGHTS = "face_landmark.tflite"
@@ -30,13 +30,13 @@ _POINTS, _CONFIDENCE = "conv2d_21", "conv2d_31"
 
 @dataclass(frozen=True)
 class Landmarks:
-    """The face in a portrait.
+    """Face landmarks in a portrait.
 
     Attributes:
-        points: (468, 3) float32, in MediaPipe's order. x right and y down in pixels of the portrait, pixel (0, 0) has
-            its centre at (.5, .5); z in the same unit, away from the camera, from the face's mean: an orthographic
-            projection along the ray to the face, scaled.
-        confidence: that there is a face, in [0, 1].
+        points: (468, 3) float32, in MediaPipe's order. x right and y down, in pixels of the portrait; the center of
+            pixel (0, 0) is (.5, .5). z in the same unit, away from the camera, relative to the mean of the face. The
+            projection is orthographic, along the ray to the face.
+        confidence: probability that there is a face, in [0, 1].
     """
 
     points: np.ndarray
@@ -44,7 +44,7 @@ class Landmarks:
 
     @property
     def axes(self) -> np.ndarray:
-        """(3, 3) rows: the face's own x (its right eye to its left), y (forehead to chin) and z (into the head)."""
+        """(3, 3) unit axes of the face as rows: x (its right eye to its left), y (forehead to chin), z (into head)."""
         x = _unit(self.points[EYES[1]] - self.points[EYES[0]])
         y = self.points[CHIN] - self.points[FOREHEAD]
         y = _unit(y - (y @ x) * x)
@@ -52,10 +52,10 @@ class Landmarks:
 
 
 def find_landmarks(portrait: Image.Image) -> Landmarks | None:
-    """The landmarks of the face of an aligned portrait (docs/model.md, 2), or None where the network sees no face.
+    """Detect the landmarks of the face in an aligned portrait (docs/model.md, 2). Returns None if there is no face.
 
     Args:
-        portrait: RGB, square, the face at its standard place.
+        portrait: square RGB image with the face at its standard place.
     """
     pixels = np.asarray(portrait.convert("RGB"))
     scale = len(pixels) / SIZE
@@ -74,16 +74,16 @@ def find_landmarks(portrait: Image.Image) -> Landmarks | None:
 
 
 def _look(network, pixels: np.ndarray, centre: np.ndarray, side: float, roll: float) -> tuple[np.ndarray, float]:
-    """The points, in pixels of the picture, and the confidence that the network finds in one rotated square of it."""
+    """Run the network on a rotated square of the image. Returns points, in pixels of the image, and confidence."""
     zoom = INPUT_SIDE / max(side, 1.0)
     turn = zoom * np.array([[np.cos(roll), np.sin(roll)], [-np.sin(roll), np.cos(roll)]])
-    # warpAffine counts from the centre of the first pixel, everything else here from its corner.
+    # warpAffine's origin is the center of the first pixel; everything else here counts from its corner.
     offset = INPUT_SIDE / 2 - 0.5 - turn @ (np.asarray(centre) - 0.5)
     square = cv2.warpAffine(
         pixels, np.column_stack([turn, offset]), (INPUT_SIDE,) * 2, flags=cv2.INTER_AREA, borderValue=(255, 255, 255)
     )
     network.setInput(cv2.dnn.blobFromImage(square, 1 / 255.0))
-    # One output at a time: of several, OpenCV 5 gives none that it does not count as an end of the network.
+    # One output at a time: if asked for several, OpenCV 5 returns only those that it considers final outputs.
     points = network.forward(_POINTS).reshape(COUNT, 3).astype(np.float64)
     logit = network.forward(_CONFIDENCE)
     points[:, :2] = (points[:, :2] - INPUT_SIDE / 2) @ np.linalg.inv(turn).T + centre

@@ -1,4 +1,4 @@
-"""Which pixels are the person: the photo's own alpha, U²-Net as rembg runs it, or our own cut (docs/model.md, 2.1)."""
+"""Remove the background by the photo's alpha, U²-Net as in rembg, or built-in segmentation (docs/model.md, 2.1)."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ _NOTES = {
     "alpha": "Background: the photo's own transparency is used.",
     "rembg": "Background: removed with U²-Net.",
     "segmentation": "Background: removed by the built-in segmentation.",
-    "none": "Background: left as it is.",
+    "none": "Background: left unchanged.",
 }
 
 
 @dataclass(frozen=True)
 class Matte:
-    """How much of each pixel is the person.
+    """The matte of a photo.
 
     Attributes:
         alpha: mode L, the size of the photo, 255 = person.
-        method: one of :data:`METHODS`, never "auto".
-        note: one sentence that says what was done.
+        method: the method used, one of :data:`METHODS` except "auto".
+        note: one sentence for the user that says what was done.
     """
 
     alpha: Image.Image
@@ -42,25 +42,25 @@ class Matte:
 
 
 def choose_method(photo: Photo, method: str = "auto") -> str:
-    """What "auto" means for `photo`; any other method is checked and returned.
+    """Resolve "auto" for `photo`, or check that another method is available and return it.
 
-    In this order: the photo's alpha; nothing to do if it is on white already; U²-Net if onnxruntime and rembg's model
-    file are there (nothing is ever downloaded); the built-in segmentation.
+    "auto" selects, in this order: the photo's alpha; "none" if the background is white already; U²-Net if onnxruntime
+    and rembg's model file are installed (nothing is downloaded); the built-in segmentation.
 
     Raises:
-        FaceLiftError: unknown method, or one that cannot be used with this photo or on this machine.
+        FaceLiftError: the method is unknown, or cannot be used with this photo or on this machine.
     """
     if method not in METHODS:
-        raise FaceLiftError(f"Unknown matting method {method!r}; choose one of {', '.join(METHODS)}.")
+        raise FaceLiftError(f"Unknown matting method {method!r}; use one of {', '.join(METHODS)}.")
     if method == "alpha" and photo.image.mode != "RGBA":
         raise FaceLiftError(f"{photo.name} has no transparency to use as a matte; choose another matting method.")
     if method == "rembg" and importlib.util.find_spec("onnxruntime") is None:
         raise FaceLiftError(
-            "The background cannot be removed with rembg, which is not installed; choose automatic matting."
+            "rembg cannot remove the background because onnxruntime is not installed; choose automatic matting."
         )
     if method == "rembg" and _model_file() is None:
         raise FaceLiftError(
-            "The background cannot be removed with rembg: its model u2net.onnx is not there; choose automatic matting."
+            "rembg cannot remove the background because its model u2net.onnx is missing; choose automatic matting."
         )
     if method != "auto":
         return method
@@ -81,16 +81,17 @@ def remove_background(
     others: Sequence[Box] = (),
     around_face: bool = False,
 ) -> Matte:
-    """The matte of the person in `photo`.
+    """Compute the matte of the person in `photo`.
 
     Args:
-        face_box: where the face is, in pixels of the photo; only the segmentation uses it and what follows.
+        photo: the photo.
+        face_box: the face, in pixels of the photo. Like `others` and `around_face`, used only by the segmentation.
         method: one of :data:`METHODS`.
         others: faces of people to leave out.
-        around_face: leave out what the portrait around `face_box` does not show, which is faster and finer.
+        around_face: process only the region that the portrait of `face_box` shows, which is faster and more detailed.
 
     Raises:
-        FaceLiftError: as :func:`choose_method`; or the model file cannot be loaded.
+        FaceLiftError: as :func:`choose_method`, or the model file cannot be loaded.
     """
     method = choose_method(photo, method)
     if method == "rembg":
@@ -106,12 +107,12 @@ def remove_background(
 
 
 def on_white(image: Image.Image) -> Image.Image:
-    """RGB: `image` (RGBA) composited over white."""
+    """Composite an RGBA image over white. Returns RGB."""
     return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
 
 
 def is_on_white(image: Image.Image) -> bool:
-    """Whether the border above the shoulders is white nearly everywhere."""
+    """Return whether the border of the image above the shoulders is almost entirely white."""
     pixels = np.asarray(image)
     height, width = pixels.shape[:2]
     strip = max(2, min(height, width) // 64)
@@ -120,7 +121,7 @@ def is_on_white(image: Image.Image) -> bool:
 
 
 def _model_file() -> Path | None:
-    """rembg's u2net.onnx where its present and its older versions keep it."""
+    """Return the path of rembg's u2net.onnx, where current or older versions of rembg keep it, or None."""
     home = os.environ.get("U2NET_HOME")
     data = os.environ.get("XDG_DATA_HOME")
     rooted = home or os.environ.get("REMBG_HOME") or (f"{data}/rembg" if data else "~/.rembg")
@@ -130,13 +131,13 @@ def _model_file() -> Path | None:
 
 
 def _u2net(image: Image.Image) -> Image.Image:
-    """The mask that rembg's session "u2net" gives, without rembg, which would download a missing or damaged model."""
+    """Compute the same mask as rembg's session "u2net". rembg itself would download a missing or damaged model."""
     import onnxruntime
 
     file = _model_file()
     try:
         session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
-    except Exception as error:  # onnxruntime has its own classes for each kind of damage
+    except Exception as error:  # onnxruntime raises its own exception class for each kind of damage
         raise FaceLiftError(f"{file} is damaged; delete it, or choose another matting method.") from error
     pixels = np.asarray(image.convert("RGB").resize((320, 320), Image.Resampling.LANCZOS), np.float64)
     pixels = (pixels / max(pixels.max(), 1e-6) - (0.485, 0.456, 0.406)) / (0.229, 0.224, 0.225)

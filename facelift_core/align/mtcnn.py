@@ -1,12 +1,12 @@
-"""Face detection with MTCNN (Zhang et al. 2016), the detector of the alignment constants (docs/model.md, 2.2).
+"""Face detection with MTCNN (Zhang et al. 2016), with which the alignment constants were measured (docs/model.md, 2.2).
 
-Three small networks in a cascade: P-Net proposes 12-pixel windows on an image pyramid, R-Net and O-Net refine what
-is left at 24 and 48 pixels. Boxes, probabilities and landmarks equal those of facenet-pytorch 2.5.3, whose weights
-are used (see ``weights/README.md``).
+A cascade of three small networks: P-Net proposes 12-pixel windows on an image pyramid; R-Net and O-Net refine the
+remaining candidates at 24 and 48 pixels. Boxes, probabilities and landmarks equal those of facenet-pytorch 2.5.3, whose
+weights are used (see ``weights/README.md``).
 
-Coordinates are pixels, x right, y down; boxes are (x0, y0, x1, y1). The pixel conventions of the original (some
-widths count one more pixel than x1 − x0, coordinates are truncated before cropping) are kept where they matter to
-the result and named where they occur.
+Coordinates are pixels, x right, y down; boxes are (x0, y0, x1, y1). The pixel conventions of the original (some widths
+are one pixel larger than x1 − x0; coordinates are truncated before cropping) are kept where they affect the result, and
+are noted there.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from torch.nn import functional
 PROPOSAL_THRESHOLD, REFINE_THRESHOLD, OUTPUT_THRESHOLD = 0.6, 0.7, 0.7
 PYRAMID_FACTOR = 0.709
 MIN_FACE = 20
-"""Shorter side of the smallest face looked for, in pixels."""
+"""Shorter side of the smallest face to detect, in pixels."""
 
 WINDOW, STRIDE = 12, 2
-"""P-Net's receptive field and the distance between its windows, in pixels of a pyramid level."""
+"""P-Net's receptive field and stride, in pixels of a pyramid level."""
 MAX_LEVEL_SIDE = 1280
-"""Pyramid levels with a longer side than this are left out. Photos up to 2133 pixels have none. In larger ones only
-faces below some 2 % of the photo's longer side are missed; all others are still measured on the full photo."""
+"""Pyramid levels with a longer side than this are skipped, which affects only photos with more than 2133 pixels a side.
+In those, faces below about 2 % of the longer side are missed; all others are still measured on the full photo."""
 BATCH = 512
 
 _WEIGHTS = Path(__file__).parent / "weights" / "mtcnn.safetensors"
@@ -42,9 +42,10 @@ class Face:
     """One detected face.
 
     Attributes:
-        box: (x0, y0, x1, y1) in pixels of the image; may reach beyond its border.
-        probability: of being a face, in [0, 1].
-        landmarks: five (x, y): eye, eye, nose, mouth corner, mouth corner, the picture's left one first.
+        box: (x0, y0, x1, y1) in pixels of the image; may extend beyond its border.
+        probability: probability of being a face, in [0, 1].
+        landmarks: five points (x, y): eye, eye, nose, mouth corner, mouth corner; of each pair, the left one in the
+            image comes first.
     """
 
     box: tuple[float, float, float, float]
@@ -58,7 +59,7 @@ class Face:
 
 
 def _convolutions(*layers: tuple[int, int, int, int]) -> nn.Sequential:
-    """Convolution + PReLU + max pooling for each (channels in, channels out, kernel, pooling kernel or 0)."""
+    """Stack convolution, PReLU and max pooling for each (channels in, channels out, kernel, pooling kernel or 0)."""
     modules: list[nn.Module] = []
     for channels_in, channels_out, kernel, pool in layers:
         modules += [nn.Conv2d(channels_in, channels_out, kernel), nn.PReLU(channels_out)]
@@ -93,14 +94,14 @@ class WindowNet(nn.Module):
         self.landmarks = nn.Linear(hidden, 10 if landmarks else 0) if landmarks else None
 
     def forward(self, windows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        # The weights come from a framework that flattens (width, height, channel).
+        # The weights come from a framework that flattens in the order (width, height, channel).
         features = self.hidden(self.trunk(windows).transpose(1, 3).flatten(1))
         points = features.new_zeros(len(features), 0) if self.landmarks is None else self.landmarks(features)
         return self.score(features).softmax(1)[:, 1], self.offset(features), points
 
 
 class Cascade(nn.Module):
-    """The three networks together; parameter names are those of ``weights/mtcnn.safetensors``."""
+    """All three networks. Parameter names are those of ``weights/mtcnn.safetensors``."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -119,9 +120,12 @@ def _cascade() -> Cascade:
 
 
 def detect_faces(image: Image.Image) -> list[Face]:
-    """Every face in `image` (PIL, any mode; converted to RGB), the largest by area first; empty when there is none.
+    """Detect all faces in an image, largest area first.
 
-    Runs on the CPU in float32, which takes a fraction of a second. Deterministic.
+    Runs on the CPU in float32, in a fraction of a second. Deterministic.
+
+    Args:
+        image: PIL image of any mode; converted to RGB.
     """
     pixels = torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1)[None].float().contiguous()
     networks = _cascade()
@@ -132,13 +136,13 @@ def detect_faces(image: Image.Image) -> list[Face]:
 
 
 def _propose(pnet: ProposalNet, pixels: Tensor) -> Tensor:
-    """Square candidate boxes (N, 4) in pixels of the image (1, 3, H, W)."""
+    """Propose square candidate boxes (N, 4), in pixels of the image (1, 3, H, W)."""
     candidates = []
     for scale in _pyramid(*pixels.shape[2:]):
         size = [int(side * scale + 1) for side in pixels.shape[2:]]
         probability, offset = pnet(_resample(pixels, size))
         row, column = (probability[0] >= PROPOSAL_THRESHOLD).nonzero(as_tuple=True)
-        # Window corners in the image; the original rounds them down and counts from one.
+        # Window corners in the image. The original rounds them down and counts from one.
         corner = torch.stack([column, row], 1) * STRIDE
         window = torch.cat([((corner + 1) / scale).floor(), ((corner + WINDOW) / scale).floor()], 1)
         level = torch.cat([window, probability[0, row, column, None], offset[0, :, row, column].T], 1)
@@ -151,16 +155,16 @@ def _propose(pnet: ProposalNet, pixels: Tensor) -> Tensor:
 
 
 def _refine(rnet: WindowNet, pixels: Tensor, boxes: Tensor) -> Tensor:
-    """The boxes (M, 4), M ≤ N, that R-Net takes for faces, corrected and made square."""
+    """Return the boxes (M, 4), M ≤ N, that R-Net classifies as faces, corrected and made square."""
     boxes, probability, offset, _ = _classify(rnet, pixels, boxes, 24, REFINE_THRESHOLD)
     keep = _suppress(boxes, probability, 0.7)
     return _square(_shift(boxes[keep], offset[keep], extra=1))
 
 
 def _output(onet: WindowNet, pixels: Tensor, boxes: Tensor) -> list[Face]:
-    """The faces among the boxes (M, 4) after O-Net, largest first."""
+    """Return the faces that O-Net finds among the boxes (M, 4), largest first."""
     boxes, probability, offset, points = _classify(onet, pixels, boxes, 48, OUTPUT_THRESHOLD)
-    # Landmarks are fractions of the uncorrected box: five x, then five y.
+    # Landmarks are relative to the uncorrected box: five x, then five y.
     size = boxes[:, 2:] - boxes[:, :2] + 1
     landmarks = points.reshape(-1, 2, 5).transpose(1, 2) * size[:, None] + boxes[:, None, :2] - 1
     boxes = _shift(boxes, offset, extra=1)
@@ -172,7 +176,7 @@ def _output(onet: WindowNet, pixels: Tensor, boxes: Tensor) -> list[Face]:
 
 
 def _pyramid(height: int, width: int) -> list[float]:
-    """Scales at which P-Net looks, finest first."""
+    """Return the scales of the image pyramid, finest first."""
     scale = WINDOW / MIN_FACE
     scales = []
     while min(height, width) * scale >= WINDOW:
@@ -183,14 +187,14 @@ def _pyramid(height: int, width: int) -> list[float]:
 
 
 def _resample(pixels: Tensor, size: list[int]) -> Tensor:
-    """Area-averaged to `size` (height, width), 0…255 to about −1…1."""
+    """Resize to `size` (height, width) by area averaging, and map 0…255 to about −1…1."""
     return (functional.interpolate(pixels, size=size, mode="area") - 127.5) * 0.0078125
 
 
 def _classify(
     network: WindowNet, pixels: Tensor, boxes: Tensor, side: int, threshold: float
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Cut `boxes` (N, 4) out at `side` pixels and keep what `network` rates above `threshold`.
+    """Crop `boxes` (N, 4), resize them to `side` pixels, and keep those that `network` rates above `threshold`.
 
     Returns:
         boxes (M, 4), probability (M,), offsets (M, 4), landmarks (M, 10 or 0).
@@ -213,13 +217,13 @@ def _classify(
 
 
 def _shift(boxes: Tensor, offset: Tensor, extra: int) -> Tensor:
-    """Move the corners of (N, 4) boxes by `offset` (N, 4), given in box sizes counted `extra` pixels larger."""
+    """Move the corners of boxes (N, 4) by `offset` (N, 4), relative to box sizes enlarged by `extra` pixels."""
     size = boxes[:, 2:] - boxes[:, :2] + extra
     return boxes + offset * size.repeat(1, 2)
 
 
 def _square(boxes: Tensor) -> Tensor:
-    """Grow the shorter side of (N, 4) boxes about their centre."""
+    """Make boxes (N, 4) square by extending the shorter side about the center."""
     size = boxes[:, 2:] - boxes[:, :2]
     side = size.amax(1, keepdim=True)
     start = boxes[:, :2] + size * 0.5 - side * 0.5
@@ -227,10 +231,10 @@ def _square(boxes: Tensor) -> Tensor:
 
 
 def _suppress(boxes: Tensor, scores: Tensor, threshold: float, of_smaller: bool = False) -> Tensor:
-    """Indices (M,) of boxes (N, 4) left by greedy non-maximum suppression, best score first.
+    """Greedy non-maximum suppression. Returns the indices (M,) of the remaining boxes, best score first.
 
-    Overlap is intersection over union; with `of_smaller` over the smaller of the two boxes, where the original
-    counts every side one pixel longer.
+    Overlap is intersection over union or, with `of_smaller`, intersection over the smaller box; in that case the
+    original counts every side one pixel longer.
     """
     extra = 1 if of_smaller else 0
     corners = boxes.numpy()

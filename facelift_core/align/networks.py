@@ -1,4 +1,4 @@
-"""MediaPipe's networks, run by OpenCV; licences and sources: ``weights/README.md``."""
+"""Load MediaPipe's networks with OpenCV. Licenses and sources: ``weights/README.md``."""
 
 from __future__ import annotations
 
@@ -16,23 +16,31 @@ WEIGHTS = Path(__file__).parent / "weights"
 
 @cache
 def weights_of(name: str, sha256: str, purpose: str) -> np.ndarray:
-    """The bytes of the network file `name`.
+    """Read a network file and verify its checksum.
 
     Args:
-        purpose: what it does, for people.
+        name: file name in the ``weights`` folder.
+        sha256: expected checksum, hexadecimal.
+        purpose: what the network does, as a verb phrase for error messages.
+
+    Returns:
+        The bytes of the file, uint8.
 
     Raises:
-        FaceLiftError: it is missing or not the one with this checksum.
+        FaceLiftError: the file is missing or has another checksum.
     """
     try:
         content = (WEIGHTS / name).read_bytes()
     except OSError as error:
-        raise FaceLiftError(f"{name}, which {purpose}, is missing; install again.") from error
+        raise FaceLiftError(f"{name}, which {purpose}, is missing; reinstall FaceLift.") from error
     if hashlib.sha256(content).hexdigest() != sha256:
-        raise FaceLiftError(f"{name}, which {purpose}, is damaged; install again.")
+        raise FaceLiftError(f"{name}, which {purpose}, is damaged; reinstall FaceLift.")
     return np.frombuffer(content, np.uint8)
 
 
 def load_network(name: str, sha256: str, purpose: str) -> cv2.dnn.Net:
-    """A network of its own for the caller: running one is not safe in two threads at once. As :func:`weights_of`."""
+    """Create a new network from a file; arguments and errors as in :func:`weights_of`.
+
+    Networks are not shared, because a network must not run in two threads at once.
+    """
     return cv2.dnn.readNetFromTFLite(weights_of(name, sha256, purpose))

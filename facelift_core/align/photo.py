@@ -1,4 +1,4 @@
-"""Any picture file → 8-bit sRGB, upright, with its alpha where it has one."""
+"""Read photos of any format as upright 8-bit sRGB, with alpha if there is one."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 from ..errors import FaceLiftError
 
 MIN_SIDE = 32
-"""Photos with a shorter side than this are refused, in pixels."""
+"""Minimum length of a photo's shorter side, in pixels."""
 MAX_PIXELS = 178_000_000
-"""More than this in a header is refused before anything is decoded."""
+"""Maximum number of pixels; larger photos are refused before they are decoded."""
 WORKING_PIXELS = 36_000_000
-"""Larger photos are reduced by a whole factor when opened: the portrait is 512², and memory is finite."""
+"""Larger photos are reduced by an integer factor when opened, to save memory; the portrait is only 512 × 512."""
 
-ALL_TRANSPARENT = "The file marks the whole picture as transparent; that is ignored."
-"""The note of a photo of which nothing would be left."""
+ALL_TRANSPARENT = "The file marks the whole photo as transparent; this is ignored."
+"""Note on a fully transparent photo."""
 
-# No EPS, WMF or the like: their plug-ins run other programs.
+# No EPS, WMF or similar formats, because their plug-ins run other programs.
 _FORMATS = "JPEG MPO PNG WEBP TIFF HEIF AVIF BMP GIF PPM TGA JPEG2000 ICO PSD DDS SGI PCX QOI".split()
 _HEIF_BRANDS = {b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1"}
 _READABLE = "use a JPEG, PNG, WebP, TIFF or HEIC photo"
@@ -35,9 +35,9 @@ class Photo:
     """A decoded photo.
 
     Attributes:
-        image: mode RGB, or RGBA when some of it is transparent; 8 bit, sRGB, upright. The alpha is not premultiplied.
-        name: file name, for messages.
-        notes: what was done to it that a person may want to know, one sentence each.
+        image: mode RGB, or RGBA if parts are transparent; 8-bit sRGB, upright, straight alpha.
+        name: file name for messages.
+        notes: notes for the user on how the file was read, one sentence each.
     """
 
     image: Image.Image
@@ -46,23 +46,23 @@ class Photo:
 
 
 def open_photo(source: str | Path | Image.Image) -> Photo:
-    """Read a photo from a file or take it from a PIL image (docs/model.md, 2).
+    """Read a photo from a file or a PIL image (docs/model.md, 2).
 
-    EXIF orientation is applied, an embedded colour profile converted to sRGB, every mode of Pillow brought to RGB
-    or RGBA; of an animation the first frame is taken.
+    Applies the EXIF orientation, converts an embedded color profile to sRGB, and converts every Pillow mode to RGB or
+    RGBA. Of an animation, the first frame is used.
 
     Raises:
-        FaceLiftError: missing, unreadable, no picture, damaged, too small or too large; says which.
+        FaceLiftError: the file is missing, unreadable, not an image, damaged, too small or too large.
     """
     if isinstance(source, Image.Image):
         name = Path(getattr(source, "filename", "") or "photo").name
         return _decode(source, name)
     if not isinstance(source, str | Path):
-        raise FaceLiftError(f"A photo is given as a path or a PIL image, not as {type(source).__name__}.")
+        raise FaceLiftError(f"A photo must be a path or a PIL image, not {type(source).__name__}.")
     path = Path(source)
     content = _read(path)
     with warnings.catch_warnings():
-        # Pillow warns of damage that it can read around, and of sizes below our own limit.
+        # Pillow warns about damage that it can recover from, and about sizes below our own limit.
         warnings.simplefilter("ignore")
         return _decode(_identify(content, path), path.name)
 
@@ -74,11 +74,11 @@ def _read(path: Path) -> bytes:
         if not path.exists():
             raise FaceLiftError(f"{path} does not exist.")
         if not path.is_file():
-            raise FaceLiftError(f"{path} is not an ordinary file; give a photo file.")
+            raise FaceLiftError(f"{path} is not a regular file; give a photo file.")
         content = path.read_bytes()
     except PermissionError as error:
         raise FaceLiftError(f"{path} cannot be read: permission denied.") from error
-    except (OSError, ValueError) as error:  # ValueError: a path with a zero byte
+    except (OSError, ValueError) as error:  # ValueError: the path contains a null byte
         raise FaceLiftError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}.") from error
     if not content:
         raise FaceLiftError(f"{path} is empty (0 bytes); save or download it again.")
@@ -86,7 +86,7 @@ def _read(path: Path) -> bytes:
 
 
 def _identify(content: bytes, path: Path) -> Image.Image:
-    """The lazily opened picture; only its header has been read."""
+    """Open the image lazily; only its header is read."""
     heif = content[4:8] == b"ftyp" and content[8:12] in _HEIF_BRANDS
     if heif:
         try:
@@ -100,12 +100,12 @@ def _identify(content: bytes, path: Path) -> Image.Image:
     try:
         return Image.open(io.BytesIO(content), formats=[f for f in _FORMATS if f in Image.OPEN])
     except Image.DecompressionBombError as error:
-        raise FaceLiftError(f"{path} declares more than {MAX_PIXELS // 10**6} megapixels; reduce it first.") from error
+        raise FaceLiftError(f"{path} has more than {MAX_PIXELS // 10**6} megapixels; reduce its size first.") from error
     except UnidentifiedImageError as error:
         raise FaceLiftError(
-            f"{path} is not a picture that can be read, or its header is damaged; {_READABLE}."
+            f"{path} is not an image in a supported format, or its header is damaged; {_READABLE}."
         ) from error
-    except Exception as error:  # decoders raise whatever damaged data leads them to
+    except Exception as error:  # decoders raise all kinds of errors on damaged data
         raise FaceLiftError(f"{path} is damaged and cannot be opened; save or download it again.") from error
 
 
@@ -113,15 +113,15 @@ def _decode(opened: Image.Image, name: str) -> Photo:
     width, height = opened.size
     if width * height > MAX_PIXELS:
         raise FaceLiftError(
-            f"{name} has {width} × {height} pixels, more than {MAX_PIXELS // 10**6} megapixels; reduce it first."
+            f"{name} has {width} × {height} pixels, more than {MAX_PIXELS // 10**6} megapixels; reduce its size first."
         )
     if min(width, height) < MIN_SIDE:
         raise FaceLiftError(f"{name} has only {width} × {height} pixels; the shorter side needs at least {MIN_SIDE}.")
     notes = []
     try:
-        # MPO holds a second picture of the same moment, not an animation.
+        # The second image in an MPO file is of the same moment, not part of an animation.
         if getattr(opened, "is_animated", False) and opened.format != "MPO":
-            notes.append("The file has several pictures; the first one is used.")
+            notes.append("The file has several images; the first one is used.")
             opened.seek(0)
         opened.load()
         image = _upright(opened)
@@ -130,8 +130,8 @@ def _decode(opened: Image.Image, name: str) -> Photo:
     except FaceLiftError:
         raise
     except MemoryError as error:
-        raise FaceLiftError(f"{name} ({width} × {height} pixels) does not fit into memory; reduce it first.") from error
-    except Exception as error:  # decoders raise whatever damaged data leads them to
+        raise FaceLiftError(f"{name} ({width} × {height} pixels) does not fit into memory; reduce its size.") from error
+    except Exception as error:  # decoders raise all kinds of errors on damaged data
         raise FaceLiftError(f"{name} is damaged or incomplete; save or download it again.") from error
     if alpha is not None:
         darkest, brightest = alpha.getextrema()
@@ -142,12 +142,14 @@ def _decode(opened: Image.Image, name: str) -> Photo:
     if width * height > WORKING_PIXELS:
         step = math.ceil(math.sqrt(width * height / WORKING_PIXELS))
         image = rescaled(image, lambda whole: whole.reduce(step))
-        notes.append(f"The photo is large ({width} × {height} pixels); it is used at {image.width} × {image.height}.")
+        notes.append(
+            f"The photo is large ({width} × {height} pixels) and was reduced to {image.width} × {image.height}."
+        )
     return Photo(image, name, tuple(notes))
 
 
 def rescaled(image: Image.Image, scale: Callable[[Image.Image], Image.Image]) -> Image.Image:
-    """`scale` of `image`; what is transparent keeps its colours, of which Pillow alone makes black."""
+    """Apply `scale` to `image` and keep the colors of transparent pixels, which Pillow alone would turn black."""
     result = scale(image)
     if image.mode != "RGBA":
         return result
@@ -161,12 +163,12 @@ def rescaled(image: Image.Image, scale: Callable[[Image.Image], Image.Image]) ->
 def _upright(image: Image.Image) -> Image.Image:
     try:
         return ImageOps.exif_transpose(image)
-    except Exception:  # damaged EXIF says nothing about the picture itself
+    except Exception:  # the image itself may be fine even if its EXIF data is damaged
         return image
 
 
 def _split_alpha(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
-    """`image` as L, RGB, CMYK or LAB with 8 bits, and its alpha (L) if it has one."""
+    """Convert to 8-bit L, RGB, CMYK or LAB. Return the result, and its alpha (L) if it has one."""
     if image.mode in ("I", "F") or image.mode.startswith("I;"):
         return _to_8_bit(image), None
     if image.mode in ("P", "PA", "RGBa", "La") or "transparency" in image.info:
@@ -178,7 +180,7 @@ def _split_alpha(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
 
 
 def _to_8_bit(image: Image.Image) -> Image.Image:
-    """Greyscale of 16 or 32 bits or floating point → L. Floats are taken as 0…1, 0…255 or 0…65535, what fits."""
+    """Convert 16-bit, 32-bit or float grayscale to L. The range of floats is 0…1, 0…255 or 0…65535, whichever fits."""
     values = np.asarray(image, dtype=np.float32)
     values = np.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0)
     brightest = float(values.max())
@@ -190,7 +192,7 @@ def _to_8_bit(image: Image.Image) -> Image.Image:
 
 
 def _to_srgb(image: Image.Image, profile: bytes | None, notes: list[str]) -> Image.Image:
-    """RGB in sRGB from L, RGB, CMYK or LAB, by the embedded `profile` if there is a usable one."""
+    """Convert L, RGB, CMYK or LAB to sRGB, with the embedded `profile` if it is usable."""
     try:
         if image.mode == "LAB":
             embedded = ImageCms.createProfile("LAB")
@@ -202,5 +204,5 @@ def _to_srgb(image: Image.Image, profile: bytes | None, notes: list[str]) -> Ima
             return image.convert("RGB")
         return ImageCms.profileToProfile(image, embedded, ImageCms.createProfile("sRGB"), outputMode="RGB")
     except (ImageCms.PyCMSError, OSError, ValueError):
-        notes.append("The file's colour profile cannot be used; colours are taken as sRGB.")
+        notes.append("The file's color profile cannot be used; sRGB is assumed.")
         return image.convert("RGB")

@@ -1,4 +1,4 @@
-"""Which pixels are the person whose face is known, roughly: MediaPipe's selfie segmentation, run around the face."""
+"""Segment the person with a given face coarsely, by MediaPipe Selfie Segmentation run around the face."""
 
 from __future__ import annotations
 
@@ -12,33 +12,33 @@ from .networks import load_network
 WEIGHTS = "selfie_segmentation.tflite"
 SHA256 = "9ee168ec7c8f2a16c56fe8e1cfbc514974cbbb7e434051b455635f1bd1462f5c"
 SIDE = 256
-"""Of the network's picture, in pixels."""
+"""Side of the network's input in pixels."""
 MARGINS = (0.0, 0.25, 0.8, 2.0)
-"""How much more than the portrait shows each look takes in, in face sizes on each side."""
+"""Margins of the regions given to the network: beyond the region of the portrait, in face sizes on each side."""
 
 SPLIT_SIDE = 200
-"""People are told apart where the longer side has this many pixels at most."""
+"""Maximum length in pixels of the longer side of the image in which people are told apart."""
 SPLIT_SURE = 1.0
-"""Log odds by place from which a pixel is one person's rather than another's for sure."""
+"""Log odds from position above which a pixel certainly belongs to one person rather than another."""
 HEAD_FIRST = 3.0
-"""Log odds more for a head than for a body: bodies are behind heads more often than before them."""
+"""Additional log odds of a head over a body: bodies are more often behind heads than in front of them."""
 NEAR_FIRST = 6.0
-"""Log odds more for a body whose chin is one face size lower than another's: it is nearer, and before the other."""
+"""Additional log odds of a body whose chin is one face size lower than another's: it is nearer and in front."""
 
 
 def person_probability(pixels: np.ndarray, box: Box | None, others: list[Box] | tuple[Box, ...] = ()) -> np.ndarray:
-    """How likely each pixel shows the person with the face `box`.
+    """Estimate the probability that each pixel shows the person with the face `box`.
 
     Args:
         pixels: (H, W, 3) uint8 RGB.
-        box: the face, in pixels; None if unknown: whoever is there counts.
-        others: faces of people who do not count.
+        box: the face, in pixels; None if unknown, to include everyone.
+        others: faces of people to leave out.
 
     Returns:
         (H, W) float32 in [0, 1].
 
     Raises:
-        FaceLiftError: the network's file is missing or damaged.
+        FaceLiftError: the network file is missing or damaged.
     """
     if box is None:
         return _look(pixels)
@@ -49,7 +49,7 @@ def person_probability(pixels: np.ndarray, box: Box | None, others: list[Box] | 
         x0, x1 = clipped(edges[0::2], width)
         y0, y1 = clipped(edges[1::2], height)
         look[y0:y1, x0:x1] = _look(pixels[y0:y1, x0:x1])
-    # A look errs by taking something for a person more often than the other way, and others then do not.
+    # A single pass more often marks something else as the person than the reverse, and the other passes then do not.
     looks.sort(axis=0)
     least, second, *_ = looks
     person = np.where(np.isnan(second), least, (least + second) / 2)
@@ -60,13 +60,13 @@ def person_probability(pixels: np.ndarray, box: Box | None, others: list[Box] | 
 
 
 def clipped(edges: tuple[float, float], length: int) -> tuple[int, int]:
-    """Integer start and end inside 0…length, never empty."""
+    """Return an integer start and end within 0…length; the range is never empty."""
     start = min(max(int(edges[0]), 0), length - 1)
     return start, min(max(int(edges[1]), start + 1), length)
 
 
 def _look(pixels: np.ndarray) -> np.ndarray:
-    """(H, W) float32: what the network says of the whole of `pixels` (H, W, 3), at any proportions."""
+    """Run the network on all of `pixels` (H, W, 3), of any aspect ratio. Returns (H, W) float32."""
     network = load_network(WEIGHTS, SHA256, "finds the person in the photo")
     network.setInput(cv2.dnn.blobFromImage(cv2.resize(pixels, (SIDE, SIDE), interpolation=cv2.INTER_AREA), 1 / 255))
     answer = network.forward().reshape(SIDE, SIDE)
@@ -78,9 +78,9 @@ def _overlap(a: Box, b: Box) -> bool:
 
 
 def _share(pixels: np.ndarray, person: np.ndarray, box: Box, others: list[Box]) -> np.ndarray:
-    """(H, W) float32, 1 where the pixel is that of the face `box`, 0 where of one of the others.
+    """Return (H, W) float32, 1 where a pixel belongs to the face `box`, 0 where it belongs to one of the others.
 
-    Where the faces alone do not say for sure, colours tell: they spread from where they do, as alpha does.
+    Where the positions of the faces leave it uncertain, matting decides by color.
     """
     height, width = person.shape
     scale = min(1.0, SPLIT_SIDE / max(height, width))
@@ -103,12 +103,13 @@ def _share(pixels: np.ndarray, person: np.ndarray, box: Box, others: list[Box]) 
 
 
 def _by_place(box: Box, shape: tuple[int, int], size: tuple[int, int], nearer: float) -> np.ndarray:
-    """Log odds (h, w) of the person with the face `box`, from its place alone: a head above shoulders.
+    """Return the log odds (h, w) of the person with the face `box` from position alone: a head above shoulders.
 
     Args:
-        shape: of the photo (H, W).
-        size: of the result (w, h).
-        nearer: log odds more for the body.
+        box: the face, in pixels of the photo.
+        shape: (H, W) of the photo.
+        size: (w, h) of the result.
+        nearer: additional log odds for the body.
     """
     x = (np.arange(size[0], dtype=np.float32) + 0.5) * (shape[1] / size[0])
     y = (np.arange(size[1], dtype=np.float32) + 0.5) * (shape[0] / size[1])

@@ -1,6 +1,6 @@
-"""The command ``facelift``: one module per sub-command, nothing heavy imported before it is needed.
+"""The command line interface ``facelift``: one module per command; heavy modules are imported only when needed.
 
-Exit codes: 0 done, 1 an error (said in one sentence on standard error), 2 bad usage, 130 interrupted, 143 terminated.
+Exit codes: 0 success, 1 error (one sentence on standard error), 2 invalid usage, 130 interrupted, 143 terminated.
 """
 
 from __future__ import annotations
@@ -21,13 +21,17 @@ TRACEBACK_VARIABLE = "FACELIFT_TRACEBACK"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line `arguments` (of the process by default) and return the exit code."""
+    """Run the command line and return the exit code.
+
+    Args:
+        arguments: the arguments; defaults to those of the process.
+    """
     share_cores()
     try:
         options = build_parser().parse_args(arguments)
-    except SystemExit as stopped:  # after --help, or after argparse has said what is wrong
+    except SystemExit as stopped:  # after --help or an argparse error message
         return int(stopped.code or 0)
-    # As Ctrl-C does, so that temporary files go; a service that stops us waits long enough for that.
+    # Handle SIGTERM like Ctrl-C, so that temporary files are removed.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
         if options.run in (reconstruct.run, render.run) or weights.needs_runtime(options):
@@ -42,17 +46,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"facelift: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("facelift: Interrupted; nothing half-written was left behind.", file=sys.stderr)
+        print("facelift: Interrupted; no incomplete files were left behind.", file=sys.stderr)
         return 130
-    except BrokenPipeError:  # the reader of our output, such as `head`, has left
+    except BrokenPipeError:  # the reader of our output, such as `head`, has exited
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except Exception as error:
         if os.environ.get(TRACEBACK_VARIABLE):
             raise
         print(
-            f"facelift: An error that should not happen: {type(error).__name__}: {error}. "
-            f"Please report it with the output of “facelift info” and of this command with {TRACEBACK_VARIABLE}=1.",
+            f"facelift: Unexpected error: {type(error).__name__}: {error}. Please report it, with the output of "
+            f"“facelift info” and of this command with {TRACEBACK_VARIABLE}=1.",
             file=sys.stderr,
         )
         return 1

@@ -1,4 +1,4 @@
-"""What a person sees while a command works: a bar on a terminal, plain lines in a log."""
+"""Console output: a progress bar on a terminal, plain lines otherwise."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from contextlib import contextmanager
 from ..progress import Progress
 
 LINE_EVERY = 0.1
-"""Plain lines come with each stage, and after this fraction of the whole run."""
+"""Plain lines are printed at each new stage, and after this fraction of the whole run."""
 
 
 def say(message: str) -> None:
-    """One line on standard error, where everything goes that is not a result."""
+    """Print a line to standard error, which is used for everything except results."""
     print(message, file=sys.stderr, flush=True)
 
 
 def duration(seconds: float) -> str:
-    """Rounded as one would say it."""
+    """Format a duration, such as "40 s", "12 min" or "1.5 h"."""
     if seconds < 90:
         return f"{max(1, round(seconds))} s"
     return f"{round(seconds / 60)} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
@@ -26,10 +26,11 @@ def duration(seconds: float) -> str:
 
 @contextmanager
 def progress_bar(label: str, width: int = 40) -> Iterator[Progress]:
-    """Show a run of the name `label`: gives the callback for it.
+    """Context manager that shows the progress of a run and yields its callback.
 
     Args:
-        width: letters of label and message on a terminal.
+        label: name of the run.
+        width: characters for label and message on a terminal.
     """
     if not sys.stderr.isatty():
         yield _lines(label)

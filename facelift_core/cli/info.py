@@ -1,4 +1,4 @@
-"""``facelift info``: what is installed, what it can run on, and what is missing; for people and for reports."""
+"""``facelift info``: show versions, devices, weights and memory, for the user and for bug reports."""
 
 from __future__ import annotations
 
@@ -12,12 +12,14 @@ from ..diagnostics import collect
 def add_parser(commands) -> None:
     parser = commands.add_parser(
         "info",
-        help="versions, devices, weights and memory",
-        description="Show versions, devices, weights, ways to remove backgrounds, and memory.",
+        help="show versions, devices, weights and memory",
+        description="Show versions, devices, weights, background removal methods and memory.",
         allow_abbrev=False,
     )
-    parser.add_argument("--json", action="store_true", help="as JSON")
-    parser.add_argument("--weights", metavar="FOLDER", action="append", default=[], help="also look for weights there")
+    parser.add_argument("--json", action="store_true", help="print as JSON")
+    parser.add_argument(
+        "--weights", metavar="FOLDER", action="append", default=[], help="also inspect the weights in this folder"
+    )
     parser.set_defaults(run=run)
 
 

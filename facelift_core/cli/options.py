@@ -1,4 +1,4 @@
-"""Types of command line options: each gives a value in range or a message for argparse."""
+"""Argument types for argparse, with range checks and error messages."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ..errors import FaceLiftError
 
 
 class UsageError(FaceLiftError):
-    """The options do not make sense together; exit code 2."""
+    """The combination of options is invalid; exit code 2."""
 
 
 def whole_number(lowest: int, highest: int) -> Callable[[str], int]:
@@ -43,18 +43,18 @@ def number(lowest: float, highest: float = math.inf) -> Callable[[str], float]:
 
 def device(text: str) -> str:
     if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", text):
-        raise ArgumentTypeError(f"“{text}” is none of auto, cuda, cuda:1 and so on, mps, cpu")
+        raise ArgumentTypeError(f"“{text}” is not a device; use auto, cuda, cuda:1 and so on, mps or cpu")
     return text
 
 
 def colour(text: str) -> tuple[float, float, float]:
-    """RGB in [0, 1] of a name or #rrggbb."""
+    """Parse a color name or #rrggbb to RGB in [0, 1]."""
     try:
         from PIL import ImageColor
     except ImportError:
-        raise ArgumentTypeError("colours need a Python with Pillow; “facelift setup” installs one") from None
+        raise ArgumentTypeError("colors need Pillow; install it with “facelift setup”") from None
     try:
         red, green, blue = ImageColor.getrgb(text)[:3]
     except ValueError:
-        raise ArgumentTypeError(f"“{text}” is neither the name of a colour nor #rrggbb") from None
+        raise ArgumentTypeError(f"“{text}” is neither a color name nor #rrggbb") from None
     return red / 255, green / 255, blue / 255

@@ -1,4 +1,4 @@
-"""Preparing the next item while the current one is worked on."""
+"""Prefetching: prepare the next item in a thread while the current one is processed."""
 
 from __future__ import annotations
 
@@ -10,12 +10,10 @@ Item = TypeVar("Item")
 Prepared = TypeVar("Prepared")
 
 
-def prepared_ahead(
-    items: Iterable[Item], prepare: Callable[[Item], Prepared]
-) -> Iterator[tuple[Item, Future[Prepared]]]:
-    """Each item with its ``prepare(item)``, whose result or error the future gives.
+def prefetch(items: Iterable[Item], prepare: Callable[[Item], Prepared]) -> Iterator[tuple[Item, Future[Prepared]]]:
+    """Yield each item with a future for ``prepare(item)``.
 
-    A thread prepares one item more than has been taken, so that no more than two prepared ones are in memory.
+    A single thread stays one item ahead of the consumer, so at most two prepared items are in memory.
     """
     pool = ThreadPoolExecutor(1, "prepare")
     try:

@@ -1,4 +1,4 @@
-"""``facelift reconstruct``: photos to heads, the models loaded once."""
+"""``facelift reconstruct``: reconstruct heads from one or more photos."""
 
 from __future__ import annotations
 
@@ -26,20 +26,20 @@ if TYPE_CHECKING:
 
 HEAD_SUFFIX = ".ply"
 MATTINGS = ("auto", "alpha", "rembg", "segmentation", "none")
-"""As :data:`facelift_core.align.METHODS`, whose import takes too long for a --help."""
+"""Same as :data:`facelift_core.align.METHODS`, whose import would make --help slow."""
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 VIDEO_SUFFIXES = (".mp4",)
 
 EPILOG = """\
-With several photos, OUT is a folder: each photo gives OUT/<photo>.ply and, when asked for, <photo>_views.png,
-<photo>.mp4 and <photo>_raw.ply beside it, with the suffixes of the FILEs given. A photo that fails does not stop
-the others; the exit code is then 1. Photos whose files are in OUT already are skipped, so that a run that was stopped
-can be gone on with."""
+With several photos, OUT must be a folder. Each photo is written to OUT/<photo>.ply and, on request, to
+<photo>_views.png, <photo>.mp4 and <photo>_raw.ply beside it, with the suffixes of the given FILEs. If a photo fails,
+the others continue and the exit code is 1. Photos whose files already exist in OUT are skipped, so run the same
+command again to resume."""
 
 
 @dataclass(frozen=True)
 class PhotoTask:
-    """One photo and the files to make of it."""
+    """One photo and the files to write for it."""
 
     photo: Path
     head: Path
@@ -55,7 +55,7 @@ class PhotoTask:
 def add_parser(commands) -> None:
     parser = commands.add_parser(
         "reconstruct",
-        help="portrait photos to 3D heads",
+        help="reconstruct 3D heads from portrait photos",
         description="Reconstruct a 3D head of Gaussians from each portrait photo.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -63,13 +63,13 @@ def add_parser(commands) -> None:
     )
     parser.add_argument("photos", metavar="PHOTO", nargs="+", type=Path, help="portrait photo")
     parser.add_argument(
-        "-o", "--output", metavar="OUT", required=True, help="the .ply to write, or a folder (created if missing)"
+        "-o", "--output", metavar="OUT", required=True, help=".ply file to write, or a folder (created if missing)"
     )
     parser.add_argument(
         "--weights",
         metavar="mini|released|FOLDER",
         default="mini",
-        help="mini, which is built in (default), released (see “facelift weights”), or a folder",
+        help="mini (built in, the default), released (see “facelift weights”), or a folder",
     )
     parser.add_argument(
         "--preset", choices=tuple(PRESETS), default="quality", help="quality (default), or faster: balanced, fast"
@@ -79,33 +79,31 @@ def add_parser(commands) -> None:
         "--guidance",
         type=number(0),
         metavar="SCALE",
-        help="how closely the views follow the photo (default: as the weights are best, 3 for released, 2 for mini); 1 "
-        "is without guidance, in half the time",
+        help="how closely the views follow the photo (default: best for the weights, 3 for released, 2 for mini); 1 "
+        "disables guidance and takes half the time",
     )
     parser.add_argument(
         "--likeness",
         choices=LIKENESS,
         default="photo",
-        help="off: as published, drawn from the six views alone; photo: the front is made from the photo's own pixels "
-        "(default); refined: that fitted to the photo, which takes up to a minute longer on a processor",
+        help="off: as published, from the six views alone; photo: the front uses the photo's own pixels (default); "
+        "refined: like photo, then fitted to the photo, which takes up to a minute longer on a CPU",
     )
-    parser.add_argument("--seed", type=whole_number(0, 2**63 - 1), default=4, help="of the random numbers (default 4)")
+    parser.add_argument("--seed", type=whole_number(0, 2**63 - 1), default=4, help="random seed (default 4)")
     parser.add_argument("--device", type=device, default="auto", help="auto (default), cuda, cuda:1, mps or cpu")
-    parser.add_argument("--no-crop", action="store_true", help="the photo is aligned already: skip looking for a face")
+    parser.add_argument("--no-crop", action="store_true", help="the photo is already aligned: skip face detection")
+    parser.add_argument("--matting", choices=MATTINGS, default="auto", help="background removal method (default auto)")
     parser.add_argument(
-        "--matting", choices=MATTINGS, default="auto", help="how to remove the background (default auto)"
+        "--views", metavar="FILE", type=Path, help="also write an image (such as .png) of the six views"
     )
-    parser.add_argument(
-        "--views", metavar="FILE", type=Path, help="also write the six views side by side, such as .png"
-    )
-    parser.add_argument("--turntable", metavar="FILE.mp4", type=Path, help="also write a video once around the head")
+    parser.add_argument("--turntable", metavar="FILE.mp4", type=Path, help="also write a turntable video")
     parser.add_argument(
         "--raw", action="store_true", help="also write the Gaussians before filtering, as <OUT>_raw.ply"
     )
     parser.add_argument(
         "--overwrite",
         action="store_true",
-        help="in a folder OUT, also make again what is there already",
+        help="if OUT is a folder, also reconstruct photos whose files already exist",
     )
     parser.set_defaults(run=run)
 
@@ -123,7 +121,7 @@ def run(options: argparse.Namespace) -> int:
         say(
             f"{len(tasks) - failed} of {len(tasks)} photos reconstructed."
             if failed
-            else f"All {len(tasks)} photos done."
+            else f"All {len(tasks)} photos reconstructed."
         )
     return 1 if failed else 0
 
@@ -131,10 +129,10 @@ def run(options: argparse.Namespace) -> int:
 def plan(
     photos: Sequence[Path], output: str, views: Path | None = None, turntable: Path | None = None, raw: bool = False
 ) -> list[PhotoTask]:
-    """What to write for which photo; files of several photos never get the same name.
+    """Plan which files to write for each photo. No two photos get the same file names.
 
     Raises:
-        UsageError: OUT, --views or --turntable cannot be meant so, or would replace one of the photos.
+        UsageError: OUT, --views or --turntable is invalid or would overwrite one of the photos.
     """
     _check_suffix("--views", views, PICTURE_SUFFIXES)
     _check_suffix("--turntable", turntable, VIDEO_SUFFIXES)
@@ -143,25 +141,25 @@ def plan(
     else:
         head = Path(output)
         if len(photos) > 1:
-            raise UsageError(f"{len(photos)} photos cannot all go to {head}; give a folder as OUT.")
+            raise UsageError(f"{len(photos)} photos cannot all be written to {head}; give a folder as OUT.")
         tasks = [PhotoTask(photos[0], head, views, turntable, head.with_stem(f"{head.stem}_raw") if raw else None)]
     inputs = {_identity(photo): photo for photo in photos}
     taken: set[str] = set()
     for task in tasks:
         for path in task.outputs:
             if _identity(path) in inputs:
-                raise UsageError(f"{path} is one of the photos and would be replaced; choose another OUT.")
+                raise UsageError(f"{path} is one of the photos and would be overwritten; choose another OUT.")
             if _identity(path) in taken:
-                raise UsageError(f"{path} is asked for twice; give each output a name of its own.")
+                raise UsageError(f"{path} would be written twice; give each output its own name.")
             taken.add(_identity(path))
     return tasks
 
 
 def _not_done(tasks: Sequence[PhotoTask]) -> Iterator[PhotoTask]:
-    """Without those whose files a run before has made; files are never half-written."""
+    """Skip photos whose files exist. Files are written atomically, so existing files are complete."""
     for task in tasks:
         if all(path.is_file() for path in task.outputs):
-            say(f"{task.photo}: {task.head} is there already (--overwrite makes it again).")
+            say(f"{task.photo}: skipped because {task.head} exists (--overwrite replaces it).")
         else:
             yield task
 
@@ -190,11 +188,11 @@ def _jobs_in_folder(
 
 
 def _reconstruct_all(tasks: Sequence[PhotoTask], options: argparse.Namespace) -> int:
-    """Run `tasks` and return how many failed."""
+    """Run `tasks` and return the number of failures."""
     quiet_libraries()
     from ..align import NoFace, align_portrait
     from ..pipeline import FaceLift
-    from .prefetch import prepared_ahead
+    from .prefetch import prefetch
 
     say(f"Loading the weights “{options.weights}”")
     model = FaceLift.from_pretrained(options.weights, device=options.device)
@@ -207,7 +205,7 @@ def _reconstruct_all(tasks: Sequence[PhotoTask], options: argparse.Namespace) ->
     def align(task: PhotoTask) -> AlignedPortrait:
         return align_portrait(task.photo, crop=not options.no_crop, matting=options.matting)
 
-    for task, aligned in prepared_ahead(tasks, align):
+    for task, aligned in prefetch(tasks, align):
         try:
             _reconstruct(model, task, aligned, options)
         except FaceLiftError as error:
@@ -253,7 +251,7 @@ def _reconstruct(
 
 def _is_there(photo: Path) -> bool:
     if not photo.exists():
-        say(f"{photo}: There is no such file.")
+        say(f"{photo}: The file does not exist.")
     return photo.exists()
 
 
@@ -265,27 +263,27 @@ def _names_folder(output: str) -> bool:
         return False
     if path.suffix and not path.suffix[1:].isdigit():
         raise UsageError(
-            f"Cannot write “{path.suffix}” files ({output}); OUT is a .ply, or a folder if it ends with “/”."
+            f"Cannot write “{path.suffix}” files ({output}); OUT must be a .ply file, or a folder ending with “/”."
         )
     return True
 
 
 def _check_suffix(option: str, path: Path | None, suffixes: Iterable[str]) -> None:
     if path is not None and path.suffix.lower() not in suffixes:
-        raise UsageError(f"{option} {path}: the name should end with {' or '.join(suffixes)}.")
+        raise UsageError(f"{option} {path}: the name must end with {' or '.join(suffixes)}.")
 
 
 def _identity(path: Path) -> str:
-    """Equal for paths that are one file, also where case does not count in names."""
+    """Return a key that is equal for paths of the same file, also on case-insensitive file systems."""
     return str(path.resolve()).casefold()
 
 
 @contextmanager
 def _folders(tasks: Sequence[PhotoTask]) -> Iterator[None]:
-    """Make sure before the long work that every output can be written; leave no empty folder if nothing was.
+    """Context manager that creates output folders, checks that they are writable, and removes empty ones afterwards.
 
     Raises:
-        FaceLiftError: a folder is missing or cannot be written to, or an output's name is that of a folder.
+        FaceLiftError: a folder is missing or not writable, or an output path is a folder.
     """
     created = [folder for folder in {task.head.parent for task in tasks} if not folder.exists()]
     outputs = [path for task in tasks for path in task.outputs]
@@ -299,7 +297,7 @@ def _folders(tasks: Sequence[PhotoTask]) -> Iterator[None]:
             raise FaceLiftError(f"Cannot write to {folder}: {error.strerror}.") from None
         for path in outputs:
             if path.is_dir():
-                raise FaceLiftError(f"Cannot write {path}: there is a folder of that name.")
+                raise FaceLiftError(f"Cannot write {path}: it is a folder.")
         yield
     finally:
         for folder in created:

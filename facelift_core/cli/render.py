@@ -1,4 +1,4 @@
-"""``facelift render``: a head to a picture or a video."""
+"""``facelift render``: render a head to an image or a turntable video."""
 
 from __future__ import annotations
 
@@ -18,30 +18,34 @@ FRONT = 270.0
 def add_parser(commands) -> None:
     parser = commands.add_parser(
         "render",
-        help="a 3D head to a picture or a video",
-        description="Render a head of Gaussians to a picture, or to a video once around it.",
+        help="render a 3D head to an image or a video",
+        description="Render a head to an image, or to a turntable video.",
         allow_abbrev=False,
     )
-    parser.add_argument("head", metavar="HEAD.ply", type=Path, help="Gaussians of a head")
+    parser.add_argument("head", metavar="HEAD.ply", type=Path, help="the head to render")
     parser.add_argument(
-        "-o", "--output", metavar="FILE", required=True, type=Path, help="picture (.png, .jpg, .webp) or video (.mp4)"
+        "-o", "--output", metavar="FILE", required=True, type=Path, help="image (.png, .jpg, .webp) or video (.mp4)"
     )
     parser.add_argument(
         "--azimuth",
         type=number(-360, 360),
         default=0.0,
         metavar="DEGREES",
-        help="0 is the face (default), 90 the head's left side, 180 the back; for a video, where it starts",
+        help="camera direction: 0 front (default), 90 the head's left side, 180 back; for a video, the start",
     )
     parser.add_argument(
         "--elevation",
         type=number(-89, 89),
         default=0.0,
         metavar="DEGREES",
-        help="of the camera above the head (default 0)",
+        help="camera elevation above the horizon (default 0)",
     )
-    parser.add_argument("--size", type=whole_number(16, 4096), default=512, help="side in pixels (default 512)")
-    parser.add_argument("--background", type=colour, default=(1.0, 1.0, 1.0), help="name or #rrggbb (default white)")
+    parser.add_argument(
+        "--size", type=whole_number(16, 4096), default=512, help="width and height in pixels (default 512)"
+    )
+    parser.add_argument(
+        "--background", type=colour, default=(1.0, 1.0, 1.0), help="color name or #rrggbb (default white)"
+    )
     parser.add_argument("--device", type=device, default="auto", help="auto (default), cuda, cuda:1, mps or cpu")
     parser.set_defaults(run=run)
 
@@ -49,13 +53,11 @@ def add_parser(commands) -> None:
 def run(options: argparse.Namespace) -> int:
     suffix = options.output.suffix.lower()
     if suffix not in PICTURE_SUFFIXES + VIDEO_SUFFIXES:
-        raise UsageError(
-            f"{options.output}: the name should end with {' or '.join(PICTURE_SUFFIXES + VIDEO_SUFFIXES)}."
-        )
+        raise UsageError(f"{options.output}: the name must end with {' or '.join(PICTURE_SUFFIXES + VIDEO_SUFFIXES)}.")
     if suffix in VIDEO_SUFFIXES and options.size % 2:
-        raise UsageError(f"A video's side must be an even number of pixels, not {options.size}.")
+        raise UsageError(f"The size of a video must be an even number of pixels, not {options.size}.")
     if options.output.is_dir() or not options.output.parent.is_dir():
-        raise FaceLiftError(f"Cannot write {options.output}: the folder is missing, or the name is that of a folder.")
+        raise FaceLiftError(f"Cannot write {options.output}: its folder does not exist, or it is a folder itself.")
     quiet_libraries()
     import torch
 

@@ -1,4 +1,4 @@
-"""``facelift setup``: the environment with PyTorch, made, checked, repaired or removed."""
+"""``facelift setup``: install, check, repair or remove the runtime, the environment with PyTorch."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ..environment import check, install, location, pip, remove
 from ..environment import torch_build as builds
-from ..environment.install_plan import make_plan
+from ..environment.install_plan import plan_installation
 from ..errors import FaceLiftError
 from ..processes import launch
 from ..processes.protocol import Emit, Event, Progress
@@ -19,32 +19,40 @@ from .console import say
 from .options import UsageError
 
 EPILOG = """\
-pip's own settings hold, too: PIP_INDEX_URL, PIP_EXTRA_INDEX_URL, HTTPS_PROXY, pip.conf. An installation that was
-interrupted goes on where it stopped when the command is given again."""
+pip's own settings also apply: PIP_INDEX_URL, PIP_EXTRA_INDEX_URL, HTTPS_PROXY, pip.conf. If an installation is
+interrupted, run the same command again to resume it."""
 
 
 def add_parser(commands) -> None:
     parser = commands.add_parser(
         "setup",
-        help="install PyTorch and what else is needed",
-        description="Make the environment with PyTorch in which FaceLift computes, in a folder of its own.",
+        help="install PyTorch and other dependencies",
+        description="Install the runtime (PyTorch and other dependencies) in its own folder.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
     what = parser.add_mutually_exclusive_group()
-    what.add_argument("--check", metavar="PYTHON", nargs="?", const="", help="only tell whether this Python would do")
-    what.add_argument("--repair", action="store_true", help="compare every file and install again what is damaged")
-    what.add_argument("--remove", action="store_true", help="remove the environment")
-    parser.add_argument("--folder", type=Path, help="where to (default: the user's data folder)")
-    parser.add_argument("--python", type=Path, help="the Python 3.11 to 3.13 to make it with (default: this one)")
+    what.add_argument(
+        "--check",
+        metavar="PYTHON",
+        nargs="?",
+        const="",
+        help="only check whether this Python (default: the runtime) works",
+    )
+    what.add_argument("--repair", action="store_true", help="compare all files and reinstall damaged packages")
+    what.add_argument("--remove", action="store_true", help="remove the runtime")
+    parser.add_argument("--folder", type=Path, help="folder of the runtime (default: in the user's data folder)")
+    parser.add_argument("--python", type=Path, help="the Python 3.11 to 3.13 to create it with (default: this one)")
     names = sorted({build.name for each in builds.BUILDS.values() for build in each})
     parser.add_argument(
-        "--build", choices=("auto", *names), default="auto", help="of PyTorch (default: what fits the graphics card)"
+        "--build", choices=("auto", *names), default="auto", help="PyTorch build (default: to match the graphics card)"
     )
-    parser.add_argument("--wheels", metavar="FOLDER", type=Path, help="install from this folder, without internet")
-    parser.add_argument("--index-url", metavar="URL", default="", help="package index in place of PyPI and PyTorch's")
-    parser.add_argument("--proxy", metavar="URL", default="", help="as http://name:password@host:port")
+    parser.add_argument("--wheels", metavar="FOLDER", type=Path, help="install offline from this folder of wheels")
+    parser.add_argument(
+        "--index-url", metavar="URL", default="", help="package index to use instead of PyPI and PyTorch's"
+    )
+    parser.add_argument("--proxy", metavar="URL", default="", help="proxy, such as http://name:password@host:port")
     parser.add_argument("-y", "--yes", action="store_true", help="do not ask before downloading")
     parser.set_defaults(run=run)
 
@@ -53,29 +61,35 @@ def run(options: argparse.Namespace) -> int:
     if options.check is not None:
         return _check(options.check)
     if options.wheels is not None and (options.index_url or options.proxy):
-        raise UsageError("--wheels needs no internet: leave out --index-url and --proxy.")
+        raise UsageError("--wheels installs offline: omit --index-url and --proxy.")
     if options.remove:
         return _remove(options)
     sources = pip.Sources(options.index_url, options.proxy, options.wheels and options.wheels.absolute())
-    plan = make_plan(options.folder, options.python, _build(options), sources)
+    plan = plan_installation(options.folder, options.python, _build(options), sources)
     say(plan.text)
     if plan.note:
         say(plan.note)
     if not options.yes and not _agreed("Install this?"):
-        raise FaceLiftError("Nothing was installed; --yes installs without asking.")
+        raise FaceLiftError("Nothing was installed; use --yes to install without confirmation.")
     with _shown() as emit:
         made = install.install(plan, emit, lambda: False, repair=options.repair)
     for note in made.notes:
         say(note)
-    print(f"{location.python_in(plan.folder)}: {plan.build.label}, installed and tried out")
+    print(f"{location.python_in(plan.folder)}: {plan.build.label}, installed and tested")
     return 0
 
 
 def hand_over(arguments: list[str]) -> int | None:
-    """Run the command line `arguments` in the runtime if this Python has no PyTorch; None if it has.
+    """Run the command in the runtime if this Python lacks PyTorch.
+
+    Args:
+        arguments: arguments of the command line.
+
+    Returns:
+        The exit code, or None if this Python has PyTorch.
 
     Raises:
-        FaceLiftError: there is no PyTorch anywhere.
+        FaceLiftError: no runtime is installed, or it cannot be started.
     """
     import importlib.util
 
@@ -83,7 +97,7 @@ def hand_over(arguments: list[str]) -> int | None:
         return None
     found = location.find()
     if found is None or location.python_in(found.python) == Path(sys.executable):
-        raise FaceLiftError("This Python has no PyTorch; “facelift setup” installs it in a folder of its own.")
+        raise FaceLiftError("This Python does not have PyTorch; run “facelift setup” to install the runtime.")
     command = launch.command(found.python, "__main__", *arguments)
     environment = launch.environment(offline=None)
     if sys.platform == "win32":
@@ -93,11 +107,11 @@ def hand_over(arguments: list[str]) -> int | None:
     try:
         os.execve(command[0], command, environment)
     except OSError as error:
-        raise FaceLiftError(f"The runtime's Python {command[0]} cannot be started: {error.strerror}.") from None
+        raise FaceLiftError(f"Cannot start the runtime's Python {command[0]}: {error.strerror}.") from None
 
 
 def _build(options: argparse.Namespace) -> str:
-    """What was asked for; for a repair, what is there."""
+    """Return the requested build; for a repair, the installed one by default."""
     if options.repair and options.build == "auto":
         made = location.read(location.folder_for(options.folder))
         return made.build or "auto" if made is not None else "auto"
@@ -107,7 +121,7 @@ def _build(options: argparse.Namespace) -> str:
 def _check(text: str) -> int:
     found = location.find(text)
     if found is None:
-        raise FaceLiftError("No runtime is installed; “facelift setup” does it.")
+        raise FaceLiftError("No runtime is installed; run “facelift setup” to install it.")
     result = check.thorough_check(found.python)
     source = "" if text else f" (from {found.source})"
     print(f"{found.python}{source}: Python {result.python or 'unknown'}")
@@ -117,21 +131,24 @@ def _check(text: str) -> int:
         print(note)
     if result.problems:
         raise FaceLiftError(" ".join(result.problems))
-    print("It can run FaceLift.")
+    print("This Python can run FaceLift.")
     return 0
 
 
 def _remove(options: argparse.Namespace) -> int:
     folder = (options.folder or location.chosen_folder()).absolute()
     if not options.yes and not _agreed(f"Remove the runtime in {folder}?"):
-        raise FaceLiftError("Nothing was removed; --yes removes without asking.")
+        raise FaceLiftError("Nothing was removed; use --yes to remove without confirmation.")
     others = remove.uninstall(folder)
-    print(f"{folder}: removed" + (f", except what is not of the runtime: {', '.join(others)}" if others else ""))
+    print(
+        f"{folder}: removed"
+        + (f", except files that do not belong to the runtime: {', '.join(others)}" if others else "")
+    )
     return 0
 
 
 def _agreed(question: str) -> bool:
-    """Whether a person says yes; without one to ask, nobody has."""
+    """Ask the user to confirm. Return False if standard input is not a terminal."""
     if not sys.stdin.isatty():
         return False
     try:
@@ -141,7 +158,8 @@ def _agreed(question: str) -> bool:
 
 
 class _shown:
-    """Shows an installation: one line that changes on a terminal, else a line for each step and each tenth."""
+    """Context manager that shows an installation: a single updated line on a terminal, otherwise one line per stage
+    and per tenth of the progress."""
 
     def __enter__(self) -> Emit:
         self._terminal = sys.stderr.isatty()

@@ -1,4 +1,4 @@
-"""``facelift weights``: the authors' released weights, fetched, checked and made ready."""
+"""``facelift weights``: download, import, convert, verify and remove the released weights."""
 
 from __future__ import annotations
 
@@ -17,56 +17,59 @@ from .console import progress_bar, say
 
 BAR_WIDTH = 70
 DESCRIPTIONS = {
-    "list": "what is there of which weights",
-    "licence": "show the licence; accept it or take that back",
-    "download": "fetch the released weights and convert them",
-    "import": "convert released weights that were downloaded by hand",
-    "convert": "convert what is downloaded (download and import do it by themselves)",
-    "verify": "read everything again and compare the checksums",
-    "remove": "remove the weights from the disk",
+    "list": "list weights and their status",
+    "licence": "show the license, accept it, or withdraw the acceptance",
+    "download": "download the released weights and convert them",
+    "import": "convert released weights that you downloaded manually",
+    "convert": "convert downloaded weights (download and import do this automatically)",
+    "verify": "verify the checksums of all files",
+    "remove": "remove the weights from disk",
 }
 EPILOG = """\
-The released weights are their authors' and under a licence of their own, which has to be read and accepted once.
-After that, “facelift reconstruct --weights released” uses them. HF_ENDPOINT names a mirror of the hub, HF_TOKEN a
-token, HF_HUB_OFFLINE=1 switches downloads off."""
+The released weights belong to their authors and have their own license, which you must read and accept once. Then
+use them with “facelift reconstruct --weights released”. Set HF_ENDPOINT to use a mirror of the Hugging Face Hub,
+HF_TOKEN to use a token, and HF_HUB_OFFLINE=1 to disable downloads."""
 
 
 def add_parser(commands) -> None:
     parser = commands.add_parser(
         "weights",
-        help="fetch, import, check and remove the released weights",
-        description="The weights that the authors of FaceLift released: fetched, checked and made ready.",
+        help="download, import, verify and remove the released weights",
+        description="Manage the weights released by the authors of FaceLift.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    steps = parser.add_subparsers(title="what to do", metavar="STEP", required=True)
+    steps = parser.add_subparsers(title="steps", metavar="STEP", required=True)
     for name, description in DESCRIPTIONS.items():
         step = steps.add_parser(name, help=description, description=f"{description.capitalize()}.", allow_abbrev=False)
-        step.add_argument(
-            "--folder", metavar="FOLDER", help="where weights are kept (by default in the user's data folder)"
-        )
+        step.add_argument("--folder", metavar="FOLDER", help="folder for weights (default: in the user's data folder)")
         step.set_defaults(run=run, step=name, source="", remove_original=False)
         if name in ("download", "import"):
             step.add_argument(
-                "--accept-licence", action="store_true", help="accept the licence, having read it, without being asked"
+                "--accept-licence", action="store_true", help="confirm that you have read and accept the license"
             )
         if name in ("download", "convert"):
-            step.add_argument("--remove-original", action="store_true", help="remove the originals when converted")
+            step.add_argument(
+                "--remove-original", action="store_true", help="remove the originals after the conversion"
+            )
         if name == "import":
-            step.add_argument("source", metavar="FOLDER|ZIP", help="the files in their folders, or a zip of them")
+            step.add_argument("source", metavar="FOLDER|ZIP", help="folder with the released files, or a zip of it")
         if name == "remove":
             step.add_argument(
-                "--original", dest="remove_original", action="store_true", help="only the originals, not what is in use"
+                "--original",
+                dest="remove_original",
+                action="store_true",
+                help="remove only the originals, not the converted weights",
             )
         if name == "licence":
             choice = step.add_mutually_exclusive_group()
-            choice.add_argument("--accept", action="store_true", help="accept it, having read it")
-            choice.add_argument("--revoke", action="store_true", help="take the acceptance back")
+            choice.add_argument("--accept", action="store_true", help="confirm that you have read and accept it")
+            choice.add_argument("--revoke", action="store_true", help="withdraw the acceptance")
 
 
 def needs_runtime(options: argparse.Namespace) -> bool:
-    """Whether it takes packages that a Python without the runtime may lack."""
+    """Return whether the step needs packages of the runtime."""
     return options.run is run and options.step in ("licence", "download", "import", "convert")
 
 
@@ -77,7 +80,7 @@ def run(options: argparse.Namespace) -> int:
         return 0
     if options.step == "licence":
         return _licence(store, options)
-    quiet_libraries(offline=False)  # huggingface_hub keeps to HF_HUB_OFFLINE, as set by the person alone
+    quiet_libraries(offline=False)  # HF_HUB_OFFLINE stays as the user set it
     if options.step in ("download", "import"):
         _make_sure_of_licence(store, options)
     if options.step == "download" and not status(store).converted:
@@ -92,7 +95,7 @@ def run(options: argparse.Namespace) -> int:
             message = run_job(store, request, progress)
     except KeyboardInterrupt:
         if options.step == "download":
-            say("What is downloaded stays; the same command goes on from there.")
+            say("The downloaded files are kept; run the same command again to resume.")
         raise
     print(message)
     return 0
@@ -101,7 +104,7 @@ def run(options: argparse.Namespace) -> int:
 def _licence(store: Store, options: argparse.Namespace) -> int:
     if options.revoke:
         licence.revoke(store)
-        print("The acceptance is taken back; “facelift weights remove” removes the weights.")
+        print("The acceptance is withdrawn; run “facelift weights remove” to remove the weights.")
         return 0
     _fetch_licence(store)
     if options.accept:
@@ -113,10 +116,10 @@ def _licence(store: Store, options: argparse.Namespace) -> int:
 
 
 def _make_sure_of_licence(store: Store, options: argparse.Namespace) -> None:
-    """Have the person read and accept the licence, once.
+    """Ask the user to read and accept the license, unless that was done before.
 
     Raises:
-        FaceLiftError: it is not accepted.
+        FaceLiftError: the license is not accepted.
     """
     if licence.accepted(store) is not None:
         return
@@ -126,14 +129,14 @@ def _make_sure_of_licence(store: Store, options: argparse.Namespace) -> None:
         say(f"Its text is in {store.licence_file}.")
     elif not sys.stdin.isatty():
         raise FaceLiftError(
-            f"The {store.catalogue.licence} has to be accepted first; read it with “facelift weights licence”, then "
-            "give --accept-licence."
+            f"The {store.catalogue.licence} must be accepted first; read it with “facelift weights licence”, then use "
+            "--accept-licence."
         )
     else:
         say(f"\n{licence.text(store)}\n")
-        print("Do you accept this licence? Type yes or no: ", end="", file=sys.stderr, flush=True)
+        print("Do you accept this license? Type yes or no: ", end="", file=sys.stderr, flush=True)
         if sys.stdin.readline().strip().lower() not in ("yes", "y"):
-            raise FaceLiftError("Nothing was downloaded, because the licence is not accepted.")
+            raise FaceLiftError("Nothing was downloaded because the license was not accepted.")
     licence.accept(store)
 
 
@@ -156,7 +159,7 @@ def _listing(store: Store) -> list[str]:
             "“facelift weights download”"
         )
     else:
-        state = f"not here, {size_text(catalogue.download_bytes)}; run “facelift weights download”"
+        state = f"not downloaded, {size_text(catalogue.download_bytes)}; run “facelift weights download”"
     accepted = f"accepted {found.accepted}" if found.accepted else "not accepted"
     lines.append(f"{catalogue.name}: {state}")
     lines.append(f"  {catalogue.title}, {catalogue.repository} at {catalogue.revision[:12]}")

@@ -1,1 +1,1 @@
-"""Devices, memory, and fast building blocks that every network uses."""
+"""Devices, memory, and fast operations shared by all networks."""

@@ -1,4 +1,4 @@
-"""Attention that never holds all scores, by the fastest way a device has."""
+"""Memory-efficient attention: never holds all scores at once, and uses the fastest kernel of each device."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from .onednn import linear, onednn_pays
 
 QUERIES_AT_ONCE = 128
-"""For each thread of a CPU: so many rows of scores stay in a core's cache."""
+"""Query rows per CPU thread; their scores fit into a core's cache."""
 SCORES_AT_ONCE = 6 * 2**20
-"""At most, over all threads: the C library takes more than 32 MiB from the system anew each time, and clears them."""
+"""Maximum over all threads. The C library requests blocks over 32 MiB from the system, zeroed, at each allocation."""
 QUERIES_MIN, KEYS_MIN = 256, 1024
-"""From which on blocks are worth it in float32."""
+"""Minimum numbers of queries and keys for which computing in blocks pays off in float32."""
 CUDNN_KEYS_MIN = 8192
-"""From which on cuDNN's attention is worth preparing, which it does anew for each size."""
+"""Minimum number of keys for which cuDNN's attention is worth its preparation, once per size."""
 CUDNN_GAIN, CUDNN_TOLERANCE = 1.1, 5e-3
-"""How much faster it has to be, and how near."""
+"""Minimum speed-up, and maximum relative difference."""
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-    """softmax(query · keyᵀ / √d) · value.
+    """Compute softmax(query · keyᵀ / √d) · value.
 
     Args:
         query: (N, heads, L, d).
@@ -34,7 +34,7 @@ def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     Returns:
         (N, heads, L, d).
     """
-    if query.device.type == "mps":  # Apple's kernels hold the scores, so there one item at a time
+    if query.device.type == "mps":  # Apple's kernels hold all scores, so process one item at a time
         items = zip(query.split(1), key.split(1), value.split(1), strict=True)
         return torch.cat([F.scaled_dot_product_attention(q, k, v) for q, k, v in items])
     if query.device.type == "cpu" and _blocks_pay(query, key):
@@ -45,7 +45,8 @@ def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
 
 
 def _blocks_pay(query: Tensor, key: Tensor) -> bool:
-    """PyTorch's fused kernel uses neither the processor's bfloat16 products nor, in float32, those of oneDNN."""
+    """Return whether blocks beat PyTorch's fused kernel, which uses neither the CPU's bfloat16 nor oneDNN's float32
+    matrix products."""
     if query.dtype == torch.bfloat16:
         return True
     enough = query.shape[-2] >= QUERIES_MIN and key.shape[-2] >= KEYS_MIN
@@ -98,15 +99,15 @@ def _cuda_seconds(attention: Callable[..., Tensor], *inputs: Tensor) -> float:
 
 
 class _InBlocks(torch.autograd.Function):
-    """By plain matrix products, some queries at a time; the backward pass computes their scores again.
+    """Attention by matrix products over blocks of queries. The backward pass recomputes the scores.
 
-    In bfloat16 the scores are rounded to it, which raises the error from .4 to .6 % of the output.
+    In bfloat16 the scores are rounded to bfloat16, which raises the error from .4 to .6 % of the output.
     """
 
     @staticmethod
     def forward(ctx, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         out = torch.empty(query.shape, dtype=query.dtype)
-        with torch.autocast("cpu", enabled=False):  # it would compute every softmax in float32
+        with torch.autocast("cpu", enabled=False):  # autocast would compute every softmax in float32
             for q, k, v, o in zip(*_by_head(query, key, value, out), strict=True):
                 k, columns = k.contiguous(), v.contiguous().t()
                 for rows, result in _blocks(len(k), q, o):
@@ -118,7 +119,7 @@ class _InBlocks(torch.autograd.Function):
     @staticmethod
     def backward(ctx, out_grad: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         query, key, value, out = ctx.saved_tensors
-        # Keys and values sum over the blocks, which half precision would lose.
+        # The gradients of keys and values are summed over the blocks; half precision would lose too much.
         query_grad = torch.empty(query.shape, dtype=query.dtype)
         key_grad, value_grad = torch.zeros(key.shape), torch.zeros(value.shape)
         scale = query.shape[-1] ** -0.5
@@ -139,17 +140,17 @@ class _InBlocks(torch.autograd.Function):
 
 
 def _weights(rows: Tensor, key: Tensor) -> Tensor:
-    """softmax(rows · keyᵀ / √d) of some queries (L, d)."""
+    """Attention weights softmax(rows · keyᵀ / √d) of a block of queries (L, d)."""
     scores = linear(rows * rows.shape[-1] ** -0.5, key)
     return torch.softmax(scores, -1, out=scores)
 
 
 def _by_head(*tensors: Tensor) -> list[Tensor]:
-    """(N, heads, L, d) each to (N · heads, L, d)."""
+    """Reshape each (N, heads, L, d) to (N · heads, L, d)."""
     return [x.flatten(0, 1) for x in tensors]
 
 
 def _blocks(keys: int, *tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
-    """The same rows of each, so many that their scores against so many keys stay in the cache."""
+    """Split all tensors into the same blocks of rows, sized so that the scores of a block stay in the cache."""
     at_once = max(1, min(QUERIES_AT_ONCE * torch.get_num_threads(), SCORES_AT_ONCE // keys))
     return zip(*(x.split(at_once) for x in tensors), strict=True)

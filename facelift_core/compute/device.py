@@ -1,4 +1,4 @@
-"""Which processor and number format to work in, and leaving nothing behind on it."""
+"""Select a device and dtype, and free memory after a run."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ from .memory import memory
 from .onednn import linear
 
 LARGE = 100_000_000
-"""Parameters from which a network is worth rounding to half precision on a CPU."""
+"""Number of parameters from which half precision pays off on a CPU."""
 BFLOAT16_GAIN = 1.5
-"""How much faster matrix products in bfloat16 have to be, for some of the work stays in float32."""
+"""Minimum speedup of bfloat16 matrix products to use bfloat16; some of the work stays in float32."""
 
 
 class NotEnoughMemory(FaceLiftError):
-    """Out of memory; what the run held has been given back."""
+    """Out of memory. The run has released everything it held."""
 
 
 def select_device(device: str | torch.device = "auto") -> torch.device:
-    """The device to run on.
+    """Return the device to run on.
 
     Args:
         device: "auto" (CUDA, else Apple's MPS, else the CPU), "cuda", "cuda:1", "mps" or "cpu". ROCm counts as CUDA.
 
     Raises:
-        FaceLiftError: unknown name, or this machine does not have it.
+        FaceLiftError: the name is unknown, or the device is not available.
     """
     if device == "auto":
         return next(d for d in map(torch.device, ("cuda", "mps", "cpu")) if _problem(d) is None)
@@ -43,19 +43,19 @@ def select_device(device: str | torch.device = "auto") -> torch.device:
     except (RuntimeError, TypeError):
         chosen = None
     if chosen is None or chosen.type not in ("cuda", "mps", "cpu"):
-        raise FaceLiftError(f"“{device}” is not a device FaceLift knows; use auto, cuda, cuda:1, mps or cpu.")
+        raise FaceLiftError(f"Unknown device “{device}”; use auto, cuda, cuda:1, mps or cpu.")
     if problem := _problem(chosen):
         raise FaceLiftError(f"Cannot run on “{device}”: {problem}; use auto or cpu.")
     return chosen
 
 
 def select_dtype(device: torch.device, parameters: int = 0) -> torch.dtype:
-    """The number format of the large weights.
+    """Return the dtype for the large weights.
 
-    float16 on CUDA (as the reference) and MPS. On a CPU float32, or bfloat16 for a large network where that is faster.
+    float16 on CUDA (as in the reference) and MPS. On a CPU, float32, or bfloat16 for a large network if it is faster.
 
     Args:
-        parameters: how many the largest network has.
+        parameters: number of parameters of the largest network.
     """
     if device.type != "cpu":
         return torch.float16
@@ -64,16 +64,16 @@ def select_dtype(device: torch.device, parameters: int = 0) -> torch.dtype:
 
 @lru_cache(maxsize=1)
 def bfloat16_pays() -> bool:
-    """Whether this CPU multiplies matrices clearly faster in bfloat16; tried, which takes a tenth of a second."""
+    """Return whether this CPU multiplies matrices much faster in bfloat16. Measured once, in a tenth of a second."""
     return product_seconds(linear, torch.float32) > BFLOAT16_GAIN * product_seconds(linear, torch.bfloat16)
 
 
 @torch.no_grad()
 def product_seconds(multiply: Callable[..., torch.Tensor], dtype: torch.dtype) -> float:
-    """That a matrix product of moderate size takes by `multiply`, which is called as :func:`linear`."""
+    """Time a matrix product of moderate size, in seconds. `multiply` is called like :func:`.onednn.linear`."""
     a, b = torch.ones(512, 1024, dtype=dtype), torch.ones(1024, 1024, dtype=dtype)
     tries = []
-    for _ in range(5):  # the first one prepares
+    for _ in range(5):  # the first is a warm-up
         start = time.perf_counter()
         multiply(a, b, None)
         tries.append(time.perf_counter() - start)
@@ -81,7 +81,7 @@ def product_seconds(multiply: Callable[..., torch.Tensor], dtype: torch.dtype) -
 
 
 def free_memory(device: torch.device) -> int | None:
-    """Bytes that this process can still take on `device`; None if the system does not tell."""
+    """Return the bytes that this process can still allocate on `device`, or None if unknown."""
     if device.type == "cuda":
         kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         return torch.cuda.mem_get_info(device)[0] + kept
@@ -94,7 +94,7 @@ def free_memory(device: torch.device) -> int | None:
 
 
 def _problem(device: torch.device) -> str | None:
-    """Why `device` cannot be used, or None. Tries it, for a GPU too old for this PyTorch is found only that way."""
+    """Return why `device` cannot be used, or None. Runs an operation: a GPU too old for PyTorch fails only then."""
     if device.type == "cuda" and not torch.cuda.is_available():
         return "PyTorch finds no CUDA device"
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
@@ -109,7 +109,7 @@ def _problem(device: torch.device) -> str | None:
 
 
 def release_memory() -> None:
-    """Give memory that is no longer referenced back to the system and to other programs on the GPU."""
+    """Return unreferenced memory to the system and to other programs on the GPU."""
     gc.collect()
     trim_heap()
     if torch.cuda.is_available():
@@ -119,7 +119,7 @@ def release_memory() -> None:
 
 
 def trim_heap() -> None:
-    """Give a CPU's freed tensors back to the system, of which GNU's C library keeps those between others."""
+    """Return freed heap memory to the system; by default glibc keeps free blocks that lie between used ones."""
     trim = getattr(_c_library(), "malloc_trim", None)
     if trim is not None:
         trim(0)
@@ -132,10 +132,13 @@ def _c_library() -> ctypes.CDLL | None:
 
 @contextmanager
 def nothing_left_behind() -> Iterator[None]:
-    """Around a run: free its tensors when it is cancelled or out of memory, and say the latter in one sentence.
+    """Context manager around a run that frees its tensors if it is cancelled or runs out of memory.
 
-    An exception keeps alive every local variable of the frames it came through, so that a caller who holds it would
-    hold the latents too; hence the frames are cleared.
+    An exception keeps the local variables of all frames in its traceback alive, so a caller that holds the exception
+    would also hold the latents. The frames are therefore cleared.
+
+    Raises:
+        NotEnoughMemory: in place of PyTorch's out-of-memory errors.
     """
     try:
         yield
@@ -148,7 +151,7 @@ def nothing_left_behind() -> Iterator[None]:
         release_memory()
         raise NotEnoughMemory(_out_of_memory_message(error)) from None
     except RuntimeError as error:
-        # The CPU allocator and MPS raise plain RuntimeErrors.
+        # The CPU allocator and MPS raise a plain RuntimeError.
         if not any(sign in str(error) for sign in ("out of memory", "allocate memory", "not enough memory")):
             raise
         traceback.clear_frames(error.__traceback__)
@@ -158,4 +161,4 @@ def nothing_left_behind() -> Iterator[None]:
 
 def _out_of_memory_message(error: BaseException) -> str:
     where = "graphics memory" if "cuda" in str(error).lower() or "mps" in str(error).lower() else "memory"
-    return f"Not enough {where}; close other programs that use it, use smaller weights, or run with the device “cpu”."
+    return f"Not enough {where}; close other programs that use it, use smaller weights, or run on the device “cpu”."

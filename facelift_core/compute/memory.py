@@ -1,4 +1,4 @@
-"""How much main memory this machine has."""
+"""Query the size of main memory."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from pathlib import Path
 
 
 def memory() -> dict[str, int]:
-    """Bytes of main memory: "total", and "available" for new programs where the system tells.
+    """Return the bytes of main memory: "total" and, if known, "available" to new programs.
 
     Raises:
-        OSError: the system does not tell.
+        OSError: the system does not report it.
     """
     try:
-        import psutil  # the runtime has it, Blender's own Python does not
+        import psutil  # part of the runtime, not of Blender's own Python
     except ImportError:
         return _memory_of_system()
     found = psutil.virtual_memory()
@@ -36,8 +36,8 @@ def _memory_of_system() -> dict[str, int]:
 def _memory_windows() -> dict[str, int]:
     import ctypes
 
-    status = (ctypes.c_ulonglong * 8)()  # two 32-bit numbers (length, load in percent), then seven of 64 bits
+    status = (ctypes.c_ulonglong * 8)()  # MEMORYSTATUSEX: 32-bit length and load, then seven 64-bit numbers
     ctypes.cast(status, ctypes.POINTER(ctypes.c_ulong))[0] = ctypes.sizeof(status)
     if not ctypes.windll.kernel32.GlobalMemoryStatusEx(ctypes.byref(status)):
-        raise OSError("Windows does not tell how much memory there is")
+        raise OSError("Windows does not report the size of main memory")
     return {"total": status[1], "available": status[2]}

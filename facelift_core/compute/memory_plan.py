@@ -1,4 +1,4 @@
-"""How much memory a reconstruction takes, and the plan that fits what is free. Importing this does not need PyTorch."""
+"""Estimate the memory of a reconstruction and choose a plan that fits. Does not import PyTorch."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 RESERVE = 400 * 2**20
-"""For what is not counted: workspaces of the convolutions, the allocator's fragments."""
+"""Bytes for what is not counted: convolution workspaces and fragmentation."""
 SLACK = 1.15
 BRANCH_OF_TWO = 2
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How to spend memory. All give the same views and Gaussians.
+    """A trade-off between memory and speed. All plans give the same views and Gaussians.
 
     Attributes:
-        name: for people.
-        together: both branches of guidance in one batch of 12 views; else one after the other, 2 × 6.
-        in_turn: only the network at work has its weights on the device; else all stay there.
+        name: display name.
+        together: evaluate both guidance branches in one batch of 12 views; otherwise in two batches of 6.
+        in_turn: weight offloading: keep a network's weights on the device only while it runs; otherwise keep all there.
     """
 
     name: str
@@ -32,21 +32,21 @@ PLANS = (
     Plan("weights in turn, 12 views at once", True, True),
     Plan("weights in turn, 6 views at once", False, True),
 )
-"""From the fastest to the one that needs least."""
+"""From the fastest to the one that needs the least memory."""
 
 
 @dataclass(frozen=True)
 class Needs:
-    """Bytes that the networks take, by the name of the network.
+    """Memory of the networks in bytes, by network name.
 
     Attributes:
-        weights: while at work.
-        parked: that stay in the same memory while another is at work and weights take turns; 0 where they lie
-            elsewhere, as those of a graphics card do in main memory.
-        work: beside the weights, for six views at once.
-        batched: the network whose `work` doubles with both branches at once.
-        overhead: of the libraries, whatever is at work.
-        skin: of what puts the photo on the head, when no network is at work.
+        weights: size of the weights while the network runs.
+        parked: size of the offloaded weights if they stay in the same memory; 0 if they are elsewhere, as the weights
+            of a GPU are in main memory.
+        work: activations and workspaces for six views at once, in addition to the weights.
+        batched: the network whose `work` doubles if both guidance branches run at once.
+        overhead: constant overhead of the libraries.
+        skin: memory for putting the photo on the head, when no network runs.
     """
 
     weights: Mapping[str, int]
@@ -57,7 +57,7 @@ class Needs:
     skin: int = 0
 
     def peak(self, plan: Plan) -> int:
-        """Bytes at the peak of a run by `plan`."""
+        """Return the peak memory of a run with `plan`, in bytes."""
         work = {
             name: size * (BRANCH_OF_TWO if plan.together and name == self.batched else 1)
             for name, size in self.work.items()
@@ -70,10 +70,10 @@ class Needs:
 
 
 def choose(free: int | None, needs: Needs) -> Plan:
-    """The fastest plan whose peak fits into `free` bytes; where none does, or nobody knows, one that has a chance.
+    """Return the fastest plan whose peak fits into `free` bytes, or the one with the lowest peak if none fits.
 
     Args:
-        free: bytes that weights and work may take; None: unknown, which is taken for plenty.
+        free: bytes available for weights and work; None if unknown, which is treated as unlimited.
     """
     if free is None:
         return PLANS[0]
@@ -82,5 +82,8 @@ def choose(free: int | None, needs: Needs) -> Plan:
 
 
 def step_down(plan: Plan) -> Plan | None:
-    """The plan after `plan`, or None. By their order: when memory did not suffice, the estimates were wrong."""
+    """Return the next plan in :data:`PLANS` after `plan`, or None.
+
+    The order counts, not the estimates: if memory ran out, the estimates were wrong.
+    """
     return next(iter(PLANS[PLANS.index(plan) + 1 :]), None)

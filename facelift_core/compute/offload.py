@@ -1,4 +1,4 @@
-"""Where the weights of the networks lie: all on the device, or each only while it is at work."""
+"""Weight offloading: all networks on the device, or each only while it runs."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from .device import release_memory, trim_heap
 from .memory_plan import PLANS, Needs, Plan, step_down
 
 HOME_DTYPE = torch.float16
-"""Of weights that wait in main memory beside a CPU's work in float32; what released checkpoints are stored in."""
+"""Dtype of offloaded weights when the CPU computes in float32; released checkpoints are stored in it."""
 CPU_OVERHEAD = 96 * 2**20
-"""Measured: pages of the libraries' code, compiled kernels, modules imported on use."""
+"""Bytes, measured: library code, compiled kernels, and modules imported on first use."""
 SKIN_BYTES = 144 * 2**20
-"""Measured, with the heap: a portrait that fills its frame, on 400,000 Gaussians. Always in main memory."""
+"""Bytes in main memory, measured with the heap: a portrait that fills its frame, on 400,000 Gaussians."""
 HEAP_SHARE, HEAP_MAX = 0.7, 256 * 2**20
-"""What the C library's heap takes beyond the tensors that live, as part of their size; measured on small weights.
-Tensors of more than 32 MiB are not in the heap, so that it does not grow with large ones."""
+"""Heap overhead of the C library beyond live tensors, as a fraction of their size and at most; measured on small
+weights. Tensors over 32 MiB are not on the heap, so it does not grow with them."""
 
 
 @dataclass
@@ -28,9 +28,9 @@ class Part:
     """One network.
 
     Attributes:
-        module: its weights have the number format to work in.
-        work: bytes that it takes beside them, for six views at once.
-        home: its weights in main memory while they take turns, by the order of :meth:`tensors`; else None.
+        module: the network, with weights in the dtype it computes in.
+        work: bytes it needs in addition to its weights, for six views at once.
+        home: offloaded copies of the weights in main memory, in the order of :meth:`tensors`; None without offloading.
     """
 
     module: nn.Module
@@ -41,7 +41,7 @@ class Part:
         return [*self.module.parameters(), *self.module.buffers()]
 
     def bytes(self, dtype: torch.dtype | None = None) -> int:
-        """Of the weights; in `dtype` where given and smaller."""
+        """Return the size of the weights; in `dtype`, if given and smaller."""
         return sum(t.numel() * min(t.itemsize, dtype.itemsize if dtype else t.itemsize) for t in self.tensors())
 
 
@@ -50,9 +50,9 @@ class Residence:
     """The networks of one model and the plan by which they share a device.
 
     Attributes:
-        device: to work on.
-        parts: the networks by name; added by :meth:`add`.
-        plan: in force since :meth:`settle`.
+        device: the device to compute on.
+        parts: the networks by name; see :meth:`add`.
+        plan: the plan applied by the last :meth:`settle`.
     """
 
     device: torch.device
@@ -61,7 +61,7 @@ class Residence:
     _dtypes: dict[str, list[torch.dtype]] = field(default_factory=dict)
 
     def add(self, name: str, module: nn.Module, work: int) -> None:
-        """A network on the CPU or, where all stay there anyway, on the device, in its number format."""
+        """Add a network, in the dtype it computes in, on the CPU or (if nothing will be offloaded) on the device."""
         self.parts[name] = Part(module, work)
         self._dtypes[name] = [tensor.dtype for tensor in self.parts[name].tensors()]
 
@@ -78,10 +78,10 @@ class Residence:
         )
 
     def settle(self, plan: Plan) -> None:
-        """Put the weights where `plan` has them.
+        """Move the weights to where `plan` keeps them.
 
         Raises:
-            torch.OutOfMemoryError or RuntimeError: they do not fit.
+            torch.OutOfMemoryError or RuntimeError: the weights do not fit.
         """
         self.plan = plan
         for name, part in self.parts.items():
@@ -94,7 +94,7 @@ class Residence:
         release_memory()
 
     def step_down(self) -> bool:
-        """Go over to the next plan that takes less; false if there is none."""
+        """Switch to the next plan in :data:`.memory_plan.PLANS`. Return False if there is none."""
         less = step_down(self.plan)
         if less is not None:
             self.settle(less)
@@ -102,7 +102,7 @@ class Residence:
 
     @contextmanager
     def using(self, name: str) -> Iterator[None]:
-        """Within, the weights of network `name` are on the device. Afterwards its work space is given back."""
+        """Context manager that keeps the weights of network `name` on the device, and trims the CPU heap afterwards."""
         part = self.parts.get(name)
         take_turns = part is not None and part.home is not None
         try:
@@ -117,7 +117,7 @@ class Residence:
 
     @contextmanager
     def without(self, name: str) -> Iterator[None]:
-        """Within :meth:`using` of `name`: where weights take turns, make room for others meanwhile."""
+        """Context manager inside :meth:`using` that offloads `name` again, to make room for another network."""
         part = self.parts.get(name)
         take_turns = part is not None and part.home is not None
         if take_turns:
@@ -141,11 +141,11 @@ class Residence:
 
 
 def _at_home(tensor: Tensor, device: torch.device) -> Tensor:
-    """`tensor` in main memory: in half precision beside a CPU's work, else as it is, pinned for fast copies."""
+    """Return `tensor` in main memory: in half precision if the CPU computes, else unchanged and pinned if possible."""
     if device.type == "cpu":
         return tensor.data.to(HOME_DTYPE) if tensor.dtype == torch.float32 else tensor.data
     home = tensor.data.to("cpu")
     try:
         return home.pin_memory() if device.type == "cuda" else home
-    except RuntimeError:  # the system pins only so much
+    except RuntimeError:  # the system limits pinned memory
         return home

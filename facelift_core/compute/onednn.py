@@ -1,7 +1,7 @@
-"""Linear layers in float32 on a CPU, by the faster of the two libraries that PyTorch brings along.
+"""Fast float32 linear layers on AMD CPUs.
 
-PyTorch multiplies float32 matrices with Intel's MKL, which uses only half of the vector width of AMD's processors.
-oneDNN, which PyTorch has for convolutions, uses all of it.
+PyTorch multiplies float32 matrices with Intel's MKL, which uses only half the vector width of AMD processors. oneDNN,
+which PyTorch ships for convolutions, uses all of it.
 """
 
 from __future__ import annotations
@@ -16,11 +16,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 TOKENS_AT_ONCE = 1024
-"""Of a feed-forward network on a CPU: so many keep its hidden layer in the cache."""
+"""Tokens per block of a feed-forward network on a CPU; its hidden layer then stays in the cache."""
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """x · weightᵀ + bias, as :func:`torch.nn.functional.linear`, which it is with gradients and on other devices."""
+    """Compute x · weightᵀ + bias, by oneDNN if it is faster.
+
+    With gradients enabled and on other devices this is :func:`torch.nn.functional.linear`.
+    """
     is_float32 = x.dtype == weight.dtype == torch.float32
     if x.device.type == "cpu" and is_float32 and not torch.is_grad_enabled() and x.numel() and onednn_pays():
         return _linear_by_onednn(x, weight, bias)
@@ -28,14 +31,14 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 
 
 class Linear(nn.Linear):
-    """PyTorch's layer, computed by :func:`linear`."""
+    """:class:`torch.nn.Linear`, computed by :func:`linear`."""
 
     def forward(self, x: Tensor) -> Tensor:
         return linear(x, self.weight, self.bias)
 
 
 def replace_linears(network: nn.Module) -> None:
-    """Have all linear layers of somebody else's `network` computed by :func:`linear`, with the same weights."""
+    """Replace all :class:`torch.nn.Linear` layers of `network` by :class:`Linear` layers with the same weights."""
     for parent in list(network.modules()):
         for name, child in parent.named_children():
             if type(child) is nn.Linear:
@@ -46,24 +49,24 @@ def replace_linears(network: nn.Module) -> None:
 
 
 def in_pieces(layers: Callable[[Tensor], Tensor], x: Tensor, tokens: int = TOKENS_AT_ONCE) -> Tensor:
-    """layers(x) of the same shape as `x`, for layers that treat each row of `x` by itself; so many rows at a time."""
+    """Compute ``layers(x)`` in blocks of `tokens` rows. `layers` must treat rows independently and keep the shape."""
     return torch.cat([layers(rows) for rows in x.flatten(0, -2).split(tokens)]).view(x.shape)
 
 
 @lru_cache(maxsize=1)
 def onednn_pays() -> bool:
-    """Whether to use oneDNN: a fixed rule by the processor's maker, so that a machine always gives the same numbers."""
+    """Return whether to use oneDNN. A fixed rule by CPU vendor, so that results are reproducible on a machine."""
     if not is_amd():
         return False
     x, weight = torch.eye(3, 5), torch.arange(20.0).view(4, 5)
     try:
         return torch.equal(_linear_by_onednn(x, weight, None), F.linear(x, weight))
-    except (AttributeError, RuntimeError):  # this PyTorch has no oneDNN, or no such operator
+    except (AttributeError, RuntimeError):  # this PyTorch lacks oneDNN or this operator
         return False
 
 
 def is_amd() -> bool:
-    """Whether this is an x86 processor of AMD's, or of a maker that builds AMD's designs."""
+    """Return whether this is an x86 processor by AMD, or by a vendor that builds AMD designs."""
     if platform.machine().lower() not in ("x86_64", "amd64"):
         return False
     cpuinfo = Path("/proc/cpuinfo")
@@ -73,6 +76,6 @@ def is_amd() -> bool:
 
 def _linear_by_onednn(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     if not weight.is_contiguous() and not weight.t().is_contiguous():
-        weight = weight.contiguous()  # for rows that lie apart there is only a reference implementation
-    # Made for torch.compile, hence the underscore; the last three say that nothing is to be done to the result.
+        weight = weight.contiguous()  # for strided rows oneDNN has only a slow reference implementation
+    # A private operator, made for torch.compile. The last three arguments select no activation.
     return torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")

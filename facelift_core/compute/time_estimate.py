@@ -1,4 +1,4 @@
-"""How much arithmetic a reconstruction is, and how long that will take on this machine."""
+"""Estimate the duration of a reconstruction from its number of multiplications and the measured speed."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ if TYPE_CHECKING:
     from ..multiview import MultiViewDiffusion
 
 USUAL_RATE = {"cpu": 5e10, "mps": 1e12, "cuda": 5e13}
-"""Multiplications per second, for the proportions between stages where nobody has measured."""
+"""Typical multiplications per second by device, used for the proportions between stages if nothing was measured."""
 ALIGN_SECONDS, FILTER_SECONDS, SKIN_SECONDS = 1.0, 0.1, 1.0
 REFINE_SECONDS, REFINE_SECONDS_BY_TORCH, REFINE_SECONDS_ON_CUDA = 40.0, 60.0, 4.0
-"""On a processor with compiled loops, without, and on a graphics card; fewer steps are done without."""
+"""With compiled loops on a CPU, without them (fewer steps), and on a graphics card with gsplat."""
 
 CALIBRATION_SIDE = 16
-"""Of the latents on which the speed is measured: seconds with the released UNet on a CPU."""
+"""Side of the latents on which the speed is measured; takes seconds with the released UNet on a CPU."""
 CALIBRATION_TRIES, CALIBRATION_SECONDS = 5, 0.5
-"""At most, and until so much time has gone."""
+"""Limits of the measurement: number of tries and total time."""
 
 
 def unet_products(unet: UNet2DConditionModel, side: int) -> int:
-    """Multiplications with the weights, and within attention, for one view whose latents are side × side."""
+    """Count the multiplications of the UNet (weights and attention) for one view with side × side latents."""
     total, area = 0, side * side
     for block in unet.down_blocks:
         total += _block_products(block, area)
@@ -48,7 +48,7 @@ def unet_products(unet: UNet2DConditionModel, side: int) -> int:
 
 
 def gslrm_products(gslrm: GSLRM, size: int) -> int:
-    """Likewise for six views of size² pixels."""
+    """Count the multiplications of GS-LRM for six views of size² pixels."""
     tokens = len(gslrm.gaussian_position_embeddings) + VIEWS * (size // gslrm.patch_size) ** 2
     width = gslrm.gaussian_position_embeddings.shape[1]
     attention = len(gslrm.transformer_layers) * 2 * tokens**2 * width
@@ -56,7 +56,7 @@ def gslrm_products(gslrm: GSLRM, size: int) -> int:
 
 
 def vae_products(vae: AutoencoderKL, size: int) -> tuple[int, int]:
-    """Multiplications with the weights for one view of size² pixels encoded, and decoded."""
+    """Count the multiplications of the VAE to encode, and to decode, one view of size² pixels."""
     encoder, decoder, pixels = vae.encoder, vae.decoder, size**2
     encoded, area = _weights([encoder.conv_in]) * pixels, pixels
     for block in encoder.down_blocks:
@@ -82,11 +82,11 @@ def stage_seconds(
     likeness: str,
     rate: float | None = None,
 ) -> dict[str, float]:
-    """About how long each stage of a run takes, in their order; features that the UNet reuses count as computed.
+    """Estimate the seconds of each stage of a run, in order. Features that the UNet reuses count as computed.
 
     Args:
-        how: the views are sampled; None: they are there.
-        rate: multiplications per second, see :func:`measured_rate`; None: as many as are usual on such a device.
+        how: sampling settings; None if the views are given.
+        rate: multiplications per second, see :func:`measured_rate`; None uses :data:`USUAL_RATE`.
     """
     device, size = multiview.device.type, multiview.image_size
     rate = rate or USUAL_RATE.get(device, USUAL_RATE["cuda"])
@@ -95,7 +95,7 @@ def stage_seconds(
     if how is not None:
         unet = how.evaluations(guidance_scale) * unet_products(multiview.unet, size // multiview.vae_factor)
         encoded, decoded = vae_products(multiview.vae, size)
-        agreement = lift + VIEWS * decoded + 2 * (VIEWS - 1) * encoded  # each but the front before and after
+        agreement = lift + VIEWS * decoded + 2 * (VIEWS - 1) * encoded  # each but the front, before and after
         agreements = min(how.agreeing_steps, how.steps)
         seconds["views"] = (encoded + unet + agreements * agreement + VIEWS * decoded) / rate
     seconds |= {"gaussians": lift / rate, "filter": FILTER_SECONDS}
@@ -115,9 +115,9 @@ def _refine_seconds(device: str, gslrm: GSLRM) -> float:
 
 @torch.no_grad()
 def measured_rate(multiview: MultiViewDiffusion) -> float:
-    """Multiplications per second of the UNet here and now, from an evaluation on small latents.
+    """Measure the multiplications per second of the UNet on small latents.
 
-    Of several where they are short, the fastest counts: a moment's work of another program would weigh as much as ours.
+    Takes the fastest of several short tries, because other programs can slow down any single one.
     """
     unet, device, dtype = multiview.unet, multiview.device, multiview.dtype
     side = min(CALIBRATION_SIDE, multiview.image_size // multiview.vae_factor)
@@ -125,7 +125,7 @@ def measured_rate(multiview: MultiViewDiffusion) -> float:
     labels = torch.zeros(VIEWS, unet.config.projection_class_embeddings_input_dim, device=device, dtype=dtype)
     arguments = sample, torch.tensor(0, device=device), multiview.prompt_embeds
     with multiview.residence.using("unet"):
-        unet(sample[..., :8, :8], *arguments[1:], class_labels=labels)  # prepares
+        unet(sample[..., :8, :8], *arguments[1:], class_labels=labels)  # warm-up
         tries: list[float] = []
         while not tries or (sum(tries) < CALIBRATION_SECONDS and len(tries) < CALIBRATION_TRIES):
             start = time.perf_counter()
@@ -136,13 +136,13 @@ def measured_rate(multiview: MultiViewDiffusion) -> float:
 
 def _block_products(block: nn.Module, area: int) -> int:
     tokens = area * _weights([block])
-    # Each view attends to the front's tokens and its own: scores and sums over 2 · area keys.
+    # Each view attends to its own tokens and the front's: scores and weighted sums over 2 · area keys.
     widths = (module.to_q.out_features for name, module in block.named_modules() if name.rpartition(".")[2] == "attn1")
     return tokens + sum(2 * area * 2 * area * width for width in widths)
 
 
 def _weights(modules: Iterable[nn.Module]) -> int:
-    """Of convolutions and linear layers, which are nearly all the work; not those that work on the prompts or once."""
+    """Count the weights of convolutions and linear layers, except those that act on the prompts or the time step."""
     return sum(
         parameter.numel()
         for module in modules

@@ -1,19 +1,18 @@
-"""The Python environment with PyTorch in which FaceLift computes: made, checked, repaired, removed.
+"""Install, check, repair and remove the runtime: the Python environment with PyTorch that FaceLift computes in.
 
-Nothing in here needs more than Python's own library, because Blender's Python has no more.
+These modules need only the standard library, because Blender's own Python has nothing else.
 
-machine     what is in this machine: system, graphics card, driver
-builds      the build of PyTorch for it, with its size
-pins        which versions of what
-pythons     a Python to make the environment with
-location    where it is; the file that tells whether it is whole
-launch      starting another Python with this package in it; child processes
-pip         running pip: progress, and its errors as sentences
-damage      which installed packages are not whole
-wheelhouse  which wheels a folder lacks
-trial       a tiny reconstruction, as proof
-plan        what an installation would do, before anyone agrees to it
-install     all of it in order; repair
-remove      taking it away again
-check       whether some Python will do, and what it lacks
+machine       detect the system, the graphics card and its driver
+torch_build   choose the PyTorch build for a machine; download and disk sizes
+pins          versions of the dependencies
+pythons       find a Python to create the environment with
+location      the runtime folder and its marker file
+install_plan  what an installation will do, shown before it starts
+install       install and repair
+pip           run pip: progress, and its errors as sentences
+damage        find damaged packages
+wheelhouse    find wheels missing from a local folder
+smoke_test    a tiny reconstruction that proves the runtime works
+check         check whether a Python can run FaceLift, and what it lacks
+remove        uninstall
 """

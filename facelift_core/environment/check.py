@@ -1,4 +1,4 @@
-"""Whether a Python can run FaceLift, and what it lacks."""
+"""Check whether a Python can run FaceLift, and what it lacks."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ MODULES = {
     "Pillow": "PIL",
     "opencv-python-headless": "cv2",
 }
-"""What a reconstruction imports, by the name it is installed under."""
+"""Modules that a reconstruction imports, by distribution name."""
 
 QUICK_CHECK = """
 import importlib.metadata as metadata, importlib.util as util, json, sys
@@ -42,15 +42,15 @@ print(json.dumps({"python": sys.version_info[:3], "packages": found}))
 
 @dataclass(frozen=True)
 class Check:
-    """What was found out about a runtime.
+    """The result of a check.
 
     Attributes:
-        problems: what keeps it from working, each one sentence; none: it works.
-        notes: what is unusual about it.
-        python: its version.
-        packages: versions of what it has of MODULES.
-        info: the whole answer of the thorough check, None after a quick one.
-        outdated: it is an installed runtime of other versions than this FaceLift asks for.
+        problems: what prevents the runtime from working, one sentence each; empty if it works.
+        notes: anything unusual, one sentence each.
+        python: version of Python.
+        packages: installed versions of the packages in :data:`MODULES`.
+        info: the full report of :func:`thorough_check`; None after a quick check.
+        outdated: whether this is an installed runtime with other versions than this FaceLift requires.
     """
 
     problems: tuple[str, ...] = ()
@@ -62,25 +62,25 @@ class Check:
 
 
 def quick_check(python: Path, seconds: float = 20.0) -> Check:
-    """Whether `python` starts and has the packages; a fraction of a second, without importing them."""
+    """Check that `python` starts and has the packages, without importing them. Takes a fraction of a second."""
     made = location.read(python.parents[1]) if len(python.parents) > 1 else None
     if made is not None and not made.complete:
-        return Check(("This runtime was not installed to its end; Install Runtime goes on where it stopped.",))
+        return Check(("The installation of this runtime is incomplete; choose Install Runtime to resume it.",))
     if not python.exists():
-        gone = "the Python that it was made with is gone; Repair makes it anew" if made else "choose another one"
+        gone = "the Python it was created with was removed: choose Repair" if made else "choose another one"
         return Check((f"There is no Python at {python}; {gone}.",))
     answer = launch.ask([str(python), "-c", QUICK_CHECK, json.dumps(MODULES)], seconds)
     if isinstance(answer, str):
-        return Check((f"{python} is not a Python that works: {answer}",))
+        return Check((f"{python} is not a working Python: {answer}",))
     try:
         version, packages = tuple(answer["python"]), dict(answer["packages"])
     except (KeyError, TypeError, ValueError):
-        return Check((f"{python} is not a Python that works: it answers something else.",))
+        return Check((f"{python} is not a working Python: its output was not understood.",))
     python_version = ".".join(map(str, version))
     problems = []
     if not PYTHONS[0] <= version[:2] <= PYTHONS[1]:
         lowest, highest = (".".join(map(str, v)) for v in PYTHONS)
-        problems.append(f"The runtime is Python {python_version}; FaceLift needs one from {lowest} to {highest}.")
+        problems.append(f"The runtime uses Python {python_version}; FaceLift needs Python {lowest} to {highest}.")
     missing = [name for name in MODULES if name not in packages]
     old = [name for name in MODULES if name in packages and too_old(packages[name], ranges().get(name, ""))]
     if missing or old:
@@ -88,7 +88,7 @@ def quick_check(python: Path, seconds: float = 20.0) -> Check:
         lacks = [f"lacks {', '.join(missing)}"] if missing else []
         wanted = " ".join(f"“{pins().get(name, name)}”" for name in [*missing, *old])
         said = "; it ".join([*lacks, *has])
-        problems.append(f"The runtime {said}. In a terminal: “{python}” -m pip install {wanted}")
+        problems.append(f"The runtime {said}. To fix this, run in a terminal: “{python}” -m pip install {wanted}")
     notes = [
         f"{name} {packages[name]}; tested with {pins()[name].removeprefix(name)}"
         for name in ("torch", "diffusers", "transformers")
@@ -96,12 +96,12 @@ def quick_check(python: Path, seconds: float = 20.0) -> Check:
     ]
     outdated = made is not None and made.outdated
     if outdated:
-        notes.append(f"This runtime was made for FaceLift {made.version}; Install Runtime brings it up to date.")
+        notes.append(f"This runtime was installed for FaceLift {made.version}; choose Install Runtime to update it.")
     return Check(tuple(problems), tuple(notes), python_version, packages, None, outdated)
 
 
 def thorough_check(python: Path, weights: str = "mini", seconds: float = 300.0) -> Check:
-    """Also import everything, try the devices and look at the weights; takes seconds."""
+    """Like :func:`quick_check`, but also import everything, try the devices and inspect the weights. Takes seconds."""
     check = quick_check(python)
     if check.problems:
         return check
@@ -114,12 +114,12 @@ def thorough_check(python: Path, weights: str = "mini", seconds: float = 300.0) 
         problems.append(f"The runtime cannot run FaceLift: {answer['problem']}")
     devices = answer.get("devices")
     if isinstance(devices, dict) and (problem := devices.get("problem")):
-        problems.append(f"No device to compute on: {problem}")
+        problems.append(f"There is no device to compute on: {problem}")
     return replace(check, problems=tuple(problems), info=answer)
 
 
 def too_old(version: str, pin: str) -> bool:
-    """Whether `version` is of another major version than `pin` wants, from below, or below its lowest."""
+    """Return whether `version` is older than `pin` allows: lower major for “==”, lower major or minor for “>=”."""
     wanted = re.search(r"[=>]=(\d+)(?:\.(\d+))?", pin)
     have = re.match(r"(\d+)(?:\.(\d+))?", version)
     if not wanted or not have:
@@ -130,6 +130,6 @@ def too_old(version: str, pin: str) -> bool:
 
 
 def _close(version: str, pin: str) -> bool:
-    """Whether the first two numbers agree."""
+    """Return whether the major and minor version agree."""
     wanted = re.search(r"==(\d+\.\d+)", pin)
     return wanted is None or version.startswith(f"{wanted[1]}.") or version == wanted[1]

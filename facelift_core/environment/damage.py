@@ -1,7 +1,7 @@
-"""Installed packages that are not whole: killed in the middle of unpacking, or with files lost or changed since.
+"""Find damaged packages: pip was killed while unpacking them, or files were deleted or changed later.
 
-An installed package has a ``.dist-info`` folder with a RECORD of its files. pip believes a package is there as soon
-as that folder is; without it, it installs the package again over what there is.
+An installed package has a ``.dist-info`` folder whose RECORD lists its files. pip considers a package installed if
+that folder exists; without it, pip installs the package again over the existing files.
 """
 
 from __future__ import annotations
@@ -18,27 +18,27 @@ BLOCK = 1 << 20
 
 
 def site_packages(environment: Path) -> list[Path]:
-    """Where the environment's packages are."""
+    """Return the ``site-packages`` folders of an environment."""
     return [p for pattern in ("lib/python*/site-packages", "Lib/site-packages") for p in environment.glob(pattern)]
 
 
 def installed(environment: Path) -> Iterator[Path]:
-    """The ``.dist-info`` folders."""
+    """Yield the ``.dist-info`` folders of all installed packages."""
     for folder in site_packages(environment):
         yield from sorted(folder.glob("*.dist-info"))
 
 
 def name_of(info: Path) -> str:
-    """Name and version of the package, such as "torch 2.13.0"."""
+    """Return name and version of a package, such as "torch 2.13.0"."""
     return info.stem.replace("-", " ")
 
 
 def damaged(environment: Path, contents: bool, check: Callable[[str], None] = lambda name: None) -> list[Path]:
-    """The ``.dist-info`` folders of packages that are not whole.
+    """Return the ``.dist-info`` folders of damaged packages.
 
     Args:
-        contents: also compare what is in the files, which takes as long as reading them.
-        check: called with each package's name before it is looked at.
+        contents: also compare the checksums of all files, which takes as long as reading them.
+        check: called with the name of each package before it is checked.
     """
     found = []
     for info in installed(environment):
@@ -49,13 +49,13 @@ def damaged(environment: Path, contents: bool, check: Callable[[str], None] = la
 
 
 def forget(infos: list[Path]) -> None:
-    """Make pip believe that these are not installed, and remove what it has put aside while replacing others."""
+    """Delete ``.dist-info`` folders, so that pip installs these packages again."""
     for info in infos:
         shutil.rmtree(info, ignore_errors=True)
 
 
 def sweep(environment: Path) -> None:
-    """Remove what a killed pip has put aside: folders whose names begin with ~."""
+    """Delete what a killed pip had set aside: files and folders whose names begin with ~."""
     for folder in site_packages(environment):
         for entry in folder.glob("~*"):
             if entry.is_dir():
@@ -75,7 +75,7 @@ def _whole(info: Path, contents: bool) -> bool:
         return False
     for path, digest, size in (row[:3] for row in rows if len(row) >= 3):
         if not digest or path.endswith(".pyc"):
-            continue  # RECORD itself, and what Python may make anew
+            continue  # RECORD itself, and bytecode that Python may recompile
         file = info.parent / path
         try:
             if size and file.stat().st_size != int(size):

@@ -1,7 +1,7 @@
-"""Making and repairing the runtime.
+"""Install and repair the runtime.
 
-One way for all: whatever state the folder is in, :func:`install` brings it to a whole runtime of today's versions.
-While it is at it, the folder says that it is not complete, so that nothing half-made is ever used.
+:func:`install` turns a folder in any state into a complete runtime with the current versions. Until it has finished,
+the marker file says that the runtime is incomplete, so that an unfinished installation is never used.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from ..processes import launch
 from ..processes.protocol import Emit, Log, Progress
 from ..progress import Cancel
 from . import damage, location, pip, smoke_test
-from .install_plan import Plan, size_text
-from .location import Made
+from .install_plan import InstallPlan, size_text
+from .location import Installation
 from .pins import PIP, PYTHONS
 from .remove import ENVIRONMENT, LOG, remove
 
@@ -37,28 +37,33 @@ except Exception:
 print(json.dumps([sys.version_info[:2], version]))
 """
 PROBE_SECONDS = 300.0
-"""Virus scanners take their time; an environment that is only slow must not be taken for a broken one."""
+"""Generous, because virus scanners can make a working environment very slow."""
 
 
-def install(plan: Plan, emit: Emit, cancelled: Cancel, repair: bool = False) -> Made:
-    """Bring the plan's folder to a whole runtime and try it out; what is there already stays.
+def install(plan: InstallPlan, emit: Emit, cancelled: Cancel, repair: bool = False) -> Installation:
+    """Install the runtime into the plan's folder and test it. Packages that are already installed are kept.
 
     Args:
-        emit: called with :class:`~facelift_core.processes.protocol.Progress` and Log events.
-        repair: compare every installed file with what was installed, which takes as long as reading them.
+        plan: see :func:`.install_plan.plan_installation`.
+        emit: called with :class:`~facelift_core.processes.protocol.Progress` and
+            :class:`~facelift_core.processes.protocol.Log` events.
+        cancelled: polled; returns true to stop.
+        repair: compare the checksums of all installed files, which takes as long as reading them.
 
     Raises:
-        FaceLiftError: one sentence on what went wrong; the next call goes on from there.
-        Cancelled: likewise.
+        FaceLiftError: the installation failed. The next call resumes it.
+        Cancelled: `cancelled` returned true. The next call resumes the installation.
     """
     if plan.free < plan.needed:
         raise FaceLiftError(
-            f"{size_text(plan.needed)} have to be free for {plan.folder}, and {size_text(plan.free)} are; make room, "
-            "or choose a folder on another disk."
+            f"Installing into {plan.folder} needs {size_text(plan.needed)} of disk space, and only "
+            f"{size_text(plan.free)} are free; free some space, or choose a folder on another disk."
         )
     with location.locked(plan.folder), _Teller.to(plan.folder / LOG, emit, cancelled) as tell:
         before = location.read(plan.folder)
-        made = Made(str(plan.folder), False, __version__, list(plan.requirements), plan.build.name, str(plan.python))
+        made = Installation(
+            str(plan.folder), False, __version__, list(plan.requirements), plan.build.name, str(plan.python)
+        )
         location.write(plan.folder, made)
         with _disk_errors(plan.folder):
             _drop_damaged(plan.folder, repair, tell)
@@ -77,7 +82,7 @@ def install(plan: Plan, emit: Emit, cancelled: Cancel, repair: bool = False) -> 
 
 @dataclass
 class _Teller:
-    """Progress and log to the caller and into a file; notices being cancelled."""
+    """Send progress and log lines to the caller, write the log file, and check for cancellation."""
 
     emit: Emit
     cancelled: Cancel
@@ -108,19 +113,19 @@ class _Teller:
             raise Cancelled
 
     def log(self, line: str) -> None:
-        with suppress(OSError, ValueError):  # a full disk is told by what matters more
+        with suppress(OSError, ValueError):  # a full disk will be reported by the installation itself
             self.stream.write(line + "\n")
             self.stream.flush()
         self.emit(Log(line))
 
 
-def _environment(plan: Plan, tell: _Teller) -> tuple[Path, tuple[int, ...]]:
-    """The environment's Python, made if there is none that starts, and the version of its pip, brought back if lost."""
-    tell("python", 0.08, "Making the environment")
+def _environment(plan: InstallPlan, tell: _Teller) -> tuple[Path, tuple[int, ...]]:
+    """Create the environment or its pip, if missing or broken; return its Python and the version of pip."""
+    tell("python", 0.08, "Creating the environment")
     python = location.python_in(plan.folder)
     found, version = _probe(python) if python.exists() else ((), ())
     if not PYTHONS[0] <= found <= PYTHONS[1]:
-        # Nothing of another Python's environment fits: its packages are compiled for that version.
+        # An environment of another Python version cannot be reused: its packages are compiled for that version.
         for name in ENVIRONMENT:
             remove(plan.folder / name)
         _run([str(plan.python), "-I", "-m", "venv", str(plan.folder)], plan.folder, tell)
@@ -131,18 +136,18 @@ def _environment(plan: Plan, tell: _Teller) -> tuple[Path, tuple[int, ...]]:
         _run([str(python), "-m", "ensurepip"], plan.folder, tell)
         found, version = _probe(python)
     if not version:
-        raise FaceLiftError(f"{plan.python} made an environment that does not work; name another Python.")
+        raise FaceLiftError(f"{plan.python} created an environment that does not work; choose another Python.")
     return python, version
 
 
 def _probe(python: Path) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """The versions of an environment's Python and of its pip; empty if they do not work."""
+    """Return the versions of an environment's Python and pip; empty tuples if they do not work."""
     answer = launch.ask([str(python), "-c", PROBE], PROBE_SECONDS)
     return (tuple(answer[0]), tuple(answer[1])) if isinstance(answer, list) else ((), ())
 
 
 def _drop_damaged(folder: Path, contents: bool, tell: _Teller) -> None:
-    """Have pip install again what an interruption or anything else has damaged."""
+    """Delete the records of damaged packages, so that pip installs them again."""
     damage.sweep(folder)
     count = max(1, sum(1 for _ in damage.installed(folder)))
     seen = 0
@@ -154,7 +159,7 @@ def _drop_damaged(folder: Path, contents: bool, tell: _Teller) -> None:
 
     found = damage.damaged(folder, contents, check)
     for info in found:
-        tell.log(f"{damage.name_of(info)} is damaged and will be installed again")
+        tell.log(f"{damage.name_of(info)} is damaged and will be reinstalled")
     damage.forget(found)
     if any(info.name.startswith("pip-") for info in found):
         _remove_pip(folder)
@@ -166,7 +171,7 @@ def _remove_pip(folder: Path) -> None:
             remove(path)
 
 
-def _packages(plan: Plan, python: Path, version: tuple[int, ...], tell: _Teller) -> None:
+def _packages(plan: InstallPlan, python: Path, version: tuple[int, ...], tell: _Teller) -> None:
     own = bool(plan.sources.index_url or plan.sources.wheels) or pip.has_own_index(python, plan.folder)
     extra = "" if own else plan.build.index
     tag = f"+{plan.build.name}" if extra else ""
@@ -192,8 +197,11 @@ def _packages(plan: Plan, python: Path, version: tuple[int, ...], tell: _Teller)
     pip.install(python, plan.folder, requirements, plan.sources, extra, version, each, tell.cancelled)
 
 
-def _bring_pip(plan: Plan, python: Path, version: tuple[int, ...], tell: _Teller) -> tuple[int, ...]:
-    """A pip that goes on after broken connections; from a folder of wheels the old one will do. Returns its version."""
+def _bring_pip(plan: InstallPlan, python: Path, version: tuple[int, ...], tell: _Teller) -> tuple[int, ...]:
+    """Upgrade pip to a version that resumes interrupted downloads and return its version.
+
+    For an installation from a folder of wheels, the old pip is good enough if the folder has no newer one.
+    """
     if plan.sources.wheels is not None and not any(plan.sources.wheels.glob("pip-*.whl")):
         return version
 
@@ -208,19 +216,19 @@ def _bring_pip(plan: Plan, python: Path, version: tuple[int, ...], tell: _Teller
 def _check_wheels(wheels: Path, requirements: list[str], python: Path) -> None:
     missing = launch.ask(launch.command(python, "environment.wheelhouse", str(wheels), *requirements), 300.0)
     if isinstance(missing, str):
-        raise FaceLiftError(f"The wheels in {wheels} cannot be looked at: {missing}")
+        raise FaceLiftError(f"Cannot read the wheels in {wheels}: {missing}")
     if missing:
         version = json.dumps(launch.ask([str(python), "-c", "import sys; print(list(sys.version_info[:2]))"], 60.0))
         version = ".".join(version.strip("[]").split(", "))
         raise FaceLiftError(f"{wheels} lacks wheels for Python {version} on this system: {', '.join(missing)}.")
 
 
-def _try_out(plan: Plan, python: Path, tell: _Teller) -> list[str]:
-    """Reconstruct something; returns what a person should know, such as a graphics card that cannot be used."""
+def _try_out(plan: InstallPlan, python: Path, tell: _Teller) -> list[str]:
+    """Run the smoke test; return notes for the user, such as that the graphics card cannot be used."""
     folder = plan.folder / pip.DOWNLOADS / "trial"
 
     def say(message: str) -> None:
-        tell("trial", 0.9, f"Trying it out: {message}")
+        tell("trial", 0.9, f"Testing: {message}")
 
     say("starting")
     wanted = plan.build.device
@@ -238,10 +246,10 @@ def _try_out(plan: Plan, python: Path, tell: _Teller) -> list[str]:
             raise
         except FaceLiftError as again:
             raise FaceLiftError(f"The runtime is installed but does not work: {again}") from None
-        return [f"The graphics card cannot be used, the processor can: {error}"]
-    tell.log(f"Tried out on {summary.get('device')}: {summary.get('gaussians'):,} Gaussians")
+        return [f"The graphics card cannot be used, so the processor is used instead: {error}"]
+    tell.log(f"Tested on {summary.get('device')}: {summary.get('gaussians'):,} Gaussians")
     if wanted != "cpu" and str(summary.get("device")).startswith("cpu"):
-        return ["PyTorch was installed but does not find the graphics card; the processor computes."]
+        return ["PyTorch is installed but does not find the graphics card; the processor is used instead."]
     return []
 
 
@@ -260,8 +268,8 @@ def _run(command: list[str], folder: Path, tell: _Teller) -> None:
         text = "\n".join(said)
         if "ensurepip" in text and sys.platform.startswith("linux"):
             raise FaceLiftError(
-                f"{command[0]} cannot make environments, for it lacks ensurepip: on Debian and Ubuntu "
-                "“sudo apt install python3-venv” brings it."
+                f"{command[0]} cannot create environments because it lacks ensurepip; on Debian and Ubuntu, install it "
+                "with “sudo apt install python3-venv”."
             )
         raise FaceLiftError(pip.failure(said, folder, pip.Sources(), code).replace("pip failed", "venv failed"))
 

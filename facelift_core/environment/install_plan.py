@@ -1,4 +1,4 @@
-"""What an installation would do, to be shown before: folder, Python, build of PyTorch, sizes."""
+"""Plan an installation, to show it before it starts: folder, Python, PyTorch build, sizes."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ MARGIN = 500 * 2**20
 
 
 @dataclass(frozen=True)
-class Plan:
-    """What :func:`.install.install` would do.
+class InstallPlan:
+    """What :func:`.install.install` will do.
 
     Attributes:
-        folder: the environment's.
-        python: what makes it.
-        build: of PyTorch.
+        folder: folder of the environment.
+        python: the Python that creates it.
+        build: the PyTorch build.
         sources: where packages come from.
-        requirements: names with versions, PyTorch's without its build.
-        free: bytes free on the folder's disk.
-        note: what should be known about the choice of the build, or "".
-        resumes: something of it is there already.
+        requirements: requirement specifiers; the one for PyTorch does not name its build.
+        free: free bytes on the folder's disk.
+        note: a remark on the choice of the build, or "".
+        resumes: whether the folder holds an earlier installation, finished or interrupted.
     """
 
     folder: Path
@@ -40,48 +40,49 @@ class Plan:
 
     @property
     def needed(self) -> int:
-        """Bytes that have to be free: downloads and what is unpacked of them."""
+        """Bytes of free disk space required: the downloads, and the packages unpacked from them."""
         return MARGIN if self.resumes else self.build.download + self.build.disk + MARGIN
 
     @property
     def text(self) -> str:
-        """All of it in a few sentences."""
+        """A summary of the plan in a few sentences."""
         torch = next(line for line in self.requirements if line.startswith("torch")).replace("==", " ")
-        size = f"about {size_text(self.build.disk)} on the disk, {size_text(self.free)} free"
+        size = f"about {size_text(self.build.disk)} on disk, {size_text(self.free)} free"
         load = (
             ""
             if self.sources.wheels
             else f"Download: {'at most' if self.resumes else 'about'} {size_text(self.build.download)}; "
         )
         return (
-            f"{torch} ({self.build.label}) and {len(self.requirements) - 1} packages that go with it, into "
+            f"{torch} ({self.build.label}) and {len(self.requirements) - 1} packages it needs, into "
             f"{self.folder}. {load}{size}."
         )
 
 
-def make_plan(
+def plan_installation(
     folder: Path | None = None,
     python: Path | None = None,
     build: str = "auto",
     sources: pip.Sources | None = None,
-) -> Plan:
-    """Look at machine and disk. Nothing is written or downloaded.
+) -> InstallPlan:
+    """Plan an installation for this machine. Does not write or download anything.
 
     Args:
-        folder: where to; None: where it is, or the user's data folder.
-        python: to make it with; None: this one, or one of the system's.
-        build: "auto" or a name of :data:`.builds.BUILDS`.
+        folder: target folder; None for the present runtime folder or the user's data folder.
+        python: the Python that creates the environment; None for this one or one on the system.
+        build: "auto" or the name of a build in :data:`.torch_build.BUILDS`.
+        sources: where packages come from; None for pip's own settings.
 
     Raises:
-        FaceLiftError: this machine, folder or Python will not do.
+        FaceLiftError: this machine, folder or Python cannot be used.
     """
     folder = location.folder_for(folder)
     sources = sources or pip.Sources()
     if sources.wheels is not None and not sources.wheels.is_dir():
-        raise FaceLiftError(f"There is no folder {sources.wheels} with wheels; choose another one.")
+        raise FaceLiftError(f"The wheels folder {sources.wheels} does not exist; choose another one.")
     made = location.read(folder)
     chosen, note = builds.choose(machine.detect(), build)
-    return Plan(
+    return InstallPlan(
         folder,
         pythons.choose(python, avoid=folder),
         chosen,
@@ -99,8 +100,9 @@ def _free(folder: Path) -> int:
     try:
         return shutil.disk_usage(folder).free
     except OSError as error:
-        raise FaceLiftError(f"There is no disk for {folder}: {error.strerror or error}.") from None
+        raise FaceLiftError(f"Cannot read the free disk space of {folder}: {error.strerror or error}.") from None
 
 
 def size_text(count: int) -> str:
+    """Format a number of bytes, such as "7.0 GB" or "412 MB"."""
     return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"

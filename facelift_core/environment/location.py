@@ -1,7 +1,7 @@
-"""Where the runtime is, and the file in its folder that tells whether it is whole.
+"""Find the runtime folder, and read and write its marker file.
 
-That file is written before anything else, so that a folder without it is not ours, and says that the runtime is
-complete only after the trial run.
+The marker is written before anything else, so a folder without one is not ours. It says that the runtime is complete
+only after the smoke test has passed.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ SUBFOLDER = "facelift-runtime"
 
 
 @dataclass(frozen=True)
-class Made:
-    """What a folder of ours says of itself.
+class Installation:
+    """The content of a runtime folder's marker file.
 
     Attributes:
-        folder: where it was made.
-        complete: installed to the end and tried out.
-        version: of FaceLift that made it.
-        requirements: what was asked for.
-        build: of PyTorch, a name of :data:`.builds.BUILDS`.
-        python: the one it was made with.
-        notes: what the trial run found.
+        folder: the folder that the runtime was installed into.
+        complete: whether the installation finished and passed the smoke test.
+        version: version of FaceLift that installed it.
+        requirements: the installed requirement specifiers.
+        build: PyTorch build, a name in :data:`.torch_build.BUILDS`.
+        python: the Python that created the environment.
+        notes: notes of the smoke test for the user.
     """
 
     folder: str
@@ -50,25 +50,25 @@ class Made:
 
     @property
     def outdated(self) -> bool:
-        """Whether this FaceLift asks for other versions."""
+        """Whether this FaceLift requires other versions."""
         return _bare(self.requirements) != _bare(pins().values())
 
 
 @dataclass(frozen=True)
 class Found:
-    """A Python to compute with and where that choice comes from, for people."""
+    """A Python to compute with, and a display name for where that choice comes from."""
 
     python: Path
     source: str
 
 
 def default_folder() -> Path:
-    """One for all Blender versions and the command line."""
+    """Return the default runtime folder, shared by all Blender versions and the command line."""
     return cache.data_folder() / "runtime"
 
 
 def chosen_folder() -> Path:
-    """Where the runtime was installed last, else the default."""
+    """Return the folder of the last installation, else the default folder."""
     with suppress(OSError):
         folder = Path((cache.data_folder() / POINTER).read_text(encoding="utf-8").strip())
         if (folder / MARKER).is_file():
@@ -77,7 +77,7 @@ def chosen_folder() -> Path:
 
 
 def remember(folder: Path | None) -> None:
-    """Have :func:`chosen_folder` answer `folder`; None: the default.
+    """Make :func:`chosen_folder` return `folder`, or the default folder if None.
 
     Raises:
         FaceLiftError: the user's data folder cannot be written to.
@@ -93,10 +93,10 @@ def remember(folder: Path | None) -> None:
 
 
 def folder_for(chosen: Path | None) -> Path:
-    """The folder to install into when a person has chosen `chosen`: a new one in it if it holds other things.
+    """Return the folder to install into: `chosen`, or a subfolder of it if it holds other files.
 
     Raises:
-        FaceLiftError: it is no folder, or one that holds a subfolder of that name with other things.
+        FaceLiftError: `chosen` or the subfolder is a file, or both hold other files.
     """
     folder = (chosen_folder() if chosen is None else chosen.expanduser()).absolute()
     for place in (folder, folder / SUBFOLDER):
@@ -107,27 +107,30 @@ def folder_for(chosen: Path | None) -> Path:
     raise FaceLiftError(f"{folder} holds other files; choose an empty folder for the runtime.")
 
 
-def read(folder: Path) -> Made | None:
-    """What the folder says of itself; None if it is not ours."""
+def read(folder: Path) -> Installation | None:
+    """Read the marker file of a folder; None if the folder is not ours."""
     try:
         data = json.loads((folder / MARKER).read_text(encoding="utf-8"))
-        return Made(**{f.name: data[f.name] for f in fields(Made)})
+        return Installation(**{f.name: data[f.name] for f in fields(Installation)})
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError):
-        # Ours by its name, but of nothing it says could be relied on.
-        return Made(str(folder), complete=False) if (folder / MARKER).is_file() else None
+        # There is a marker, but it is damaged.
+        return Installation(str(folder), complete=False) if (folder / MARKER).is_file() else None
 
 
-def write(folder: Path, made: Made) -> None:
-    """Raises FaceLiftError if it cannot be written."""
+def write(folder: Path, made: Installation) -> None:
+    """Write the marker file atomically. Raises FaceLiftError if it cannot be written."""
     with replacing(folder / MARKER) as temporary:
         folder.mkdir(parents=True, exist_ok=True)
         temporary.write_text(json.dumps(asdict(made), indent=2, ensure_ascii=False), encoding="utf-8")
 
 
 def python_in(path: Path) -> Path:
-    """`path`, or the Python of the environment if it is the folder of one. Links stay: they are the environment."""
+    """Return the Python of the environment `path`, or `path` itself if it is not a folder.
+
+    Symbolic links are not resolved, because resolving them would leave the environment.
+    """
     if not path.is_dir():
         return path
     candidates = [
@@ -141,10 +144,11 @@ def python_in(path: Path) -> Path:
 
 
 def find(preference: str = "") -> Found | None:
-    """The Python of the preferences, else of the environment variable FACELIFT_PYTHON, else the installed runtime.
+    """Find the Python to compute with.
 
-    The first that is set is taken, also where it is wrong: what a person has set is not passed over in silence.
-    A runtime of ours that is not complete is none.
+    In this order: `preference`, the environment variable FACELIFT_PYTHON, the installed runtime. The first that is set
+    is used, even if it does not work, so that a wrong setting is not ignored silently. An incomplete runtime does not
+    count.
     """
     if preference.strip():
         return Found(python_in(Path(preference.strip()).expanduser()), "the preferences")
@@ -160,10 +164,10 @@ def find(preference: str = "") -> Found | None:
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Keep others from changing the runtime; the system lets go of it however this process ends.
+    """Context manager that locks the runtime folder. The system releases the lock when the process ends.
 
     Raises:
-        FaceLiftError: someone is at it, or the folder cannot be written to.
+        FaceLiftError: another process holds the lock, or the folder cannot be written to.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -174,7 +178,7 @@ def locked(folder: Path) -> Iterator[None]:
         try:
             _lock(stream)
         except BlockingIOError:
-            raise FaceLiftError(f"Another FaceLift is working on {folder}; wait for its end.") from None
+            raise FaceLiftError(f"Another FaceLift is changing {folder}; wait until it has finished.") from None
         yield
 
 
@@ -194,7 +198,7 @@ def _lock(stream) -> None:
         fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         raise
-    except OSError:  # a file system without locks: better unlocked than not at all
+    except OSError:  # the file system does not support locks: continue without one
         pass
 
 
@@ -205,5 +209,5 @@ def _is_empty(folder: Path) -> bool:
 
 
 def _bare(requirements) -> set[str]:
-    """Without the part of PyTorch's version that names its build."""
+    """Strip the build tag from PyTorch's version."""
     return {line.partition("+")[0] if line.startswith("torch==") else line for line in requirements}

@@ -1,4 +1,4 @@
-"""What is in this machine that decides on the build of PyTorch."""
+"""Detect the hardware that determines which PyTorch build to use."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ class Machine:
     """System and graphics card.
 
     Attributes:
-        system: "linux", "win32" or "darwin", as ``sys.platform``.
-        processor: "x86_64" or "arm64", others as the system says.
-        card: name of the graphics card that can compute, empty without.
-        maker: "nvidia", "amd" or "apple", empty without.
-        driver: version of NVIDIA's driver, such as (580, 65).
-        capability: NVIDIA's compute capability, such as (8, 6); None if the driver does not tell.
+        system: "linux", "win32" or "darwin", as in ``sys.platform``.
+        processor: "x86_64" or "arm64"; others as the system reports them.
+        card: name of the graphics card to compute on; empty if there is none.
+        maker: "nvidia", "amd" or "apple"; empty if there is no such card.
+        driver: version of the NVIDIA driver, such as (580, 65).
+        capability: NVIDIA compute capability, such as (8, 6); None if the driver does not report it.
     """
 
     system: str
@@ -38,7 +38,7 @@ class Machine:
 
 
 def detect() -> Machine:
-    """This machine; takes a moment where there is an NVIDIA card, whose driver is asked."""
+    """Detect this machine. Runs ``nvidia-smi`` if there is one, which takes a moment."""
     system = "linux" if sys.platform.startswith("linux") else sys.platform
     processor = platform.machine().lower()
     processor = {"amd64": "x86_64", "x64": "x86_64", "aarch64": "arm64"}.get(processor, processor)
@@ -55,7 +55,11 @@ def detect() -> Machine:
 
 
 def best_nvidia(said: str) -> tuple[str, tuple[int, ...], tuple[int, int] | None]:
-    """Name, driver and capability of the newest card in nvidia-smi's lines "name, driver[, capability]"."""
+    """Return name, driver and capability of the card with the highest capability.
+
+    Args:
+        said: output of nvidia-smi, lines of the form "name, driver[, capability]".
+    """
     cards = []
     for line in said.splitlines():
         fields = [field.strip() for field in line.split(",")]
@@ -71,11 +75,11 @@ def best_nvidia(said: str) -> tuple[str, tuple[int, ...], tuple[int, int] | None
 
 
 def _ask_nvidia() -> str:
-    """The lines of nvidia-smi; empty without it, or if it cannot reach the driver."""
+    """Return the output of nvidia-smi; empty if it is missing or cannot reach the driver."""
     program = shutil.which("nvidia-smi")
     if program is None:
         return ""
-    for fields in ("name,driver_version,compute_cap", "name,driver_version"):  # older drivers do not know the last
+    for fields in ("name,driver_version,compute_cap", "name,driver_version"):  # older drivers lack compute_cap
         try:
             answer = subprocess.run(
                 [program, f"--query-gpu={fields}", "--format=csv,noheader"],
@@ -94,7 +98,7 @@ def _ask_nvidia() -> str:
 
 
 def _amd() -> str:
-    """The first card that Linux's kernel offers for computing (gfx9 or newer, which ROCm's builds are for)."""
+    """Return the first AMD card that Linux offers for compute and that the ROCm builds support (gfx9 or newer)."""
     for properties in sorted(KFD_NODES.glob("*/properties")):
         try:
             text = properties.read_text()

@@ -1,4 +1,4 @@
-"""Which versions of what: the dependencies of this package, wherever it has been put."""
+"""Versions of this package's dependencies, wherever the package is installed."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from ..errors import FaceLiftError
 from ..processes.launch import FOLDER
 
 PYTHONS = ((3, 11), (3, 13))
-"""The lowest and the highest Python that will do."""
+"""The lowest and the highest supported Python version."""
 PIP = "pip>=25.1"
-"""Not of the runtime itself, but what installs it: the first pip that goes on after a broken connection."""
+"""The pip that installs the runtime: the first version that resumes interrupted downloads."""
 PROJECT = "facelift-blender"
 
 
 @cache
 def pins() -> dict[str, str]:
-    """The tested versions by name, such as torch → torch==2.13.0: what a runtime gets.
+    """Return the tested versions, which the runtime gets, by name, such as torch → torch==2.13.0.
 
-    From requirements.txt beside this package, in the extension's zip and in a checkout; elsewhere as :func:`ranges`.
+    Read from requirements.txt beside this package (in a checkout and in the extension); otherwise as :func:`ranges`.
 
     Raises:
-        FaceLiftError: this copy does not know its dependencies.
+        FaceLiftError: the dependencies of this copy are unknown.
     """
     file = FOLDER.parent / "requirements.txt"
     return _by_name(file.read_text(encoding="utf-8").splitlines()) if file.is_file() else ranges()
@@ -33,12 +33,12 @@ def pins() -> dict[str, str]:
 
 @cache
 def ranges() -> dict[str, str]:
-    """The versions that work by name, such as numpy → numpy>=2.0,<3.
+    """Return the supported version ranges by name, such as numpy → numpy>=2.0,<3.
 
-    From pyproject.toml beside this package, else from the installed package.
+    Read from pyproject.toml beside this package, else from the metadata of the installed package.
 
     Raises:
-        FaceLiftError: this copy does not know its dependencies.
+        FaceLiftError: the dependencies of this copy are unknown.
     """
     project = FOLDER.parent / "pyproject.toml"
     if project.is_file():
@@ -46,7 +46,7 @@ def ranges() -> dict[str, str]:
     try:
         return _by_name(importlib.metadata.requires(PROJECT) or [])
     except importlib.metadata.PackageNotFoundError:
-        raise FaceLiftError("This copy of FaceLift does not know what it needs; install it again.") from None
+        raise FaceLiftError("This copy of FaceLift lacks its list of dependencies; reinstall it.") from None
 
 
 def _by_name(lines: Iterable[str]) -> dict[str, str]:

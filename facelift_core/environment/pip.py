@@ -1,6 +1,6 @@
-"""Running pip in the environment: where it is, and what went wrong in a sentence.
+"""Run pip in the environment: parse its progress, and turn its errors into one sentence each.
 
-pip's own settings hold: its configuration files, PIP_INDEX_URL and the other PIP_… variables, HTTPS_PROXY.
+pip's own settings apply: its configuration files, PIP_INDEX_URL and other PIP_… variables, HTTPS_PROXY.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from ..errors import Cancelled, FaceLiftError
 from ..processes import launch
 
 DOWNLOADS = "downloads"
-"""Folder beside the environment for what pip has downloaded, so that an interrupted installation goes on."""
+"""Folder for pip's downloads, inside the runtime folder; lets an interrupted installation resume."""
 MISPLACING = ("TARGET", "PREFIX", "ROOT", "USER", "DRY_RUN", "QUIET", "VERBOSE", "PROGRESS_BAR", "REPORT", "LOG")
-"""pip's settings that would put packages elsewhere or keep its lines from us."""
+"""PIP_… settings that would install packages elsewhere or suppress the output we parse."""
 OWN_INDEX = re.compile(r"\.(index-url|extra-index-url|no-index)=", re.MULTILINE)
 GUARDED = """
 import os, runpy, sys, threading
@@ -29,7 +29,7 @@ threading.Thread(target=end_with_parent, daemon=True).start()
 sys.path[:] = [entry for entry in sys.path if entry]
 runpy.run_module("pip", run_name="__main__", alter_sys=True)
 """
-"""pip, ended when its standard input closes: never two at work because the first one's Blender crashed."""
+"""Runs pip and exits when standard input closes, so that pip does not keep running after Blender has crashed."""
 SPEED_SECONDS = 15.0
 WORDS_KEPT = 60
 
@@ -38,53 +38,53 @@ _HOST = re.compile(r"https?://(?:[^@/\s]*@)?([^/:\s'\"]+)")
 FAILURES: tuple[tuple[str, str], ...] = (
     (
         r"No space left on device|Errno 28|not enough space on the disk|Disk quota exceeded",
-        "The disk of {folder} is full; free some space, then install again: it goes on where it stopped.",
+        "The disk of {folder} is full; free some space, then install again to resume.",
     ),
     (
         r"DO NOT MATCH THE HASHES|do not match the hash|Bad (?:magic number|CRC-32)|is invalid: (?:File|Metadata)"
         r"|Wheel .* is invalid|BadZipFile",
-        "{what} is not what the index promises: it was damaged or changed on the way; install again, and if that does "
-        "not help, look at the proxy or mirror in between.",
+        "The checksum of {what} is wrong: it was damaged or changed during the download; install again, and if that "
+        "does not help, check your proxy or mirror.",
     ),
     (
         r"\b407\b|Proxy Authentication Required",
-        "The proxy asks for a name and password; give them as http://name:password@host:port.",
+        "The proxy requires a user name and password; enter it as http://name:password@host:port.",
     ),
     (r"ProxyError|Cannot connect to proxy", "The proxy cannot be reached; check its address."),
     (
         r"\b401\b(?: Client)? Error|\b403\b Client Error|User for .*: *$",
-        "{host} refuses access; check the name and password in the index's address.",
+        "{host} denies access; check the user name and password in the address of the package index.",
     ),
     (
         r"CERTIFICATE_VERIFY_FAILED|SSLError|SSLCertVerificationError",
-        "The certificate of {host} is not trusted; if a proxy is in between, name its certificate in SSL_CERT_FILE.",
+        "The certificate of {host} is not trusted; if you use a proxy, set SSL_CERT_FILE to its certificate.",
     ),
     (
         r"NameResolutionError|NewConnectionError|Failed to establish a new connection|getaddrinfo failed"
         r"|Temporary failure in name resolution|ConnectTimeoutError|Network is unreachable|connection failed"
         r"|ConnectionRefusedError|Connection refused|ConnectionResetError",
-        "{host} cannot be reached; check the connection to the internet, and the proxy if there is one.",
+        "{host} cannot be reached; check your internet connection and, if you use one, your proxy.",
     ),
     (
         r"ReadTimeout|IncompleteRead|incomplete-download|Connection broken|ChunkedEncodingError|Read timed out",
-        "The connection broke off; install again: what has been downloaded is kept.",
+        "The connection was lost; install again to resume the download.",
     ),
     (
         r"located at (?P<name>\S+) is not a trusted or secure host",
-        "pip does not use {name}, because it speaks plain HTTP; if you trust it, name it in PIP_TRUSTED_HOST.",
+        "pip refuses {name} because it uses plain HTTP; if you trust it, set PIP_TRUSTED_HOST to its name.",
     ),
     (
         r"HTTP error (?P<status>\d+)|(?P<error>\d{3}) (?:Client|Server) Error|too many (?P<many>\d{3}) error responses",
-        "{host} answers with error {status} for {what}; try again later, or use another index.",
+        "{host} returned error {status} for {what}; try again later, or use another package index.",
     ),
     (
         r"(?:Could not find a version that satisfies the requirement|No matching distribution found for) (?P<name>\S+)",
         "{source} has no {name} for this Python and system.",
     ),
-    (r"Permission denied|Errno 13|WinError 5\b", "Files in {folder} cannot be written: another program uses them?"),
-    (r"MemoryError", "There is not enough memory to unpack PyTorch; close other programs."),
+    (r"Permission denied|Errno 13|WinError 5\b", "Cannot write files in {folder}; close programs that use them."),
+    (r"MemoryError", "There is not enough memory to unpack PyTorch; close other programs and install again."),
 )
-"""Patterns in what pip says, the most telling first, and the sentences for people."""
+"""Patterns in pip's output, the most specific first, and the sentences shown to the user."""
 
 
 @dataclass(frozen=True)
@@ -92,9 +92,9 @@ class Sources:
     """Where packages come from.
 
     Attributes:
-        index_url: in place of pip's own; may hold name and password.
-        proxy: as http://name:password@host:port.
-        wheels: folder of wheels, for an installation without internet.
+        index_url: package index to use instead of the one pip is configured with; may contain user name and password.
+        proxy: such as http://name:password@host:port.
+        wheels: folder of wheels, for an offline installation.
     """
 
     index_url: str = ""
@@ -111,14 +111,14 @@ class Sources:
 
 @dataclass
 class Meter:
-    """What pip's lines say about how far it is.
+    """Parses pip's output to measure its progress.
 
     Attributes:
-        expected: bytes of all downloads together, about.
-        got: bytes of finished ones.
-        name: package at hand.
-        done, size: bytes of the one at hand.
-        unpacking: names of the packages that are being installed, once all are downloaded.
+        expected: approximate bytes of all downloads.
+        got: bytes of finished downloads.
+        name: the current package.
+        done, size: bytes received and total bytes of the current download.
+        unpacking: names of the packages being installed, once all are downloaded.
     """
 
     expected: int
@@ -130,7 +130,7 @@ class Meter:
     _speeds: deque[tuple[float, int]] = field(default_factory=deque)
 
     def read(self, line: str) -> bool:
-        """Take in a line; whether it is one for people."""
+        """Parse a line of output. Return whether it belongs in the log."""
         if found := re.fullmatch(r"Progress (\d+) of (\d+)", line):
             self.done, self.size = int(found[1]), int(found[2])
             self._speeds.append((time.monotonic(), self.got + self.done))
@@ -153,14 +153,14 @@ class Meter:
 
     @property
     def fraction(self) -> float:
-        """Of the downloads."""
+        """Fraction of the downloads that is done, in [0, 1]."""
         if self.unpacking:
             return 1.0
         return min(0.99, (self.got + self.done) / max(self.expected, 1))
 
     @property
     def left(self) -> float | None:
-        """Seconds of downloading that remain at the speed of late."""
+        """Estimated seconds until the downloads finish, from the recent speed; None if unknown."""
         if self.unpacking or len(self._speeds) < 2:
             return None
         (start, before), (end, after) = self._speeds[0], self._speeds[-1]
@@ -176,8 +176,11 @@ class Meter:
 
 
 def environment(folder: Path) -> dict[str, str]:
-    """For pip: ours, but packages go into the environment, and nothing big to the system's folder for temporary files,
-    which often is small or in memory."""
+    """Return the environment variables for pip.
+
+    Packages go into the environment. Temporary files go into the runtime folder, because the system's temporary folder
+    is often small or in memory.
+    """
     kept = launch.environment(offline=False)
     for name in MISPLACING:
         kept.pop(f"PIP_{name}", None)
@@ -189,7 +192,7 @@ def environment(folder: Path) -> dict[str, str]:
 
 
 def has_own_index(python: Path, folder: Path) -> bool:
-    """Whether pip is configured to use other indexes than PyPI; then PyTorch has to come from there, too."""
+    """Return whether pip is configured to use another index than PyPI; PyTorch must then come from there too."""
     said: list[str] = []
     with launch.Child([str(python), "-m", "pip", "config", "list"], environment(folder)) as child:
         child.follow(lambda line: said.append(line or ""))
@@ -206,15 +209,21 @@ def install(
     each: Callable[[str | None], None],
     cancelled: Callable[[], bool],
 ) -> None:
-    """Have the environment's pip install `requirements`; what is there already and fits stays.
+    """Install `requirements` with the environment's pip. Installed packages that satisfy them are kept.
 
     Args:
-        version: of that pip; from 24.1 on it tells bytes in lines that programs read.
-        each: called with every line, and with None a few times a second.
+        python: the environment's Python.
+        folder: the runtime folder.
+        requirements: requirement specifiers.
+        sources: where packages come from.
+        extra_index: additional package index, or "".
+        version: version of the environment's pip; 24.1 and newer report progress in a machine-readable format.
+        each: called with every line of output, and with None a few times a second.
+        cancelled: polled; returns true to stop.
 
     Raises:
-        FaceLiftError: a sentence on what went wrong.
-        Cancelled: pip was killed; what it has downloaded whole is kept in the folder.
+        FaceLiftError: pip failed; the message says why in one sentence.
+        Cancelled: pip was killed. Finished downloads are kept in the folder.
     """
     last: deque[str] = deque(maxlen=WORDS_KEPT)
 
@@ -239,7 +248,7 @@ def install(
 
 
 def failure(lines: Sequence[str], folder: Path, sources: Sources, code: int = 1) -> str:
-    """What pip's last lines mean, as one sentence."""
+    """Explain pip's last lines of output in one sentence."""
     text = "\n".join(lines)
     urls = _HOST.findall(text.replace("https://pip.pypa.io", "")) or _HOST.findall(sources.index_url)
     packages = re.findall(r"(?:Collecting|Downloading|Using cached|Processing) (\S+)", text)
@@ -256,14 +265,16 @@ def failure(lines: Sequence[str], folder: Path, sources: Sources, code: int = 1)
                 status=named.get("status") or named.get("error") or named.get("many") or "",
             )
     if code in (-9, 137):
-        return "The installation was killed by the system, most likely because memory ran out; close other programs."
+        return "The system killed the installation, probably for lack of memory; close other programs and try again."
     errors = [line for line in lines if line.startswith("ERROR:")] or list(lines)
-    return f"pip failed: {errors[-1].removeprefix('ERROR: ').strip()}" if errors else f"pip ended with code {code}."
+    return f"pip failed: {errors[-1].removeprefix('ERROR: ').strip()}" if errors else f"pip failed (exit code {code})."
 
 
 def _unreachable(log: Path) -> list[str]:
-    """Lists of the index that pip could not get, which it tells its log only. Not those that do not exist: of several
-    indexes one has a package and the others do not."""
+    """Return the index pages that pip could not fetch, which it reports only in its log file.
+
+    Pages that do not exist are left out: of several indexes, only one may have a package.
+    """
     try:
         lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:

@@ -1,4 +1,4 @@
-"""A Python to make the environment with: Blender's own, else one of the system's."""
+"""Find a Python to create the environment with: Blender's own, else one on the system."""
 
 from __future__ import annotations
 
@@ -22,13 +22,14 @@ print(json.dumps({
 
 
 def choose(given: Path | None = None, avoid: Path | None = None) -> Path:
-    """The first Python that can make an environment: `given`, or of those at hand, this one first.
+    """Return the first Python that can create an environment.
 
     Args:
-        avoid: the environment's own folder, whose Python cannot make itself.
+        given: consider only this one; None to consider this process's Python, then those on the search path.
+        avoid: folder of the environment itself; its Python is skipped.
 
     Raises:
-        FaceLiftError: there is none; it says what the first one lacks.
+        FaceLiftError: there is none. The message says what is wrong with the first one considered.
     """
     first = ""
     for python in [given] if given is not None else _candidates():
@@ -39,36 +40,34 @@ def choose(given: Path | None = None, avoid: Path | None = None) -> Path:
             return python
         first = first or problem
     lowest, highest = (".".join(map(str, version)) for version in PYTHONS)
-    raise FaceLiftError(
-        first or f"There is no Python from {lowest} to {highest} to make the runtime with; install one."
-    )
+    raise FaceLiftError(first or f"No Python {lowest} to {highest} was found to create the runtime with; install one.")
 
 
 def unfit(python: Path) -> str:
-    """What keeps `python` from making an environment, as a sentence; empty: nothing."""
+    """Return why `python` cannot create an environment, as a sentence; empty if it can."""
     answer = launch.ask([str(python), "-I", "-c", PROBE], 20.0)
     if isinstance(answer, str):
-        return f"{python} is not a Python that works: {answer}"
+        return f"{python} is not a working Python: {answer}"
     version = tuple(answer["version"])
     name = ".".join(map(str, version))
     if not PYTHONS[0] <= version[:2] <= PYTHONS[1]:
         lowest, highest = (".".join(map(str, v)) for v in PYTHONS)
         return (
-            f"{python} is Python {name}, and the runtime needs one from {lowest} to {highest}; install such a Python, "
-            "or name one that you have."
+            f"{python} is Python {name}, but the runtime needs Python {lowest} to {highest}; install one of these, or "
+            "choose another Python."
         )
     if answer["bits"] != 64:
-        return f"{python} is a {answer['bits']}-bit Python, and PyTorch needs a 64-bit one."
+        return f"{python} is a {answer['bits']}-bit Python, but PyTorch needs a 64-bit one; choose another Python."
     if answer["lacks"]:
         advice = ""
         if sys.platform.startswith("linux"):
-            advice = f": on Debian and Ubuntu “sudo apt install python{version[0]}.{version[1]}-venv” brings it"
-        return f"{python} cannot make environments, for it lacks {' and '.join(answer['lacks'])}{advice}."
+            advice = f"; on Debian and Ubuntu, run “sudo apt install python{version[0]}.{version[1]}-venv”"
+        return f"{python} cannot create environments because it lacks {' and '.join(answer['lacks'])}{advice}."
     return ""
 
 
 def _candidates() -> Iterator[Path]:
-    """This Python, then those of the command line, the newest that will do first."""
+    """Yield this Python, then those on the search path, newest supported version first."""
     if sys.executable:
         yield Path(sys.executable)
     lowest, highest = PYTHONS[0][1], PYTHONS[1][1]

@@ -1,4 +1,4 @@
-"""Taking the runtime away again, and nothing else."""
+"""Uninstall the runtime."""
 
 from __future__ import annotations
 
@@ -13,29 +13,29 @@ from . import location, pip
 
 LOG = "install.log"
 ENVIRONMENT = frozenset("bin lib lib64 include share etc man Scripts Lib Include Share pyvenv.cfg .gitignore".split())
-"""What an environment and the packages in it have at the top of its folder."""
+"""Names at the top level of an environment, from venv and from installed packages."""
 
 
 def uninstall(folder: Path, tell: Callable[[str], None] = lambda line: None) -> list[str]:
-    """Remove the runtime in `folder`; returns the names of what is there beside it, which stays.
+    """Remove the runtime in `folder`. Return the names of other files in it, which are kept.
 
-    Only names that an installation makes are removed, and the folder itself if nothing else is in it.
+    Only what an installation creates is removed, and the folder itself if it is empty afterwards.
 
     Raises:
-        FaceLiftError: the folder was not made by :func:`.install.install`, or something in it cannot be removed.
+        FaceLiftError: the folder was not created by :func:`.install.install`, or a file cannot be removed.
     """
     made = location.read(folder)
     if made is None or folder.is_symlink():
-        raise FaceLiftError(f"{folder} was not made by Install Runtime; nothing was removed.")
+        raise FaceLiftError(f"{folder} was not created by Install Runtime; nothing was removed.")
     if Path(made.folder) != folder.absolute():
-        raise FaceLiftError(f"The runtime in {folder} was made as {made.folder}; remove the folder by hand.")
+        raise FaceLiftError(f"The runtime in {folder} was installed as {made.folder}; remove the folder manually.")
     with location.locked(folder):
         location.write(folder, replace(made, complete=False))
         for name in sorted({*ENVIRONMENT, pip.DOWNLOADS, LOG}):
             tell(name)
             remove(folder / name)
         remove(folder / location.MARKER)
-    with suppress(FaceLiftError):  # Windows lets go of it a moment later
+    with suppress(FaceLiftError):  # Windows releases the file a moment later
         remove(folder / location.LOCK)
     if location.chosen_folder() == location.default_folder():
         location.remember(None)
@@ -47,10 +47,10 @@ def uninstall(folder: Path, tell: Callable[[str], None] = lambda line: None) -> 
 
 
 def remove(path: Path) -> None:
-    """A file or a whole folder, if it is there; links are removed, not what they lead to.
+    """Remove a file or folder, if it exists. Symbolic links are removed, not followed.
 
     Raises:
-        FaceLiftError: something keeps it.
+        FaceLiftError: the file or folder cannot be removed.
     """
     try:
         if path.is_dir() and not path.is_symlink():
@@ -59,5 +59,5 @@ def remove(path: Path) -> None:
             path.unlink(missing_ok=True)
     except OSError as error:
         raise FaceLiftError(
-            f"Cannot remove {error.filename or path}: {error.strerror or error}; end the programs that use it."
+            f"Cannot remove {error.filename or path}: {error.strerror or error}; close the programs that use it."
         ) from None

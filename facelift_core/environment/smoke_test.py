@@ -1,4 +1,4 @@
-"""The proof that a runtime works: the built-in checkpoint on a drawn portrait, through the worker, to a head."""
+"""Smoke test of a runtime: reconstruct a head from a drawn portrait with the built-in weights, through the worker."""
 
 from __future__ import annotations
 
@@ -18,21 +18,24 @@ SIDE = 128
 STEPS = 2
 TICK_SECONDS = 0.2
 SILENCE_SECONDS = 900.0
-"""Slow disks and virus scanners take minutes over the first import of PyTorch."""
+"""Generous: on slow disks or with virus scanners, the first import of PyTorch takes minutes."""
 
 
 def run(
     python: Path, folder: Path, device: str, tell: Callable[[str], None], cancelled: Callable[[], bool]
 ) -> dict[str, Any]:
-    """Reconstruct in `python`; returns the worker's summary.
+    """Run a reconstruction in `python` and return the worker's summary.
 
     Args:
-        folder: for the portrait and the head; the caller removes it.
+        python: the runtime's Python.
+        folder: folder for the portrait and the head; the caller removes it.
         device: "auto", "cpu", "cuda" or "mps".
+        tell: called with progress messages.
+        cancelled: polled; returns true to stop.
 
     Raises:
-        FaceLiftError: it does not work; the reason in a sentence.
-        Cancelled: `cancelled` answered true.
+        FaceLiftError: the reconstruction failed.
+        Cancelled: `cancelled` returned true.
     """
     folder.mkdir(parents=True, exist_ok=True)
     photo = folder / "trial.png"
@@ -59,7 +62,7 @@ def run(
             message = worker.receive(TICK_SECONDS)
             if message is None:
                 if time.monotonic() - heard > SILENCE_SECONDS:
-                    raise FaceLiftError("The trial run does not answer; install again, or see the log.")
+                    raise FaceLiftError("The test run does not respond; install again, or see the log.")
                 continue
             heard = time.monotonic()
             job, event = message
@@ -69,7 +72,7 @@ def run(
                 raise FaceLiftError(event.message)
             elif job == JOB and isinstance(event, Done):
                 if not event.result.get("gaussians"):
-                    raise FaceLiftError("The trial run gave no head.")
+                    raise FaceLiftError("The test run produced no head; install again, or see the log.")
                 return event.result
     except WorkerEnded as error:
         raise FaceLiftError(str(error)) from None
@@ -78,7 +81,7 @@ def run(
 
 
 def portrait(side: int = SIDE) -> bytes:
-    """A PNG of a face as children draw it, RGB, `side`², on white; without any imaging library."""
+    """Return an RGB PNG of a simple drawn face on white, `side` × `side`, made without an imaging library."""
 
     def colour(x: float, y: float) -> tuple[int, int, int]:
         if (x / 0.6) ** 2 + (y / 0.8) ** 2 > 1:

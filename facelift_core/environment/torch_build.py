@@ -1,8 +1,8 @@
-"""The builds of PyTorch, which machine each is for, and how large the whole runtime gets with it.
+"""Choose the PyTorch build for a machine; download and disk size of the runtime with each build.
 
-Of the pinned version there are builds for CUDA 12.6, 13.0 and 13.2, for ROCm 7.2 and for processors alone; 13.0 is the
-one on PyPI for Linux. The builds for CUDA 12.6 know cards from Maxwell to Hopper (capability 5.0 to 9.0) and need a
-driver from 525 on; those for 13.0 know Turing and newer (7.5) and need 580.
+The pinned version is available for CUDA 12.6, 13.0 and 13.2, for ROCm 7.2 and for the CPU only; for Linux, PyPI has
+the build for CUDA 13.0. The CUDA 12.6 builds support cards from Maxwell to Hopper (compute capability 5.0 to 9.0) and
+need driver 525 or newer; the CUDA 13.0 builds support Turing (7.5) and newer and need driver 580 or newer.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ class Build:
     """One build of PyTorch on one system.
 
     Attributes:
-        name: of its index below PYTORCH_INDEX.
-        label: for people.
-        device: of the trial run, "cuda", "mps" or "cpu".
-        own_index: it is not on PyPI.
-        download, disk: bytes of the whole runtime, rounded up.
+        name: name of its index below :data:`PYTORCH_INDEX`.
+        label: display name.
+        device: the device it computes on, "cuda", "mps" or "cpu".
+        own_index: whether it is on PyTorch's own index instead of PyPI.
+        download, disk: bytes of the whole runtime with this build, rounded up.
     """
 
     name: str
@@ -37,7 +37,7 @@ class Build:
 
     @property
     def index(self) -> str:
-        """Address of PyTorch's own index of this build; empty if PyPI has it."""
+        """URL of PyTorch's index for this build; empty if the build is on PyPI."""
         return f"{PYTORCH_INDEX}/{self.name}" if self.own_index else ""
 
 
@@ -56,28 +56,29 @@ BUILDS: dict[str, tuple[Build, ...]] = {
     ),
     "darwin": (Build("mps", "Apple GPU", "mps", False, int(0.3 * GB), int(1.2 * GB)),),
 }
-"""By system. Measured: Linux, processor only. The others are estimates from the sizes of the wheels."""
+"""Builds by system. The sizes for Linux, CPU only, were measured; the others are estimated from the wheels."""
 
 
 def choose(machine: Machine, wish: str = "auto") -> tuple[Build, str]:
-    """The build for `machine`, and what a person should know about the choice, or "".
+    """Return the build for `machine`, and a note for the user about the choice, or "".
 
     Args:
-        wish: a name of BUILDS that overrules what was found, or "auto".
+        machine: see :func:`.machine.detect`.
+        wish: name of a build in :data:`BUILDS` to use instead, or "auto".
 
     Raises:
         FaceLiftError: there is no such build, or none for this machine.
     """
     builds = {build.name: build for build in BUILDS.get(machine.system, ())}
     if not builds:
-        raise FaceLiftError(f"There is no PyTorch for the system {machine.system}.")
+        raise FaceLiftError(f"PyTorch does not support the system “{machine.system}”.")
     if machine.system == "darwin" and machine.processor != "arm64":
-        raise FaceLiftError("PyTorch does not exist any more for Macs with Intel processors; Apple silicon is needed.")
+        raise FaceLiftError("PyTorch no longer supports Macs with Intel processors; use a Mac with Apple silicon.")
     if machine.processor not in ("x86_64", "arm64"):
-        raise FaceLiftError(f"There is no PyTorch for {machine.processor} processors.")
+        raise FaceLiftError(f"PyTorch does not support {machine.processor} processors.")
     if wish != "auto":
         if wish not in builds:
-            raise FaceLiftError(f"There is no build “{wish}” of PyTorch here; there are {', '.join(builds)}.")
+            raise FaceLiftError(f"There is no PyTorch build “{wish}” for this system; use one of {', '.join(builds)}.")
         return builds[wish], ""
     if machine.system == "darwin":
         return builds["mps"], ""
@@ -93,13 +94,13 @@ def _cuda(machine: Machine) -> tuple[str, str]:
     driver, card = machine.driver[0], machine.card
     capability = machine.capability or (8, 0)
     if capability < (5, 0):
-        return "cpu", f"{card} is too old for PyTorch; the processor computes."
+        return "cpu", f"{card} is too old for PyTorch, so the processor is used."
     if capability < (7, 5):
         if driver < 525:
-            return "cpu", f"For {card} update its driver to 525 or newer (it is {driver}); else the processor computes."
+            return "cpu", f"To use {card}, update its driver to 525 or newer (now {driver}); the processor is used."
         return "cu126", ""
     if driver >= 580:
         return "cu130", ""
     if capability >= (10, 0) or driver < 525:
-        return "cpu", f"For {card} update its driver to 580 or newer (it is {driver}); else the processor computes."
+        return "cpu", f"To use {card}, update its driver to 580 or newer (now {driver}); the processor is used."
     return "cu126", ""

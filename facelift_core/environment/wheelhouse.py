@@ -1,8 +1,9 @@
-"""Which wheels a folder lacks for an installation without internet; run in the environment, whose pip knows the rules.
+"""List the wheels that a folder lacks for an offline installation.
 
     python -m facelift_core.environment.wheelhouse FOLDER REQUIREMENT…
 
-prints a JSON list of sentences. pip itself would name the first one that is missing only.
+prints a JSON list of phrases. Run it in the target environment, because it uses that environment's pip. pip itself
+reports only the first missing wheel.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import Any
 
 
 def lacking(folder: Path, requirements: list[str]) -> list[str]:
-    """A phrase for each package without a wheel that fits this Python, the dependencies of those found included."""
+    """Return a phrase for each requirement, or dependency of a wheel found, without a compatible wheel in `folder`."""
     from pip._vendor.packaging.requirements import Requirement
     from pip._vendor.packaging.tags import sys_tags
     from pip._vendor.packaging.utils import canonicalize_name
@@ -61,7 +62,7 @@ def _wheels(folder: Path) -> dict[str, list[tuple[Any, frozenset[Any], Path]]]:
 
 
 def _requires(wheel: Path) -> list[str]:
-    """The Requires-Dist of a wheel; none if it is damaged, which pip will tell."""
+    """Return the Requires-Dist entries of a wheel; none if it is damaged, which pip will report."""
     try:
         with zipfile.ZipFile(wheel) as archive:
             name = next(n for n in archive.namelist() if n.endswith(".dist-info/METADATA") and n.count("/") == 1)

@@ -1,7 +1,7 @@
-"""3D Gaussians: as tensors, as plain arrays, in files.
+"""3D Gaussians as tensors, as NumPy arrays, and in files.
 
-tensors   :class:`~.tensors.Gaussians`, what the model makes and the renderer takes
-filters   the published filters: opacity, extent, distance to the camera
-arrays    :class:`~.arrays.SplatArrays`, the same numbers in NumPy, without PyTorch
-files     read and write by the suffix of the file; one module per format (``ply``)
+tensors   :class:`~.tensors.Gaussians`, the output of the model and the input of the renderer
+filters   the published filters: opacity, scale and position
+arrays    :class:`~.arrays.SplatArrays`, the same data in NumPy, without PyTorch
+files     read and write files by suffix; one module per format (``ply``)
 """

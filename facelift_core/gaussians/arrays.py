@@ -1,4 +1,4 @@
-"""Gaussians as NumPy arrays: what the file formats read and write, so that they work where PyTorch is missing."""
+"""Gaussians as NumPy arrays. File formats read and write these, so they work without PyTorch."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ if TYPE_CHECKING:
     from .tensors import Gaussians
 
 SH_C0 = 0.28209479177387814
-"""Zeroth real spherical-harmonic basis function; colour = .5 + SH_C0 · f_dc."""
+"""Spherical-harmonic basis function of degree 0; color = .5 + SH_C0 · f_dc."""
 
 
 def check_shapes(splats: Gaussians | SplatArrays) -> None:
-    """Refuse fields whose shapes do not belong together.
+    """Check that the shapes of all fields are consistent.
 
     Raises:
-        FaceLiftError: which field is wrong, and what its shape should be.
+        FaceLiftError: a field has the wrong shape. The message names the field and the expected shape.
     """
     n = splats.positions.shape[0]
     bases = splats.sh.shape[1] if splats.sh.ndim == 3 else 0
@@ -36,7 +36,7 @@ def check_shapes(splats: Gaussians | SplatArrays) -> None:
         if found != shape:
             raise FaceLiftError(f"Gaussians: {name} has shape {found}, expected {shape}.")
     if bases not in (1, 4, 9, 16):
-        raise FaceLiftError(f"Gaussians: {bases} spherical-harmonic features per colour; expected 1, 4, 9 or 16.")
+        raise FaceLiftError(f"Gaussians: {bases} spherical-harmonic features per color; expected 1, 4, 9 or 16.")
 
 
 @dataclass(frozen=True)
@@ -45,13 +45,13 @@ class SplatArrays:
 
     Attributes:
         positions: (N, 3) world units.
-        sh: (N, K, 3) spherical-harmonic colour features, K = (degree + 1)²; display-referred sRGB.
+        sh: (N, K, 3) spherical-harmonic color features, K = (degree + 1)²; display-referred sRGB.
         log_scales: (N, 3) natural logarithm of the standard deviations.
-        rotations: (N, 4) quaternions w, x, y, z, not necessarily normalised.
+        rotations: (N, 4) quaternions w, x, y, z, not necessarily normalized.
         opacity_logits: (N,) opacity before the sigmoid.
 
     Raises:
-        FaceLiftError: the shapes do not belong together.
+        FaceLiftError: the shapes are inconsistent.
     """
 
     positions: np.ndarray
@@ -67,7 +67,7 @@ class SplatArrays:
         return self.positions.shape[0]
 
     def __getitem__(self, index) -> SplatArrays:
-        """The Gaussians selected by a boolean mask, an index array or a slice."""
+        """Select Gaussians by a boolean mask, an index array or a slice."""
         return SplatArrays(**{f.name: getattr(self, f.name)[index] for f in fields(self)})
 
     @property
@@ -76,16 +76,16 @@ class SplatArrays:
 
     @property
     def colors(self) -> np.ndarray:
-        """(N, 3) view-independent sRGB, display-referred, not clamped."""
+        """(N, 3) view-independent colors, display-referred sRGB, not clamped."""
         return 0.5 + SH_C0 * self.sh[:, 0]
 
     @classmethod
     def from_gaussians(cls, gaussians: Gaussians) -> SplatArrays:
-        """The values of `gaussians` as they are, in float32."""
+        """Convert tensors to float32 arrays."""
         return cls(**{f.name: getattr(gaussians, f.name).detach().cpu().float().numpy() for f in fields(cls)})
 
     def to_gaussians(self) -> Gaussians:
-        """The same as CPU tensors that share this memory."""
+        """Convert to CPU tensors that share memory with these arrays."""
         import torch
 
         from .tensors import Gaussians

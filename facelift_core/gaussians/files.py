@@ -1,6 +1,7 @@
-"""Files of Gaussians, by suffix. A format is one module with a reader and a writer, and one line below.
+"""Read and write files of Gaussians; the suffix determines the format.
 
-Formats speak :class:`SplatArrays` and need no PyTorch; :func:`load` and :func:`save` are the same for
+To add a format, write a module with a reader and a writer of :class:`SplatArrays`, and register it in :data:`FORMATS`.
+:func:`read` and :func:`write` do not need PyTorch; :func:`load` and :func:`save` are their counterparts for
 :class:`facelift_core.gaussians.tensors.Gaussians`.
 """
 
@@ -21,7 +22,7 @@ __all__ = ["FORMATS", "Format", "SplatArrays", "load", "read", "save", "write"]
 
 
 class Format(NamedTuple):
-    """How to read and write one kind of file; both raise FaceLiftError, and writing leaves no half file."""
+    """Reader and writer of a file format. Both raise FaceLiftError, and the writer is atomic."""
 
     read: Callable[[Path], SplatArrays]
     write: Callable[[SplatArrays, Path], None]
@@ -31,30 +32,38 @@ FORMATS = {".ply": Format(read_ply, write_ply)}
 
 
 def read(path: str | Path) -> SplatArrays:
-    """The Gaussians of a file as NumPy arrays.
+    """Read the Gaussians of a file as NumPy arrays.
 
     Raises:
-        FaceLiftError: unknown suffix, missing or damaged file, or something other than Gaussians in it.
+        FaceLiftError: the suffix is unknown, or the file is missing, damaged, or does not hold Gaussians.
     """
     return _format_of(Path(path)).read(Path(path))
 
 
 def write(splats: SplatArrays, path: str | Path) -> None:
-    """Write `splats` to `path`; the file appears whole or not at all, and replaces one of that name.
+    """Write `splats` to `path` atomically, replacing an existing file.
 
     Raises:
-        FaceLiftError: unknown suffix, values that are not finite, or the file cannot be written.
+        FaceLiftError: the suffix is unknown, values are not finite, or the file cannot be written.
     """
     _format_of(Path(path)).write(splats, Path(path))
 
 
 def load(path: str | Path) -> Gaussians:
-    """As :func:`read`, as float32 tensors on the CPU."""
+    """Read the Gaussians of a file as float32 tensors on the CPU.
+
+    Raises:
+        FaceLiftError: the suffix is unknown, or the file is missing, damaged, or does not hold Gaussians.
+    """
     return read(path).to_gaussians()
 
 
 def save(gaussians: Gaussians, path: str | Path) -> None:
-    """As :func:`write`, from tensors."""
+    """Write `gaussians` to `path` atomically, replacing an existing file.
+
+    Raises:
+        FaceLiftError: the suffix is unknown, values are not finite, or the file cannot be written.
+    """
     write(SplatArrays.from_gaussians(gaussians), path)
 
 
@@ -62,5 +71,5 @@ def _format_of(path: Path) -> Format:
     suffix = path.suffix.lower()
     if suffix not in FORMATS:
         known = ", ".join(FORMATS)
-        raise FaceLiftError(f"{path}: files of Gaussians end in {known}, not in “{suffix}”.")
+        raise FaceLiftError(f"{path}: “{suffix}” is not a format for Gaussians; use {known}.")
     return FORMATS[suffix]

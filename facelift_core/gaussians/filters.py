@@ -1,4 +1,4 @@
-"""Which of GS-LRM's Gaussians belong to the head (docs/model.md, 6.1)."""
+"""Filter GS-LRM's Gaussians to those of the head (docs/model.md, 6.1)."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from .tensors import Gaussians
 
 @dataclass(frozen=True)
 class FilterLimits:
-    """Limits in world units (Z up, the head looks along −Y); the defaults are those of the reference's command line.
+    """Filter limits in world units (Z up, head facing −Y). The defaults are those of the reference's command line.
 
     Attributes:
-        min_opacity: a Gaussian must be more opaque than this.
-        max_scale: below `chin`, the largest standard deviation must be less than this.
+        min_opacity: minimum opacity, exclusive.
+        max_scale: maximum of the largest standard deviation, exclusive; applies only at or below `chin`.
         chin: z above which Gaussians may have any size.
-        column: side of the four vertical corner columns, |x| and |y| beyond this, that are cut off …
-        column_top: … below this z.
-        half_width: x and y within ± this.
-        half_height: z within ± this.
+        column: Gaussians with both |x| and |y| above this are removed …
+        column_top: … if their z is below this.
+        half_width: maximum |x| and |y|.
+        half_height: maximum |z|.
     """
 
     min_opacity: float = 0.04
@@ -33,13 +33,13 @@ class FilterLimits:
 
 
 CLI_LIMITS = FilterLimits()
-"""What the reference's command line keeps."""
+"""The limits of the reference's command line."""
 WEB_LIMITS = FilterLimits(max_scale=0.2, column=0.75)
-"""What the reference's web demo keeps: larger splats and more of the shoulders."""
+"""The limits of the reference's web demo, which keeps larger splats and more of the shoulders."""
 
 
 def keep_indices(gaussians: Gaussians, limits: FilterLimits = CLI_LIMITS) -> Tensor:
-    """(M,) int64 indices, ascending, of the Gaussians within `limits`; NaN is outside every limit."""
+    """Return the indices (M,) int64, ascending, of the Gaussians within `limits`. NaN is outside every limit."""
     x, y, z = gaussians.positions.unbind(-1)
     visible = gaussians.opacities > limits.min_opacity
     small = (gaussians.scales.amax(dim=-1) < limits.max_scale) | (z > limits.chin)
@@ -49,5 +49,5 @@ def keep_indices(gaussians: Gaussians, limits: FilterLimits = CLI_LIMITS) -> Ten
 
 
 def filter_gaussians(gaussians: Gaussians, limits: FilterLimits = CLI_LIMITS) -> Gaussians:
-    """The Gaussians within `limits`, in their order."""
+    """Return the Gaussians within `limits`, in their original order."""
     return gaussians[keep_indices(gaussians, limits)]

@@ -1,8 +1,9 @@
-"""Gaussians as .ply, the way 3D Gaussian Splatting stores them (docs/model.md, 6.2).
+"""Read and write Gaussians as .ply files in the format of 3D Gaussian Splatting (docs/model.md, 6.2).
 
-One element ``vertex``; every property is raw: logarithmic scales, opacity before the sigmoid, spherical harmonics.
-Written: little endian, base colours also as ``red green blue`` for programs that see a mere point cloud, and always all
-45 ``f_rest`` so that every viewer opens the file. Read: what other tools write, too (see :func:`read_ply`).
+The file has one element ``vertex`` with raw properties: logarithmic scales, opacity before the sigmoid, and spherical
+harmonics. Files are written in little-endian binary, with all 45 ``f_rest`` properties so that every viewer opens them,
+and with base colors also as ``red green blue`` for programs that show only a point cloud. The reader also accepts files
+of other tools; see :func:`read_ply`.
 """
 
 from __future__ import annotations
@@ -24,10 +25,10 @@ from ..files import replacing
 from .arrays import SH_C0, SplatArrays
 
 REST_BASES = 15
-"""Spherical-harmonic features per colour beyond the first, at degree 3."""
+"""Spherical-harmonic features per color beyond the first, at degree 3."""
 MAX_HEADER = 1 << 18
 MAX_LOGIT = 20.0
-"""In place of the infinite logits that some tools write for opacities 0 and 1; their sigmoid is the same in float32."""
+"""Replaces the infinite logits that some tools write for opacities 0 and 1. The sigmoid is the same in float32."""
 
 _XYZ = ("x", "y", "z")
 _RGB = ("red", "green", "blue")
@@ -50,13 +51,13 @@ _BYTE_ORDERS = {"binary_little_endian": "<", "binary_big_endian": ">", "ascii": 
 
 
 def write_ply(splats: SplatArrays, path: str | Path) -> None:
-    """Write a .ply; whole or not at all.
+    """Write a .ply file atomically.
 
-    ``f_rest`` runs channel after channel, 15 features each, zeros beyond the Gaussians' degree. Rotations are written
-    as they are, not normalised.
+    ``f_rest`` holds 15 features for each channel in turn, zero beyond the degree of `splats`. Rotations are not
+    normalized.
 
     Raises:
-        FaceLiftError: nothing to write, values that are not finite, or the file cannot be written.
+        FaceLiftError: `splats` is empty, values are not finite, or the file cannot be written.
     """
     path = Path(path)
     count = len(splats)
@@ -67,7 +68,7 @@ def write_ply(splats: SplatArrays, path: str | Path) -> None:
     floats = [splats.sh[:, 0], rest.reshape(count, -1), splats.opacity_logits[:, None]]
     floats = np.concatenate([*floats, splats.log_scales, splats.rotations], axis=1)
     if bad := int((~(np.isfinite(floats).all(axis=1) & np.isfinite(splats.positions).all(axis=1))).sum()):
-        raise FaceLiftError(f"{bad} of {count} Gaussians hold NaN or infinity; {path} was not written.")
+        raise FaceLiftError(f"{bad} of {count} Gaussians contain NaN or infinity; {path} was not written.")
 
     row = np.dtype([("xyz", "<f4", 3), ("rgb", "u1", 3), ("floats", "<f4", len(_FLOATS_AFTER_RGB))])
     rows = np.empty(count, row)
@@ -93,9 +94,9 @@ def write_ply(splats: SplatArrays, path: str | Path) -> None:
 class _Property:
     name: str
     type: str
-    """numpy type without byte order; of the entries if this is a list."""
+    """NumPy type without byte order; for a list, the type of its entries."""
     length_type: str | None = None
-    """numpy type of a list's length; None if this is no list."""
+    """NumPy type of the length of a list; None for a scalar."""
 
 
 @dataclass(frozen=True)
@@ -111,25 +112,26 @@ class _Header:
     """A key of _BYTE_ORDERS."""
     elements: list[_Element]
     size: int
-    """Bytes of the header: the data begin here."""
+    """Size of the header in bytes; the data starts here."""
 
 
 class _Damaged(Exception):
-    """What is wrong with the file, to follow its name in a sentence."""
+    """Says what is wrong with the file; the message follows the file name in a sentence."""
 
 
 def read_ply(path: str | Path) -> SplatArrays:
-    """Read a .ply of Gaussians, ours or another tool's.
+    """Read a .ply file of Gaussians, written by this package or another tool.
 
-    Binary of either byte order, or text; properties in any order and of any type; other properties and elements are
-    passed over. ``f_rest`` may have 0, 9, 24 or 45 entries; degrees whose entries are all zero are dropped. Without
-    ``f_dc``, ``red green blue`` (integers up to their type's maximum, or floats from 0 to 1) give the colour.
+    Accepts binary of either byte order and text, with properties in any order and of any type. Other properties and
+    elements are ignored. There may be 0, 9, 24 or 45 ``f_rest`` properties; the highest degrees are dropped if all
+    their values are zero. Without ``f_dc``, the color is read from ``red green blue`` (integers up to the maximum of
+    their type, or floats from 0 to 1).
 
     Returns:
-        float32 arrays; infinite opacity logits become ± :data:`MAX_LOGIT`.
+        float32 arrays. Infinite opacity logits become ± :data:`MAX_LOGIT`.
 
     Raises:
-        FaceLiftError: the file is missing, damaged, cut short, holds NaN or infinity, or is not one of Gaussians.
+        FaceLiftError: the file is missing, damaged or incomplete, contains NaN or infinity, or does not hold Gaussians.
     """
     path = Path(path)
     try:
@@ -139,7 +141,7 @@ def read_ply(path: str | Path) -> SplatArrays:
             header = _read_header(file)
             vertex = next((element for element in header.elements if element.name == "vertex"), None)
             if vertex is None:
-                raise _Damaged("has no element “vertex”, so there are no Gaussians in it")
+                raise _Damaged("does not contain Gaussians: it has no element “vertex”")
             _check_properties(vertex)
             read = _read_text if header.encoding == "ascii" else _read_binary
             columns = read(file, header, vertex, path.stat().st_size - header.size)
@@ -159,7 +161,7 @@ def _read_header(file: BinaryIO) -> _Header:
     first = re.match(rb"ply[ \t]*(\r\n|\n|\r)", start)
     if first is None:
         raise _Damaged("is not a PLY file")
-    # Some programs end lines with a bare carriage return. A file that does not must not take one before its data.
+    # Some programs end lines with a bare carriage return. In other files, one may be the first byte of the data.
     line_end = rb"\r" if first[1] == b"\r" else rb"\r?\n"
     end = re.search(rb"(?:\r|\n)end_header[ \t]*" + line_end, start)
     if end is None:
@@ -191,17 +193,17 @@ def _read_header(file: BinaryIO) -> _Header:
 
 
 def _check_properties(vertex: _Element) -> None:
-    """Raise _Damaged unless these are Gaussians and each property is there once."""
+    """Raise _Damaged unless these are properties of Gaussians and none occurs twice."""
     names = [prop.name for prop in vertex.properties]
     if {"packed_position", "packed_scale"} & set(names):
         raise _Damaged("is a compressed splat file, which is not supported; export it uncompressed")
     missing = [name for name in (*_XYZ, "opacity", *_SCALE, *_ROTATION) if name not in names]
     if missing:
-        raise _Damaged(f"does not hold Gaussians: each point lacks {', '.join(missing)}")
+        raise _Damaged(f"does not contain Gaussians: its points lack {', '.join(missing)}")
     if not (set(_DC) <= set(names) or set(_RGB) <= set(names)):
-        raise _Damaged("holds Gaussians without a colour: neither f_dc_0 to f_dc_2 nor red, green, blue")
+        raise _Damaged("contains Gaussians without color: neither f_dc_0 to f_dc_2 nor red, green, blue")
     if vertex.count == 0:
-        raise _Damaged("holds no Gaussians")
+        raise _Damaged("contains no Gaussians")
     for prop in vertex.properties:
         if names.count(prop.name) > 1:
             raise _Damaged(f"has the property {prop.name} twice")
@@ -209,11 +211,11 @@ def _check_properties(vertex: _Element) -> None:
             raise _Damaged(f"has lists in its points (“{prop.name}”), which is not supported")
     rest = [name for name in names if name.startswith("f_rest_")]
     if len(rest) not in (0, 9, 24, 45) or not set(rest) <= set(_REST[: len(rest)]):
-        raise _Damaged(f"has {len(rest)} properties f_rest; there must be f_rest_0 up to 8, 23 or 44, or none")
+        raise _Damaged(f"has {len(rest)} f_rest properties, but must have 0, 9, 24 or 45, numbered from 0")
 
 
 def _read_binary(file: BinaryIO, header: _Header, vertex: _Element, size: int) -> dict[str, np.ndarray]:
-    """Columns of `vertex`; `size` is the number of bytes behind the header."""
+    """Read the columns of `vertex`; `size` is the number of bytes after the header."""
     order = _BYTE_ORDERS[header.encoding]
     offset = 0
     for element in header.elements:
@@ -227,14 +229,14 @@ def _read_binary(file: BinaryIO, header: _Header, vertex: _Element, size: int) -
     rows = np.fromfile(file, row, vertex.count)
     if len(rows) < vertex.count:
         raise _cut_short(vertex, len(rows))
-    # Zeros fill three quarters of many files; to take them out column by column would take most of the time.
+    # In many files f_rest is all zeros, three quarters of the data; copying it column by column would dominate.
     rest = [name for name in row.names if name in _REST]
     empty = rest if _are_zero(rows, rest) else ()
     return {name: rows[name] for name in row.names if name not in empty}
 
 
 def _are_zero(rows: np.ndarray, names: Sequence[str]) -> bool:
-    """Whether these fields lie beside each other, of one type, and are zero in all rows."""
+    """Return whether these fields are contiguous, of one type, and zero in all rows."""
     fields = sorted(((rows.dtype.fields[name][1], rows.dtype.fields[name][0]) for name in names), key=itemgetter(0))
     if not fields or len({kind for _, kind in fields}) > 1:
         return False
@@ -246,11 +248,11 @@ def _are_zero(rows: np.ndarray, names: Sequence[str]) -> bool:
 
 
 def _end_of_element(file: BinaryIO, start: int, element: _Element, order: str, offset: int, size: int) -> int:
-    """Where `element` ends, in bytes behind the header, if it begins at `offset`."""
+    """Return where `element` ends if it starts at `offset`, both in bytes after the header."""
     sizes = [(np.dtype(prop.type).itemsize, prop.length_type) for prop in element.properties]
     if all(length_type is None for _, length_type in sizes):
         return offset + element.count * sum(width for width, _ in sizes)
-    # Rows with lists have to be walked. Every row has at least one byte, so a wrong count ends at the end of the file.
+    # Rows with lists vary in size. Each has at least one byte, so even a wrong count stops at the end of the file.
     file.seek(start + offset)
     data = file.read(size - offset)
     position = 0
@@ -271,13 +273,13 @@ def _end_of_element(file: BinaryIO, start: int, element: _Element, order: str, o
 
 
 def _read_text(file: BinaryIO, header: _Header, vertex: _Element, size: int) -> dict[str, np.ndarray]:
-    """Columns of `vertex`; in text every row is a line."""
+    """Read the columns of `vertex` from a text file, one row per line."""
     before = itertools.takewhile(lambda element: element is not vertex, header.elements)
     skipped = min(sum(element.count for element in before), size)  # a row has at least one byte
-    if 2 * len(vertex.properties) * vertex.count > size + 1:  # a digit and a space or line end for every value
-        raise _Damaged(f"is cut short or damaged: its header promises {vertex.count} Gaussians, too many for its size")
+    if 2 * len(vertex.properties) * vertex.count > size + 1:  # each value takes a digit and a separator
+        raise _Damaged(f"is cut short or damaged: its header announces {vertex.count} Gaussians, too many for its size")
     file.seek(header.size)
-    # Through a slice, so that nothing is allocated for rows that are not there.
+    # Read through an iterator, so that a wrong count does not allocate memory for missing rows.
     lines = itertools.islice(_text_lines(file), skipped, skipped + vertex.count)
     first = next(lines, None)
     if first is None:
@@ -299,14 +301,14 @@ def _text_lines(file: BinaryIO) -> Iterator[str]:
 
 
 def _cut_short(vertex: _Element, found: int) -> _Damaged:
-    return _Damaged(f"is cut short: its header promises {vertex.count} Gaussians, but it holds {found}")
+    return _Damaged(f"is cut short: its header announces {vertex.count} Gaussians, but it contains {found}")
 
 
 def _to_splats(columns: dict[str, np.ndarray], vertex: _Element) -> SplatArrays:
     base = _DC if set(_DC) <= columns.keys() else _RGB
     rest = tuple(name for name in _REST if name in columns)
     names = (*_XYZ, *base, *rest, "opacity", *_SCALE, *_ROTATION)
-    with np.errstate(over="ignore"):  # what is too large for float32 becomes infinite and is counted below
+    with np.errstate(over="ignore"):  # values too large for float32 become infinite and are reported below
         table = np.stack([columns[name] for name in names], axis=1, dtype=np.float32, casting="unsafe")
     wrong = ~np.isfinite(table)
     opacity = names.index("opacity")
@@ -314,7 +316,7 @@ def _to_splats(columns: dict[str, np.ndarray], vertex: _Element) -> SplatArrays:
     if wrong.any():
         counts = [f"{n} in {name}" for n, name in zip(wrong.sum(axis=0).tolist(), names, strict=True) if n]
         listed = ", ".join(counts[:5]) + (", …" if len(counts) > 5 else "")
-        raise _Damaged(f"holds NaN or infinity among its {vertex.count} Gaussians ({listed}); export it again")
+        raise _Damaged(f"contains NaN or infinity in its {vertex.count} Gaussians ({listed}); export it again")
 
     positions, colors, higher, logits, log_scales, rotations = np.split(
         table, np.cumsum([3, 3, len(rest), 1, 3]), axis=1
@@ -336,6 +338,6 @@ def _to_splats(columns: dict[str, np.ndarray], vertex: _Element) -> SplatArrays:
 
 
 def _last_band(rest_bases: int) -> slice:
-    """The features of the highest degree among `rest_bases` = 3, 8 or 15."""
+    """Return the slice of the features of the highest degree; `rest_bases` is 3, 8 or 15."""
     degree = math.isqrt(rest_bases + 1) - 1
     return slice(degree * degree - 1, rest_bases)

@@ -1,4 +1,4 @@
-"""A set of 3D Gaussians: the plain data that every stage after GS-LRM passes on (docs/model.md, 4.6 and 6)."""
+"""A set of 3D Gaussians as tensors: the output of GS-LRM and of all later stages (docs/model.md, 4.6 and 6)."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from .arrays import SH_C0, check_shapes
 
 @dataclass(frozen=True)
 class Gaussians:
-    """N anisotropic 3D Gaussians in world space (Z up, the head looks along −Y).
+    """N anisotropic 3D Gaussians in world space (Z up, head facing −Y).
 
-    Raw (pre-activation) parameters are stored, as in .ply files, so that saving and loading is lossless.
+    Stores raw (pre-activation) parameters, as .ply files do, so that saving and loading is lossless.
 
     Attributes:
-        positions: (N, 3) float, world units (the six cameras stand at radius 2.7).
-        sh: (N, K, 3) float, spherical-harmonic colour features, K = (degree + 1)²; display-referred sRGB.
+        positions: (N, 3) float, world units (the six cameras are at radius 2.7).
+        sh: (N, K, 3) float, spherical-harmonic color features, K = (degree + 1)²; display-referred sRGB.
         log_scales: (N, 3) float, natural logarithm of the standard deviation along each local axis.
-        rotations: (N, 4) float, quaternions w, x, y, z, not necessarily normalised.
+        rotations: (N, 4) float, quaternions w, x, y, z, not necessarily normalized.
         opacity_logits: (N,) float, opacity before the sigmoid.
 
     Raises:
-        FaceLiftError: the shapes do not belong together.
+        FaceLiftError: the shapes are inconsistent.
     """
 
     positions: Tensor
@@ -42,7 +42,7 @@ class Gaussians:
         return self.positions.shape[0]
 
     def __getitem__(self, index) -> Gaussians:
-        """The Gaussians selected by a boolean mask, an index tensor or a slice."""
+        """Select Gaussians by a boolean mask, an index tensor or a slice."""
         return Gaussians(**{f.name: getattr(self, f.name)[index] for f in fields(self)})
 
     @property
@@ -56,23 +56,23 @@ class Gaussians:
 
     @property
     def opacities(self) -> Tensor:
-        """(N,) in (0, 1)."""
+        """(N,) opacities in (0, 1)."""
         return self.opacity_logits.sigmoid()
 
     @property
     def colors(self) -> Tensor:
-        """(N, 3) view-independent sRGB, display-referred, not clamped."""
+        """(N, 3) view-independent colors, display-referred sRGB, not clamped."""
         return 0.5 + SH_C0 * self.sh[:, 0]
 
     def to(self, *args, **kwargs) -> Gaussians:
-        """As ``Tensor.to`` on every field."""
+        """Apply ``Tensor.to`` to every field."""
         return Gaussians(**{f.name: getattr(self, f.name).to(*args, **kwargs) for f in fields(self)})
 
     def save(self, path: str | Path) -> None:
-        """Write to `path` in the format of its suffix; the file appears whole or not at all.
+        """Write to `path` atomically, in the format of its suffix.
 
         Raises:
-            FaceLiftError: unknown suffix, or the file cannot be written.
+            FaceLiftError: the suffix is unknown, values are not finite, or the file cannot be written.
         """
         from .files import save
 
@@ -80,5 +80,5 @@ class Gaussians:
 
 
 def concatenate(parts: Sequence[Gaussians]) -> Gaussians:
-    """All Gaussians of `parts`, which have the same degree, one after the other."""
+    """Concatenate sets of Gaussians of the same spherical-harmonic degree."""
     return Gaussians(**{f.name: torch.cat([getattr(part, f.name) for part in parts]) for f in fields(Gaussians)})

@@ -1,8 +1,9 @@
-"""Long work for other programs: what is asked for and what is told about it, as plain data.
+"""Jobs: long-running work for Blender and the command line, with requests and events as plain data.
 
-protocol      requests and events as JSON
-reconstruct   a photo to a head
-cutout        a photo to a portrait without its background
-weights       the released weights: download, import, convert, verify, remove
-worker        the process that does all of it, for programs without PyTorch
+handlers      the registry of job kinds, and the function that runs a job
+reconstruct   reconstruct a head from a photo
+cutout        remove the background of a photo
+weights       download, import, convert, verify and remove the released weights
+runtime       install, repair and remove the runtime
+worker        the process that runs jobs for programs without PyTorch
 """

@@ -1,6 +1,6 @@
-"""Portraits as they are cut out of their photos, before any model is loaded; for programs that show them.
+"""Job: remove the background of a photo, to preview the portrait before a reconstruction.
 
-Importing this module does not need PyTorch.
+Importing this module does not import PyTorch.
 """
 
 from __future__ import annotations
@@ -24,12 +24,13 @@ PREVIEW_SIDE = 256
 
 @dataclass(frozen=True)
 class Request:
-    """Which photo to cut out, and into which file; the settings are those of a reconstruction.
+    """Request for a cut-out.
 
     Attributes:
-        photo: file.
-        file: the cut-out, a PNG with transparency; its folder is made if missing.
-        preview: a small picture of it on a checker; empty: none.
+        photo: path of the photo.
+        file: path of the cut-out to write, a PNG with transparency. Its folder is created if missing.
+        preview: path of a small image of the cut-out on a checkerboard; empty for none.
+        crop, matting: see :func:`facelift_core.align.align_portrait`.
     """
 
     photo: str
@@ -41,14 +42,14 @@ class Request:
 
 @dataclass
 class Portraits:
-    """Aligns photos, one at a time, and keeps the last: whoever looked at a cut-out does not wait for it again."""
+    """Aligns photos one at a time and caches the last portrait, so that a reconstruction can reuse a cut-out."""
 
     _key: tuple | None = None
     _portrait: AlignedPortrait | None = None
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def get(self, photo: str, crop: bool, matting: str) -> AlignedPortrait:
-        """Raises FaceLiftError as :func:`.align.align_portrait` does."""
+        """Return the aligned portrait. Raises FaceLiftError as :func:`facelift_core.align.align_portrait`."""
         with self._lock:
             key = photo, crop, matting, *_state(photo)
             if self._key != key:
@@ -59,11 +60,11 @@ class Portraits:
 
 
 def run(request: Request, emit: Emit, cancelled: Cancel, models: Models) -> dict[str, Any]:
-    """Cut the portrait of `request` out and write it.
+    """Cut out the portrait of a photo and write it.
 
     Raises:
-        FaceLiftError: no usable photo, no face, or the file cannot be written.
-        Cancelled: `cancelled` answered true.
+        FaceLiftError: the photo cannot be used, no face was found, or the file cannot be written.
+        Cancelled: `cancelled` returned true.
     """
     if cancelled():
         raise Cancelled
@@ -74,7 +75,7 @@ def run(request: Request, emit: Emit, cancelled: Cancel, models: Models) -> dict
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise FaceLiftError(f"Cannot make the folder {file.parent}: {error.strerror}.") from None
+        raise FaceLiftError(f"Cannot create the folder {file.parent}: {error.strerror}.") from None
     if request.preview:
         write_preview(portrait, Path(request.preview))
     from ..images import write_picture
@@ -85,7 +86,7 @@ def run(request: Request, emit: Emit, cancelled: Cancel, models: Models) -> dict
 
 
 def write_preview(portrait: AlignedPortrait, path: Path) -> None:
-    """Raises FaceLiftError if it cannot be written."""
+    """Write a small image of the cut-out on a checkerboard. Raises FaceLiftError if it cannot be written."""
     import numpy as np
     from PIL import Image
 
@@ -96,7 +97,7 @@ def write_preview(portrait: AlignedPortrait, path: Path) -> None:
 
 
 def _state(photo: str) -> tuple[int, int]:
-    """What changes when the file does."""
+    """Return modification time and size of a file, to detect changes."""
     try:
         found = os.stat(photo)
     except OSError:

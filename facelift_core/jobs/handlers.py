@@ -1,6 +1,6 @@
-"""The kinds of jobs, and the one way to run any of them; for the worker and for programs that run jobs themselves.
+"""The registry of job kinds, and :func:`run`, which runs a job of any kind.
 
-Importing this module does not need PyTorch.
+Importing this module does not import PyTorch.
 """
 
 from __future__ import annotations
@@ -23,16 +23,18 @@ HANDLERS: dict[str, tuple[type, set[str], Handler]] = {
     "weights": (weights.Request, {"do"}, weights.handle),
     "runtime": (runtime.Request, {"do"}, runtime.run),
 }
-"""By kind: the request, which of its fields have to be given, and what does it and returns the result."""
+"""Kind → request class, its required fields, and the function that runs the job and returns the result."""
 
 
 def run(kind: str, data: Any, emit: Emit, cancelled: Cancel, models: Models) -> Event:
-    """Run a job; returns its last event. Never raises.
+    """Run a job and return its final event. Never raises.
 
     Args:
         kind: a key of :data:`HANDLERS`.
-        data: the request's ``asdict``.
-        models: keeps what is loaded for the next job.
+        data: the request, as returned by ``dataclasses.asdict``.
+        emit: called with every other event.
+        cancelled: polled; returns true to stop the job.
+        models: caches loaded models between jobs.
     """
     try:
         cls, required, handler = HANDLERS[kind]
@@ -46,5 +48,5 @@ def run(kind: str, data: Any, emit: Emit, cancelled: Cancel, models: Models) -> 
         if kind == "reconstruct":
             models.release()
         if isinstance(error, ImportError):
-            return Failed(f"The Python of the runtime cannot run FaceLift: {error}.")
+            return Failed(f"The runtime's Python cannot run FaceLift: {error}.")
         return Failed(f"{UNEXPECTED}: {type(error).__name__}: {error}")

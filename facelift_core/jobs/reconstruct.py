@@ -1,7 +1,6 @@
-"""One photo to files in a folder, told about in plain data: what a program that shows a reconstruction needs.
+"""Job: reconstruct a head from a photo and write its files to a folder.
 
-``run`` is called by the worker process (:mod:`.worker`) and, where PyTorch can be imported there, by the program
-itself. Importing this module does not need PyTorch.
+Importing this module does not import PyTorch.
 """
 
 from __future__ import annotations
@@ -28,24 +27,24 @@ if TYPE_CHECKING:
 
 PORTRAIT, CUTOUT, PREVIEW = "portrait.png", "cutout.png", "cutout_preview.png"
 VIEWS, HEAD, RESULT = "views.png", "head.ply", "result.json"
-"""Files of a finished job in its folder. RESULT is written last: where it is, the others are whole."""
+"""Files in the folder of a finished job. RESULT is written last; if it exists, the others are complete."""
 
 LOADING = Progress("load", 0.0, "Loading the models")
 
 
 @dataclass(frozen=True)
 class Request:
-    """What to make of which photo; the settings are those of :meth:`.pipeline.FaceLift.reconstruct`.
+    """Request for a reconstruction; the settings are those of :meth:`facelift_core.pipeline.FaceLift.reconstruct`.
 
     Attributes:
-        photo: file.
-        folder: where the job's files go; made if missing.
-        weights: "mini" or a folder.
+        photo: path of the photo.
+        folder: folder for the job's files; created if missing.
+        weights: "mini", "released" or a folder.
         device: "auto", "cuda", "mps" or "cpu".
-        steps: of the diffusion; 0: as many as the preset has.
-        guidance_scale: 0: the weights' own.
+        steps: diffusion steps; 0 for the preset's.
+        guidance_scale: 0 for the default of the weights.
         likeness: "off", "photo" or "refined".
-        cutout: file of the portrait's cut-out, painted by hand; empty: it is made of the photo.
+        cutout: path of an edited cut-out to use; empty to make one from the photo.
     """
 
     photo: str
@@ -67,14 +66,18 @@ class Request:
 
 @dataclass
 class Models:
-    """The models of the last job, kept for the next one, and the last portrait."""
+    """Cache of the last job's models and portrait."""
 
     key: tuple[str, str] | None = None
     model: FaceLift | None = None
     portraits: Portraits = field(default_factory=Portraits)
 
     def get(self, weights: str, device: str) -> FaceLift:
-        """Raises FaceLiftError as :meth:`.pipeline.FaceLift.from_pretrained` does."""
+        """Return the cached model, or load it.
+
+        Raises:
+            FaceLiftError: as :meth:`facelift_core.pipeline.FaceLift.from_pretrained`.
+        """
         if self.key != (weights, device) or self.model is None:
             self.release()
             from ..pipeline import FaceLift
@@ -83,7 +86,7 @@ class Models:
         return self.model
 
     def release(self) -> None:
-        """Give the memory back."""
+        """Unload the models and free their memory."""
         if self.model is not None:
             self.model = self.key = None
             from ..compute.device import release_memory
@@ -92,22 +95,22 @@ class Models:
 
 
 def run(request: Request, emit: Emit, cancelled: Cancel, models: Models) -> dict[str, Any]:
-    """Reconstruct the head of `request` and write the job's files.
+    """Reconstruct a head and write the job's files.
 
     Returns:
-        The contents of RESULT.
+        The content of :data:`RESULT`.
 
     Raises:
-        FaceLiftError: as :meth:`.pipeline.FaceLift.reconstruct`, or the folder cannot be written to.
-        Cancelled: `cancelled` answered true.
+        FaceLiftError: as :meth:`facelift_core.pipeline.FaceLift.reconstruct`, or the folder cannot be written to.
+        Cancelled: `cancelled` returned true.
     """
     folder = Path(request.folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise FaceLiftError(f"Cannot make the folder {folder}: {error.strerror}.") from None
+        raise FaceLiftError(f"Cannot create the folder {folder}: {error.strerror}.") from None
     if not Path(request.photo).is_file():
-        raise FaceLiftError(f"The photo {request.photo} is not there any more; choose another one.")
+        raise FaceLiftError(f"The photo {request.photo} no longer exists; choose another one.")
     start = time.perf_counter()
     emit(LOADING)
     if cancelled():
@@ -169,7 +172,7 @@ def run(request: Request, emit: Emit, cancelled: Cancel, models: Models) -> dict
 
 
 def _portrait(request: Request, portraits: Portraits) -> AlignedPortrait:
-    """Raises FaceLiftError if the photo, or what was painted, cannot be used."""
+    """Return the portrait to reconstruct. Raises FaceLiftError if the photo or the edited cut-out cannot be used."""
     if not request.cutout:
         return portraits.get(request.photo, request.crop, request.matting)
     from ..align import align_cutout

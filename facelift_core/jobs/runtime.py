@@ -1,4 +1,4 @@
-"""Installing, repairing or removing the runtime as a job. Needs nothing but Python's own library."""
+"""Job: install, repair or remove the runtime. Needs only the standard library."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ STEPS = ("install", "repair", "remove")
 
 @dataclass(frozen=True)
 class Request:
-    """What to do with the runtime.
+    """Request to install, repair or remove the runtime.
 
     Attributes:
         do: one of :data:`STEPS`.
-        folder: where it is or will be; empty: the chosen folder, or the user's data folder.
-        python: that makes the environment, for "install"; empty: this one, or one of the system's.
-        build: of PyTorch: "auto" or a name of :data:`facelift_core.environment.torch_build.BUILDS`.
-        index_url, proxy: in place of pip's own settings.
-        wheels: folder to install from without internet.
+        folder: folder of the runtime; empty for the chosen folder or the user's data folder.
+        python: the Python that creates the environment; empty for this one or one on the system.
+        build: PyTorch build, "auto" or a name in :data:`facelift_core.environment.torch_build.BUILDS`.
+        index_url, proxy: override pip's own settings if not empty.
+        wheels: folder of wheels for an offline installation; empty to use a package index.
     """
 
     do: str
@@ -37,22 +37,22 @@ class Request:
 
     def __post_init__(self) -> None:
         if self.do not in STEPS:
-            raise FaceLiftError("The request is not one that this version of FaceLift understands.")
+            raise FaceLiftError("This version of FaceLift does not understand the request.")
 
-    def plan(self) -> install_plan.Plan:
-        """Raises FaceLiftError: this machine, folder or Python will not do."""
+    def plan(self) -> install_plan.InstallPlan:
+        """Plan the installation. Raises FaceLiftError if this machine, folder or Python cannot be used."""
         wheels = Path(self.wheels) if self.wheels else None
         sources = pip.Sources(self.index_url, self.proxy, wheels)
         folder, python = (Path(path) if path else None for path in (self.folder, self.python))
-        return install_plan.make_plan(folder, python, self.build, sources)
+        return install_plan.plan_installation(folder, python, self.build, sources)
 
 
 def run(request: Request, emit: Emit, cancelled: Cancel, models: Any = None) -> dict[str, Any]:
-    """Do what `request` says.
+    """Install, repair or remove the runtime.
 
     Raises:
-        FaceLiftError: one sentence on what went wrong; the same request goes on from there.
-        Cancelled: `cancelled` answered true.
+        FaceLiftError: the job failed. Running the same request again resumes it.
+        Cancelled: `cancelled` returned true.
     """
     if request.do == "remove":
         folder = Path(request.folder) if request.folder else location.chosen_folder()

@@ -1,6 +1,6 @@
-"""The whole way to usable weights as one job, for the command line and for the worker of another program.
+"""Job: download, import, convert, verify or remove the released weights.
 
-Each step imports what does it when it runs: Blender imports this module at its start, for :class:`Request` alone.
+Steps import their modules when they run, because Blender imports this module at startup, for :class:`Request` only.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from ..weights.inventory import remove, remove_originals, status
 from ..weights.store import Store, alone, open_store, size_text
 
 DOWNLOADED = 0.85
-"""The part of the whole that the download is; the conversion is the rest."""
+"""Share of the download in the total progress; the rest is the conversion."""
 IMPORTED = 0.4
 STEPS = ("licence", "download", "import", "convert", "verify", "remove")
 PROBLEMS_TOLD = 3
@@ -27,13 +27,13 @@ PROBLEMS_TOLD = 3
 
 @dataclass(frozen=True)
 class Request:
-    """What to do with the released weights.
+    """Request for a step with the released weights.
 
     Attributes:
-        do: one of :data:`STEPS`; "licence" only fetches its text.
-        folder: of the store; empty: the usual one.
-        source: folder or zip to import; for "licence" it is taken from there if given.
-        remove_original: free the space of the originals after the conversion.
+        do: one of :data:`STEPS`; "licence" only gets the text of the license.
+        folder: folder of the store; empty for the default.
+        source: folder or zip to import, or to take the license from; empty to use the hub.
+        remove_original: remove the originals after the conversion; for "remove", remove only the originals.
     """
 
     do: str
@@ -43,24 +43,24 @@ class Request:
 
     def __post_init__(self) -> None:
         if self.do not in STEPS:
-            raise FaceLiftError("The request is not one that this version of FaceLift understands.")
+            raise FaceLiftError("This version of FaceLift does not understand the request.")
 
 
 def handle(request: Request, emit: Emit, cancelled: Cancel, models: Any = None) -> dict[str, Any]:
-    """:func:`run` on the store of the request; the result's "message" is its sentence."""
+    """Call :func:`run` with the store of the request; the result is {"message": its return value}."""
     store = open_store(request.folder or None)
     return {"message": run(store, request, lambda *progress: emit(Progress(*progress)), cancelled)}
 
 
 def run(store: Store, request: Request, progress: Tell | None = None, cancelled: Cancel | None = None) -> str:
-    """Do what `request` says; nothing is left half done that the same request would not go on with.
+    """Run a step. If it is interrupted, running the same request again resumes it.
 
     Returns:
-        One sentence on what is there now.
+        One sentence that describes the result.
 
     Raises:
-        FaceLiftError: see the modules that do it; files that fail a verification are told here.
-        Cancelled: `cancelled` answered true.
+        FaceLiftError: the step failed, or "verify" found damaged files.
+        Cancelled: `cancelled` returned true.
     """
     with alone(store):
         return _STEPS[request.do](store, request, lambda stage, *span: Monitor(stage, progress, cancelled, *span))
@@ -99,7 +99,7 @@ def _import(store: Store, request: Request, span: Span) -> str:
         return _convert(store, Request("convert"), lambda stage: span(stage, IMPORTED, 1.0), folder)
     also_needed = store.catalogue.converted_bytes
     unpack(store, source, span("import", 0.0, IMPORTED), also_needed)
-    # What was unpacked is only there for the conversion: the zip itself is the person's copy.
+    # The unpacked files are needed only for the conversion; the user still has the zip.
     unpacked = Request("convert", remove_original=True)
     return _convert(store, unpacked, lambda stage: span(stage, IMPORTED, 1.0))
 
@@ -112,7 +112,7 @@ def _convert(store: Store, request: Request, span: Span, source: Path | None = N
         convert(store, span("convert"), embed_prompts, source)
     freed = remove_originals(store) if request.remove_original else 0
     size = size_text(status(store).converted_bytes)
-    ending = f"; the originals are removed, which freed {size_text(freed)}." if freed else "."
+    ending = f"; the originals were removed ({size_text(freed)} freed)." if freed else "."
     return f"The weights “{store.catalogue.name}” are ready: {size} in {store.converted}{ending}"
 
 
@@ -123,13 +123,13 @@ def _verify(store: Store, request: Request, span: Span) -> str:
     if problems:
         more = f" (and {len(problems) - PROBLEMS_TOLD} more)" if len(problems) > PROBLEMS_TOLD else ""
         raise FaceLiftError(" ".join(problems[:PROBLEMS_TOLD]) + more)
-    return f"The weights in {store.folder} are whole and unchanged."
+    return f"The weights in {store.folder} are complete and unchanged."
 
 
 def _remove(store: Store, request: Request, span: Span) -> str:
     freed, left = remove(store, converted=not request.remove_original)
-    stays = f"; {left[0]} stays, because files of yours are in it" if left else ""
-    return f"Removed, which freed {size_text(freed)}{stays}."
+    stays = f"; {left[0]} was kept because it contains other files" if left else ""
+    return f"The weights were removed ({size_text(freed)} freed){stays}."
 
 
 _STEPS = {

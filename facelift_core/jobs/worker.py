@@ -1,11 +1,11 @@
-"""The process that runs jobs for another program; see :mod:`facelift_core.processes.protocol` for what they exchange.
+"""The worker: a process that runs jobs for another program. :mod:`facelift_core.processes.protocol` has the messages.
 
     python -m facelift_core.jobs.worker             run jobs until stdin is closed
-    python -m facelift_core.jobs.worker --check     print as JSON whether this Python and machine can, and end
+    python -m facelift_core.jobs.worker --check     print as JSON whether this Python can run FaceLift, and exit
 
-Jobs run one after the other, cut-outs of portraits beside them. Pictures and heads are files in the job's folder. The
-models stay loaded between jobs. The process ends when stdin is closed, so that it never outlives the program that
-started it, however that one ended.
+Jobs run one after the other, except that cut-outs run concurrently in threads. Images and heads are written to files.
+Models stay loaded between jobs. The worker exits when stdin is closed, so it never outlives the program that started
+it, even if that program crashes.
 """
 
 from __future__ import annotations
@@ -31,18 +31,18 @@ from .reconstruct import LOADING, Models
 
 NICENESS = 5
 AUTOGROUP = Path("/proc/self/autogroup")
-"""Linux desktops schedule every session as a whole, and niceness counts only within one. The worker leads a session of
-its own, which has its own niceness."""
+"""Linux desktops schedule each session as a group, and niceness applies only within a group. The worker leads its own
+session, whose group has its own niceness."""
 SECONDS_TO_END = 5.0
-"""After stdin has closed: for the current job to notice; then the process ends in the middle of it."""
+"""Time for the current job to stop after stdin has closed; then the process exits in any case."""
 
 
 @dataclass
 class _Inbox:
-    """What the thread that reads stdin and the one that works share.
+    """State shared by the thread that reads stdin and the thread that runs jobs.
 
     Attributes:
-        beside: called with each job that runs beside the others.
+        beside: called with each request for a concurrent job.
     """
 
     beside: Callable[[dict[str, Any]], None]
@@ -87,14 +87,14 @@ def main() -> int:
             with lock:
                 out.write(line)
                 out.flush()
-        except BrokenPipeError:  # nobody listens any more
-            os._exit(0)  # without Python's own attempt to flush into the pipe
+        except BrokenPipeError:  # the reader has exited
+            os._exit(0)  # skips Python's attempt to flush into the broken pipe
 
     models = Models()
     threads: list[threading.Thread] = []
 
     def beside(message: dict[str, Any]) -> None:
-        # A cut-out is little work, and nobody who looks at a photo should wait for the head of another one.
+        # A cut-out is quick and interactive, so it must not wait for the reconstruction of another head.
         thread = threading.Thread(target=lambda: _work(message, send, inbox, models), daemon=True)
         threads[:] = [*(other for other in threads if other.is_alive()), thread]
         thread.start()
@@ -108,12 +108,12 @@ def main() -> int:
         elif message.get("do") in handlers.HANDLERS:
             _work(message, send, inbox, models)
     if any(thread.is_alive() for thread in threads):
-        os._exit(0)  # Python would take PyTorch apart under them
+        os._exit(0)  # a normal exit would tear down PyTorch while the threads use it
     return 0
 
 
 def check(weights: list[str]) -> dict[str, Any]:
-    """``facelift info`` about this Python, with the ``problem`` that keeps it from reconstructing, or None."""
+    """Return the report of :func:`.diagnostics.collect`, with a ``problem`` if this Python cannot reconstruct."""
     problem = None
     try:
         import_module("..pipeline", __package__)  # imports everything that a reconstruction needs
@@ -125,8 +125,8 @@ def check(weights: list[str]) -> dict[str, Any]:
 def _work(message: dict[str, Any], send: Callable[[Event, str], None], inbox: _Inbox, models: Models) -> None:
     kind, job = message["do"], str(message.get("job"))
     if kind == "reconstruct":
-        send(LOADING, job)  # before imports that take long
-    with suppress(Exception):  # the handler tells of it
+        send(LOADING, job)  # before the slow imports
+    with suppress(Exception):  # the handler will report the error
         _import(kind)
     send(
         handlers.run(
@@ -144,7 +144,7 @@ _importing = threading.Lock()
 
 
 def _import(kind: str) -> None:
-    """Import what `kind` needs, one thread at a time: two at once may find modules half initialised."""
+    """Import the modules that `kind` needs, one thread at a time: concurrent imports may see partial modules."""
     needed = {"cutout": "align", "reconstruct": "pipeline"}.get(kind)
     with _importing:
         if needed is not None:
@@ -152,18 +152,18 @@ def _import(kind: str) -> None:
 
 
 def _lower_priority() -> None:
-    """Let the program in front go first where processors are few."""
+    """Lower this process's priority, so that the program in the foreground stays responsive."""
     if not hasattr(os, "nice"):
-        return  # Windows: the priority it was started with
+        return  # on Windows, the parent sets the priority
     with suppress(OSError):
         os.nice(max(0, NICENESS - os.nice(0)))
-    if os.getsid(0) == os.getpid():  # a terminal's session is not ours to slow down
+    if os.getsid(0) == os.getpid():  # do not slow down a terminal's session
         with suppress(OSError):
             AUTOGROUP.write_text(str(NICENESS))
 
 
 def _own_stdout() -> IO[str]:
-    """The stream for events; whatever libraries print goes to stderr from now on, not between the events."""
+    """Return a stream for events, and redirect stdout to stderr, so that library output cannot mix with the events."""
     events = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     return events

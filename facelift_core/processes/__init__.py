@@ -1,6 +1,6 @@
-"""Other Python processes. Nothing in here needs more than Python's own library.
+"""Child processes and the worker protocol. These modules need only the standard library.
 
-launch     starting another Python with this package in it; child processes whose lines are read as they come
-protocol   what a program and its worker tell each other
-client     the worker as the program that started it sees it
+launch     run this package in another Python; run child processes and read their output line by line
+protocol   the messages between a program and its worker
+client     start a worker and talk to it
 """

@@ -1,4 +1,4 @@
-"""The worker process as the program that started it sees it. Needs nothing but Python's own library."""
+"""Client for the worker: start it, send requests, receive events. Needs only the standard library."""
 
 from __future__ import annotations
 
@@ -22,24 +22,24 @@ STDERR_MAX = 4000
 
 
 class WorkerEnded(Exception):
-    """The process is gone; ``str`` says why, for people."""
+    """The worker has exited. ``str(error)`` tells the user why."""
 
 
 class Worker:
-    """A running :mod:`facelift_core.jobs.worker`. One thread talks to it; a second one only reads its lines.
+    """A running :mod:`facelift_core.jobs.worker`. Use it from one thread; a background thread reads its output.
 
     Args:
-        python: that runs it.
-        offline: keep its libraries from the network; None leaves that to the person's own HF_HUB_OFFLINE.
+        python: the Python to run it with.
+        offline: keep its libraries off the network; None leaves that to the user's HF_HUB_OFFLINE.
 
     Raises:
-        WorkerEnded: it cannot be started.
+        WorkerEnded: the worker cannot be started.
     """
 
     def __init__(self, python: Path, offline: bool | None = True):
         arguments = command(python, "jobs.worker")
         env = environment(offline)
-        if offline is None:  # a download was asked for; only the person's own setting keeps it from the network
+        if offline is None:  # a download was requested, so only the user's own setting may keep it offline
             env.setdefault("HF_HUB_OFFLINE", "0")
         self._stderr = tempfile.TemporaryFile()
         self._lines: queue.Queue[bytes | None] = queue.Queue()
@@ -68,36 +68,36 @@ class Worker:
         return self._process.poll() is None
 
     def request(self, kind: str, job: str, request: Mapping[str, Any]) -> None:
-        """Start a job, with the ``asdict`` of its request. Raises WorkerEnded if nobody reads it."""
+        """Start a job. `request` is the ``asdict`` of its request. Raises WorkerEnded if the worker has exited."""
         self._send({"do": kind, "job": job, "request": dict(request)})
 
     def cancel(self, job: str) -> None:
-        """Ask a job to stop. Raises WorkerEnded if nobody reads it."""
+        """Cancel a job. Raises WorkerEnded if the worker has exited."""
         self._send({"do": "cancel", "job": job})
 
     def receive(self, seconds: float) -> tuple[str, Event] | None:
-        """The next event with its job's id, or None if there is none within `seconds`.
+        """Return the next event and its job's ID, or None if there is none within `seconds`.
 
         Raises:
-            WorkerEnded: there will be none, or what comes is not from a worker of ours.
+            WorkerEnded: the worker has exited, or its output does not follow the protocol.
         """
         try:
             line = self._lines.get(timeout=seconds)
         except queue.Empty:
             return None
         if line is None:
-            self._lines.put(None)  # for whoever asks next
+            self._lines.put(None)  # for the next call
             raise WorkerEnded(self._cause_of_end())
         if (message := decode(line)) is not None:
             return message
         self._foreign += 1
         if self._foreign > FOREIGN_LINES_MAX or len(line) >= LINE_MAX:
             self.kill()
-            raise WorkerEnded("The runtime's Python answers with something that is not FaceLift's; choose another one.")
+            raise WorkerEnded("The output of the runtime's Python was not understood; choose another Python.")
         return None
 
     def stop(self, seconds: float) -> None:
-        """Let it end by itself, but wait no longer than `seconds`."""
+        """Let the worker exit by itself, and kill it after `seconds`."""
         with suppress(OSError):
             self._process.stdin.close()
         with suppress(subprocess.TimeoutExpired):
@@ -128,11 +128,11 @@ class Worker:
             code = self._process.wait(2)
         except subprocess.TimeoutExpired:
             self.kill()
-            return "The worker stopped answering and was ended."
+            return "The worker stopped responding and was killed."
         if code in (-9, 137):
             return "The worker was killed by the system, most likely because memory ran out; close other programs."
         lines = self._stderr_end().splitlines()
-        return f"The worker ended unexpectedly (exit code {code})" + (f": {lines[-1].strip()}" if lines else ".")
+        return f"The worker exited unexpectedly (exit code {code})" + (f": {lines[-1].strip()}" if lines else ".")
 
     def _stderr_end(self) -> str:
         if self._stderr.closed:

@@ -1,4 +1,4 @@
-"""Starting another Python with this ``facelift_core`` in it, and child processes whose lines are read as they come."""
+"""Run this ``facelift_core`` in another Python, and run child processes whose output is read line by line."""
 
 from __future__ import annotations
 
@@ -31,20 +31,20 @@ spec.loader.exec_module(package)
 sys.argv = [module, *arguments]
 runpy.run_module(module, run_name="__main__", alter_sys=True)
 """
-"""Runs a module of our ``facelift_core`` in a Python that may not have it, or another version, and adds no folder
-to its path in which other modules could be found by accident."""
+"""Runs a module of this ``facelift_core`` in a Python that may lack the package or have another version of it. Adds no
+folder to ``sys.path``, so that no other modules are imported by accident."""
 
 
 def command(python: Path | str, module: str, *arguments: str) -> list[str]:
-    """What runs ``facelift_core.<module>`` in `python`."""
+    """Return the command line that runs ``facelift_core.<module>`` in `python`."""
     return [str(python), "-c", BOOTSTRAP, str(FOLDER), f"facelift_core.{module}", *arguments]
 
 
 def environment(offline: bool | None = True) -> dict[str, str]:
-    """Ours without what steers Blender's own Python.
+    """Return our environment variables, without those that configure Blender's own Python.
 
     Args:
-        offline: keep the model libraries from asking the network; None leaves it to the person's own HF_HUB_OFFLINE.
+        offline: keep the model libraries off the network; None leaves that to the user's HF_HUB_OFFLINE.
     """
     kept = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
     kept["PYTHONIOENCODING"] = "utf-8"
@@ -54,14 +54,14 @@ def environment(offline: bool | None = True) -> dict[str, str]:
 
 
 def apart() -> dict[str, Any]:
-    """Popen's arguments for a process that shows no window and is not interrupted with our terminal."""
+    """Return arguments of ``subprocess.Popen`` for a process without a window and out of reach of our Ctrl-C."""
     if sys.platform == "win32":
         return {"creationflags": subprocess.CREATE_NO_WINDOW | subprocess.BELOW_NORMAL_PRIORITY_CLASS}
     return {"start_new_session": True}
 
 
 def ask(arguments: Sequence[str], seconds: float) -> Any:
-    """The JSON that a process prints, or a sentence on why there is none."""
+    """Run a process and return the JSON that it prints or, if that fails, a string that says why."""
     try:
         answer = subprocess.run(
             arguments,
@@ -83,14 +83,20 @@ def ask(arguments: Sequence[str], seconds: float) -> Any:
 
 
 class Child:
-    """A process, its output and errors together as lines. To be used in ``with``, which ends it however that is left.
+    """A child process whose stdout and stderr are read together, line by line.
+
+    Use it as a context manager, which kills the process on exit.
+
+    Args:
+        arguments: the command line.
+        env: the environment variables.
+        said: text to write to its standard input, which then stays open; None for no standard input.
 
     Raises:
-        FaceLiftError: it cannot be started.
+        FaceLiftError: the process cannot be started.
     """
 
     def __init__(self, arguments: Sequence[str], env: Mapping[str, str], said: str | None = None):
-        """`said` is given to its standard input, which stays open; None: it has none."""
         self._lines: queue.Queue[str | None] = queue.Queue()
         try:
             self._process = subprocess.Popen(
@@ -121,7 +127,7 @@ class Child:
         return self._process.pid
 
     def follow(self, each: Callable[[str | None], None], tick: float = 0.2) -> int:
-        """Call `each` with every line, and with None whenever `tick` seconds pass without; returns the exit code."""
+        """Call `each` with every line, and with None after every `tick` seconds without one. Return the exit code."""
         while True:
             try:
                 line = self._lines.get(timeout=tick)
@@ -133,7 +139,7 @@ class Child:
             each(line)
 
     def kill(self) -> None:
-        """With the processes that it has started, where the system can tell."""
+        """Kill the process and, except on Windows, the processes it has started."""
         if self._process.poll() is None:
             with suppress(OSError):
                 if sys.platform == "win32":

@@ -1,10 +1,10 @@
-"""The messages between a program and its worker: requests one way, events the other, one JSON object per line.
+"""The protocol between a program and its worker: requests one way, events the other, one JSON object per line.
 
     request   {"do": kind, "job": id, "request": {…}}, with a kind of :mod:`facelift_core.jobs.handlers`
               {"do": "cancel", "job": id}      {"do": "release"}: free the memory of the models
     event     {"event": kind, "job": id, …}, with a kind and the fields of :data:`Event`
 
-Importing this module does not need PyTorch.
+Importing this module does not import PyTorch.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from ..errors import FaceLiftError
 
 VERSION = 2
 UNEXPECTED = "Unexpected error"
-"""How the message begins for an error that is a fault of ours."""
+"""Beginning of the message for an error that is a bug."""
 
 
 @dataclass(frozen=True)
 class Ready:
-    """The worker has started; sent once, for no job."""
+    """The worker has started. Sent once, without a job."""
 
     protocol: int
     pid: int
@@ -32,11 +32,13 @@ class Ready:
 
 @dataclass(frozen=True)
 class Progress:
-    """Attributes:
-    stage: such as "load", then those of :mod:`facelift_core.pipeline`.
-    fraction: of the whole job after loading, in [0, 1].
-    message: for people.
-    left: seconds to the end, where that is known.
+    """Progress of a job.
+
+    Attributes:
+        stage: name of the stage, such as "load" or a stage of :mod:`facelift_core.pipeline`.
+        fraction: fraction of the whole job after loading, in [0, 1].
+        message: what is being done, for the user.
+        left: estimated seconds left, if known.
     """
 
     stage: str
@@ -47,14 +49,14 @@ class Progress:
 
 @dataclass(frozen=True)
 class Estimate:
-    """Seconds that the job will take after loading."""
+    """Estimated seconds that the job takes after loading."""
 
     seconds: float
 
 
 @dataclass(frozen=True)
 class Log:
-    """A line of a log."""
+    """A line for the log."""
 
     line: str
 
@@ -64,8 +66,8 @@ class CutOut:
     """The portrait without its background.
 
     Attributes:
-        cutout, preview: files: the portrait, and a small picture of it on a checkerboard.
-        notes: what a person should know of it.
+        cutout, preview: paths of the portrait and of a small image of it on a checkerboard.
+        notes: notes for the user, one sentence each.
     """
 
     cutout: str
@@ -75,21 +77,21 @@ class CutOut:
 
 @dataclass(frozen=True)
 class Views:
-    """File with a picture of the six views, long before the head exists."""
+    """Path of an image of the six views, sent long before the head is finished."""
 
     views: str
 
 
 @dataclass(frozen=True)
 class Done:
-    """The job has ended well; `result` is plain data."""
+    """The job has succeeded; `result` is plain data."""
 
     result: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Failed:
-    """The job has failed; `message` is one sentence for people."""
+    """The job has failed; `message` is one sentence for the user."""
 
     message: str
 
@@ -102,7 +104,7 @@ class Stopped:
 Event = Ready | Progress | Estimate | Log | CutOut | Views | Done | Failed | Stopped
 Emit = Callable[[Event], None]
 END = (Done, Failed, Stopped)
-"""The events of which one ends every job."""
+"""The final events; every job ends with exactly one of them."""
 
 _KINDS: dict[str, type] = {
     "ready": Ready,
@@ -119,12 +121,12 @@ _NAMES = {cls: name for name, cls in _KINDS.items()}
 
 
 def encode(event: Event, job: str = "") -> str:
-    """One line of JSON, without the line break."""
+    """Encode an event as one line of JSON, without the line break."""
     return json.dumps({"event": _NAMES[type(event)], "job": job, **asdict(event)})
 
 
 def decode(line: bytes | str) -> tuple[str, Event] | None:
-    """The job's id and the event of a line; None if the line is not one of a worker of ours."""
+    """Decode a line to the job's ID and the event; None if the line is not a valid event."""
     try:
         data = json.loads(line)
     except (ValueError, RecursionError):
@@ -145,7 +147,7 @@ def decode(line: bytes | str) -> tuple[str, Event] | None:
 
 
 def _valid(name: str, value: Any) -> bool:
-    """Whether a field of an event from another process has the type and range that it should have."""
+    """Return whether a field of an event has a valid type and range."""
     if name == "left":
         return value is None or _number(value)
     if name == "fraction":
@@ -165,15 +167,20 @@ T = TypeVar("T")
 
 
 def read_request(cls: type[T], data: Any, required: Collection[str]) -> T:
-    """The dataclass `cls` of strings, numbers and switches from its ``asdict``; fields with a default may be missing.
+    """Create a request from its ``asdict``, with validation. Fields that are not required may be missing.
+
+    Args:
+        cls: dataclass with fields of type str, int, float or bool.
+        data: the data from the other process.
+        required: names of the fields that must be present.
 
     Raises:
-        FaceLiftError: `data` is something else, for example of another version.
+        FaceLiftError: `data` is invalid, for example because it comes from another version.
     """
     types = {f.name: type(f.default) if isinstance(f.default, (bool, int, float)) else str for f in fields(cls)}
     if not isinstance(data, dict) or not set(required) <= set(data) <= set(types):
-        raise FaceLiftError("The request is not one that this version of FaceLift understands.")
+        raise FaceLiftError("This version of FaceLift does not understand the request.")
     for name, value in data.items():
         if not (type(value) is types[name] or (types[name] is float and type(value) is int)):
-            raise FaceLiftError(f"The request's {name} should be a {types[name].__name__}, not {value!r}.")
+            raise FaceLiftError(f"{name} in the request must be of type {types[name].__name__}, not {value!r}.")
     return cls(**data)

@@ -1,7 +1,7 @@
-"""The cameras the model was trained with (docs/model.md, 5).
+"""The cameras that the model was trained with (docs/model.md, 5).
 
-Convention: OpenCV (x right, y down, z forward); ``c2w`` maps camera to world; the world has Z up and the head
-looks along −Y. Intrinsics are ``fx, fy, cx, cy`` in pixels.
+``c2w`` maps camera to world, in the OpenCV convention (x right, y down, z forward). In the world, Z is up and the head
+faces −Y. Intrinsics are ``fx, fy, cx, cy`` in pixels.
 """
 
 from __future__ import annotations
@@ -13,26 +13,26 @@ from torch import Tensor
 
 VIEW_NAMES = ("front", "front_right", "right", "back", "left", "front_left")
 VIEW_AZIMUTHS = (270.0, 225.0, 180.0, 90.0, 0.0, 315.0)
-"""Degrees counter-clockwise seen from above; 270° looks at the face."""
+"""Degrees, counterclockwise seen from above; the camera at 270° looks at the face."""
 RADIUS = 2.7
 FIELD_OF_VIEW = math.radians(50.0)
-"""Horizontal, the same for every camera; fx = fy = 548.9937744140625 at 512 pixels once rounded to float32."""
+"""Horizontal field of view of all cameras, in radians; fx = fy = 548.9937744140625 in float32 at 512 pixels."""
 
 
 def intrinsics(width: int, height: int | None = None) -> Tensor:
-    """(4,) float64 fx, fy, cx, cy in pixels of a `width` × `height` image (square by default)."""
+    """Return fx, fy, cx, cy in pixels for a `width` × `height` image (square by default), (4,) float64."""
     height = width if height is None else height
     focal = 0.5 * width / math.tan(0.5 * FIELD_OF_VIEW)
     return torch.tensor([focal, focal, width / 2, height / 2], dtype=torch.float64)
 
 
 def orbit(azimuths: Tensor, elevations: Tensor | float = 0.0, radius: float = RADIUS) -> Tensor:
-    """Cameras on a sphere around the origin, looking at it, upright.
+    """Return upright cameras on a sphere around the origin that look at the origin.
 
     Args:
-        azimuths: (V,) degrees, counter-clockwise seen from above, 270 = in front of the face.
-        elevations: (V,) or one number, degrees above the horizon, |elevation| < 90.
-        radius: distance from the origin.
+        azimuths: (V,) degrees, counterclockwise seen from above; 270 is in front of the face.
+        elevations: (V,) or a number, degrees above the horizon, |elevation| < 90.
+        radius: distance from the origin in world units.
 
     Returns:
         (V, 4, 4) float64 c2w.
@@ -49,10 +49,15 @@ def orbit(azimuths: Tensor, elevations: Tensor | float = 0.0, radius: float = RA
 
 
 def six_views() -> Tensor:
-    """(6, 4, 4) float64 c2w in the order of :data:`VIEW_NAMES`."""
+    """Return the cameras of the six views, (6, 4, 4) float64 c2w: front, front right, right, back, left, front left."""
     return orbit(torch.tensor(VIEW_AZIMUTHS))
 
 
 def turntable(frames: int, start: float = 270.0) -> Tensor:
-    """(frames, 4, 4) float64 c2w once around the head, counter-clockwise seen from above, from the front."""
+    """Return cameras once around the head, counterclockwise seen from above, (frames, 4, 4) float64 c2w.
+
+    Args:
+        frames: number of cameras.
+        start: azimuth of the first camera in degrees; 270 is in front of the face.
+    """
     return orbit(start + 360.0 * torch.arange(frames, dtype=torch.float64) / frames)

@@ -1,8 +1,8 @@
-"""The same splatting on CUDA by gsplat (1.5 or newer), where it is installed and its kernels compile.
+"""Render on CUDA with gsplat (1.5 or newer), if it is installed and its kernels compile.
 
-Two constants differ and cannot be set: gsplat limits alpha to .999 instead of .99, and a pixel is finished just before
-rather than just after its transmittance falls below 1e-4. Both change a channel by less than .01, typically by less
-than .001.
+Two details differ from :mod:`.tiles` and cannot be configured: gsplat limits alpha to .999 instead of .99, and it stops
+just before, not just after, the transmittance of a pixel falls below 1e-4. Both change a channel by less than .01,
+typically by less than .001.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ logger = logging.getLogger(__name__)
 
 @functools.cache
 def rasterization() -> Callable | None:
-    """gsplat's function of that name, or None (with one warning in the log) if it does not work on this machine.
+    """Return gsplat's function ``rasterization``, or None (and log a warning once) if it does not work on this machine.
 
-    gsplat compiles its kernels at first use, which takes minutes, needs the CUDA toolkit, and fails in many ways: hence
-    one Gaussian is drawn here, and whatever goes wrong later is a real error.
+    gsplat compiles its kernels at first use, which takes minutes, needs the CUDA toolkit, and fails in many ways.
+    Therefore one Gaussian is rendered here as a test; later errors are not caught.
     """
     try:
         from gsplat import rasterization as function
@@ -47,15 +47,15 @@ def rasterization() -> Callable | None:
         torch.cuda.synchronize()
     except torch.OutOfMemoryError:
         raise
-    except Exception as error:  # compilers, linkers, drivers and Python versions all fail in their own way
+    except Exception as error:  # compilers, linkers, drivers and Python versions all fail differently
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        logger.warning("gsplat does not work here (%s); drawing with PyTorch instead, which is slower.", reason)
+        logger.warning("gsplat does not work here (%s); rendering with PyTorch instead, which is slower.", reason)
         return None
     return function
 
 
 def draw(gaussians: Gaussians, c2w: Tensor, fxfycxcy: Tensor, width: int, height: int, dilation: float) -> Tensor:
-    """One picture; arguments and result as :func:`facelift_core.rendering.tiles.draw`, on CUDA."""
+    """Render one image on CUDA; arguments and result as in :func:`facelift_core.rendering.tiles.draw`."""
     device = gaussians.positions.device
     fx, fy, cx, cy = fxfycxcy.tolist()
     positions = gaussians.positions.float()

@@ -1,4 +1,4 @@
-"""How alike pictures are; everything here has gradients."""
+"""Differentiable image similarity metrics."""
 
 from __future__ import annotations
 
@@ -8,16 +8,20 @@ from torch import Tensor
 
 
 def psnr(image: Tensor, reference: Tensor) -> Tensor:
-    """(…,) decibels of (…, 3, H, W) images in [0, 1], each picture by itself."""
+    """Peak signal-to-noise ratio in decibels, (…,), of each image in (…, 3, H, W), with values in [0, 1]."""
     return -10 * (image - reference).square().mean((-3, -2, -1)).clamp(min=1e-10).log10()
 
 
 def ssim(image: Tensor, reference: Tensor, with_border: bool = False) -> Tensor:
-    """(V,) structural similarity of (V, 3, H, W) images in [0, 1], 11-pixel Gaussian window of sigma 1.5.
+    """Structural similarity with an 11-pixel Gaussian window of sigma 1.5.
 
     Args:
-        with_border: count windows around all pixels, with pictures mirrored at their border, and not only those that
-            lie inside: of 64² pixels these are 71 %.
+        image, reference: (V, 3, H, W) in [0, 1].
+        with_border: use windows around all pixels, with images mirrored at the border, instead of only windows that lie
+            inside the image. Of 64² pixels, only 71 % have such a window.
+
+    Returns:
+        (V,) mean similarity of each image.
     """
     if with_border:
         image, reference = (F.pad(x, (5, 5, 5, 5), mode="reflect") for x in (image, reference))
@@ -42,7 +46,7 @@ def ssim(image: Tensor, reference: Tensor, with_border: bool = False) -> Tensor:
 
 
 def edge_distance(image: Tensor, reference: Tensor, scales: int = 3) -> Tensor:
-    """Mean absolute difference of the gradients of (N, 3, H, W) images, summed over halved sizes."""
+    """Mean absolute difference of the image gradients of (N, 3, H, W) images, summed over `scales` halved sizes."""
     error, total = image - reference, 0.0
     for scale in range(scales):
         if scale:

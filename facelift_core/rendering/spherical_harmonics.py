@@ -1,4 +1,4 @@
-"""View-dependent colour: real spherical harmonics up to degree 3, in the order and signs of 3D Gaussian Splatting."""
+"""View-dependent color: real spherical harmonics up to degree 3, with the order and signs of 3D Gaussian Splatting."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ _C3 = (0.5900435899266435, 2.890611442640554, 0.4570457994644658, 0.373176332590
 
 
 def basis(directions: Tensor, degree: int) -> Tensor:
-    """The real basis functions at unit vectors.
+    """Evaluate the real basis functions at unit vectors.
 
     Args:
         directions: (N, 3) unit vectors.
         degree: 0 to 3.
 
     Returns:
-        (N, (degree + 1)²) values, band after band, the order m = −l … l inside a band.
+        (N, (degree + 1)²) values, ordered by band l, and by m = −l … l within a band.
     """
     x, y, z = directions.unbind(-1)
     values = [torch.full_like(x, SH_C0)]
@@ -49,14 +49,14 @@ def basis(directions: Tensor, degree: int) -> Tensor:
 
 
 def view_colors(sh: Tensor, directions: Tensor) -> Tensor:
-    """Colours as seen along `directions`.
+    """Evaluate colors as seen along `directions`.
 
     Args:
         sh: (N, K, 3) features, K = (degree + 1)².
         directions: (N, 3) unit vectors from the camera to the Gaussians.
 
     Returns:
-        (N, 3) display-referred sRGB, .5 + Σ features · basis, clamped below at 0 and not above.
+        (N, 3) display-referred sRGB, .5 + Σ features · basis, clamped to at least 0 but not from above.
     """
     if sh.shape[1] == 1:
         colors = SH_C0 * sh[:, 0]

@@ -1,8 +1,8 @@
-"""Batched differentiable rendering for descent: by gsplat on CUDA, where it works; else EWA projection in torch and
-blending in C++ on the CPU.
+"""Fast batched differentiable rendering for optimization: gsplat on CUDA, else PyTorch and C++ on the CPU.
 
-The equations are those of :func:`facelift_core.rendering.render`; what differs is the trade: pictures of many sets at
-once, blending in single precision that stops earlier, no spherical harmonics, and a backward pass several times faster.
+Without gsplat, the EWA projection runs in PyTorch and the blending in C++. The equations are those of
+:func:`facelift_core.rendering.render`, with other trade-offs: it renders many sets of Gaussians at once, blends in
+float32, stops earlier, does not support spherical harmonics, and its backward pass is several times faster.
 """
 
 from __future__ import annotations
@@ -24,8 +24,15 @@ CULL_OPACITY = 0.01
 
 @dataclass(frozen=True)
 class GaussianBatch:
-    """B sets of N Gaussians each: positions, colors, log_scales (B, N, 3), rotations (B, N, 4) w, x, y, z raw,
-    opacity_logits (B, N); colours in sRGB."""
+    """B sets of N Gaussians each.
+
+    Attributes:
+        positions: (B, N, 3) world units.
+        colors: (B, N, 3) sRGB.
+        log_scales: (B, N, 3) natural logarithm of the standard deviations.
+        rotations: (B, N, 4) quaternions w, x, y, z, not necessarily normalized.
+        opacity_logits: (B, N) opacity before the sigmoid.
+    """
 
     positions: Tensor
     colors: Tensor
@@ -43,19 +50,19 @@ def splat(
     dilation: float = 0.1,
     supersample: int = 1,
 ) -> Tensor:
-    """Render every set from its own cameras.
+    """Render each set of Gaussians from its own cameras.
 
     Args:
-        gaussians: the B sets.
-        c2w: (B, V, 4, 4) OpenCV convention.
-        focal: focal length in pixels of a picture of `size`; the principal point is its centre.
-        size: side of the square pictures in pixels.
+        gaussians: B sets of Gaussians.
+        c2w: (B, V, 4, 4) camera-to-world matrices, OpenCV convention.
+        focal: focal length in pixels at `size`; the principal point is the image center.
+        size: side of the square images in pixels.
         background: (B, 3) sRGB.
-        dilation: variance in px² added to every footprint. The .3 of 3DGS would blur 64² pictures too much to learn.
-        supersample: render this many times larger and average, so that gaps between Gaussians show as gaps.
+        dilation: variance in px² added to every footprint. The .3 of 3DGS would blur 64² images too much for training.
+        supersample: render at this multiple of `size` and average, so that gaps between Gaussians remain visible.
 
     Returns:
-        (B, V, 3, size, size), differentiable in every field of `gaussians`.
+        (B, V, 3, size, size) images, differentiable in every field of `gaussians`.
     """
     batch, views = c2w.shape[:2]
     large = size * supersample
@@ -107,7 +114,7 @@ def _by_blending(
 def _project(
     gaussians: GaussianBatch, c2w: Tensor, focal: float, size: int, dilation: float
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Footprints (B, V, N, 6) of u, v, conic a, b, c, opacity; depths (B, V, N); radii (B, V, N) in pixels."""
+    """Return footprints (B, V, N, 6) u, v, conic a, b, c, opacity; depths (B, V, N); radii (B, V, N) in pixels."""
     w2c = c2w[..., :3, :3].transpose(-1, -2)
     local = torch.einsum("bvij,bvnj->bvni", w2c, gaussians.positions[:, None] - c2w[..., None, :3, 3])
     x, y, depth = local.unbind(-1)
@@ -116,7 +123,7 @@ def _project(
     slope_x, slope_y = (x / z).clamp(-limit, limit), (y / z).clamp(-limit, limit)
 
     axes = rotation_matrices(gaussians.rotations) * gaussians.log_scales.exp()[..., None, :]
-    # Rows of the projected axes: (f/z)·(row of W·R·S − slope · depth row), so that J never has to be built.
+    # Rows of the projected axes: (f/z)·(row of W·R·S − slope · depth row), which avoids building J.
     in_camera = torch.einsum("bvij,bnjk->bvnik", w2c, axes)
     row_u = in_camera[..., 0, :] - slope_x[..., None] * in_camera[..., 2, :]
     row_v = in_camera[..., 1, :] - slope_y[..., None] * in_camera[..., 2, :]
@@ -145,11 +152,11 @@ def _project(
 
 
 class _Blend(torch.autograd.Function):
-    """Front-to-back blending; see native/splatter.cpp."""
+    """Front-to-back blending on the CPU; see native/splatter.cpp."""
 
     @staticmethod
     def forward(ctx, footprints, colors, depths, radii, size):
-        # On a GPU everything but this blending stays there; what crosses over is ten numbers per Gaussian and view.
+        # On a GPU, only this blending runs on the CPU; ten numbers per Gaussian and view are transferred.
         ctx.device, renders, count = depths.device, *depths.shape
         footprints, colors = footprints.float().cpu().contiguous(), colors.float().cpu().contiguous()
         radii, order = radii.float().cpu().contiguous(), depths.argsort(-1).int().cpu().contiguous()
@@ -176,5 +183,5 @@ class _Blend(torch.autograd.Function):
 
 
 def _address(tensor: Tensor) -> ctypes.c_void_p:
-    """Of a contiguous CPU tensor that the caller keeps alive during the call."""
+    """Return the address of a contiguous CPU tensor, which the caller must keep alive during the call."""
     return ctypes.c_void_p(tensor.data_ptr())

@@ -1,7 +1,7 @@
-"""Compositing splats in plain torch: lists of splats per 8 × 8 tile, walked front to back for all tiles at once.
+"""Composite splats in PyTorch: one list of splats per 8 × 8 tile, processed front to back for many tiles at once.
 
-Forward and backward walk the same lists in the same order and keep nothing per pixel and splat, so memory stays
-bounded by :data:`MAX_PAIRS` in both directions.
+The forward and backward pass process the same lists in the same order and store nothing per pixel and splat, so the
+memory of both is bounded by :data:`MAX_PAIRS`.
 """
 
 from __future__ import annotations
@@ -20,28 +20,28 @@ from .projection import ALPHA_CUT, Splats, project
 TILE = 8
 PIXELS = TILE * TILE
 MAX_ALPHA = 0.99
-"""No Gaussian is more opaque than this, as in 3DGS, so that transmittance never becomes zero."""
+"""Maximum alpha of a Gaussian, as in 3DGS, so that the transmittance never becomes zero."""
 MIN_TRANSMITTANCE = 1e-4
-"""A tile is finished when none of its pixels lets more light through than this."""
+"""A tile is finished when the transmittance of all its pixels is at most this."""
 MAX_PAIRS = 1 << 17
-"""Pairs (tile, splat) in memory at a time, about 400 bytes each at the peak; eight times as many were no faster."""
+"""Maximum (tile, splat) pairs in memory, about 400 bytes each at the peak; eight times as many were no faster."""
 DEPTH_BLOCK = 8
-"""Splats of one tile composited per step."""
+"""Number of splats of a tile composited per step."""
 TILE_GROUP = 512
-"""Tiles walked together: their working set stays in the cache."""
+"""Number of tiles processed together; their working set fits into the cache."""
 _TRANSPARENT = -1e4
 
 
 @dataclass(frozen=True)
 class TileLists:
-    """Which splats touch which tile.
+    """The splats that touch each tile, as P (tile, splat) pairs.
 
     Attributes:
-        splats: (P,) index of the splat of every pair, by tile, front to back inside a tile.
-        pair_tiles: (P,) tile of every pair, numbered row by row over the whole picture.
+        splats: (P,) splat index of each pair, ordered by tile, and front to back within a tile.
+        pair_tiles: (P,) tile of each pair; tiles are numbered row by row over the whole image.
         tiles: (T,) tiles with at least one pair, longest list first.
-        starts: (T,) first pair of each of these.
-        lengths: (T,) pairs of each of these.
+        starts: (T,) first pair of each of these tiles.
+        lengths: (T,) number of pairs of each of these tiles.
     """
 
     splats: Tensor
@@ -52,16 +52,17 @@ class TileLists:
 
 
 def draw(gaussians: Gaussians, c2w: Tensor, fxfycxcy: Tensor, width: int, height: int, dilation: float) -> Tensor:
-    """One picture of `gaussians`: arguments as :func:`.projection.project`, result as :func:`composite`."""
+    """Render one image; arguments as in :func:`.projection.project`, result as in :func:`composite`."""
     device = gaussians.positions.device
     return composite(project(gaussians, c2w.to(device), fxfycxcy, width, height, dilation), width, height)
 
 
 def composite(splats: Splats, width: int, height: int) -> Tensor:
-    """Blend splats front to back at the pixel centres.
+    """Blend splats front to back at the pixel centers.
 
     Args:
-        splats: front to back, see :class:`Splats`.
+        splats: splats, front to back; see :class:`.projection.Splats`.
+        width, height: image size in pixels.
 
     Returns:
         (height, width, 4) float32: premultiplied display-referred RGB, and alpha = 1 − transmittance.
@@ -76,7 +77,10 @@ def composite(splats: Splats, width: int, height: int) -> Tensor:
 
 
 def _tile_bounds(splats: Splats, width: int, height: int) -> Tensor:
-    """(M, 4) int64 first column, first row, last column, last row of tiles that hold a pixel centre in reach."""
+    """Return the tiles with a pixel center in reach of each splat: first column, first row, last column, last row.
+
+    The result is (M, 4) int64.
+    """
     last_pixel = torch.tensor([width - 1, height - 1], dtype=torch.float64, device=splats.means.device)
     means = splats.means.detach()
     first = (means - splats.half_extents - 0.5).ceil().clamp(min=0.0).minimum(last_pixel)
@@ -85,8 +89,11 @@ def _tile_bounds(splats: Splats, width: int, height: int) -> Tensor:
 
 
 def _regions(bounds: Tensor, columns: int, rows: int) -> Iterator[tuple[int, int, int, int]]:
-    """Rectangles of tiles (column, row, end column, end row), each with at most MAX_PAIRS pairs or a single tile."""
-    # Pairs per tile without listing them: a splat adds +1 and −1 at the corners of its rectangle, then sum twice.
+    """Split the image into rectangles of tiles (column, row, end column, end row) with at most MAX_PAIRS pairs each.
+
+    A single tile is not split, even if it has more pairs.
+    """
+    # Count the pairs per tile without listing them: add ±1 at the corners of each splat's rectangle, then sum twice.
     edges = torch.zeros((rows + 1) * (columns + 1), dtype=torch.int64, device=bounds.device)
     left, top, right, bottom = bounds.unbind(1)
     for row, column, sign in ((top, left, 1), (top, right + 1, -1), (bottom + 1, left, -1), (bottom + 1, right + 1, 1)):
@@ -121,10 +128,10 @@ def _tile_lists(bounds: Tensor, region: tuple[int, int, int, int], columns: int)
     owner = torch.repeat_interleave(sizes)
     within = torch.arange(len(owner), device=bounds.device) - (sizes.cumsum(0) - sizes)[owner]
     row = torch.div(within, spans[owner], rounding_mode="floor")
-    # first tile + row · columns + (within − row · spans), with everything that depends on the splat gathered once
+    # first tile + row · columns + (within − row · spans); everything that depends only on the splat is gathered once
     tile = (top * columns + left)[owner] + within + row * (columns - spans)[owner]
 
-    tile, order = torch.sort(tile.int(), stable=True)  # stable: inside a tile the splats stay front to back
+    tile, order = torch.sort(tile.int(), stable=True)  # stable: within a tile, splats stay front to back
     tiles, lengths = torch.unique_consecutive(tile, return_counts=True)
     starts = lengths.cumsum(0) - lengths
     longest_first = torch.argsort(lengths, descending=True, stable=True)
@@ -138,10 +145,11 @@ def _tile_lists(bounds: Tensor, region: tuple[int, int, int, int], columns: int)
 
 
 def _features(parameters: Tensor, lists: TileLists, columns: int) -> Tensor:
-    """(P + 1, 9) float32 per pair: log-alpha as a polynomial in the pixel's offset from the tile centre, then RGB.
+    """Compute the features of each pair: log-alpha as a polynomial in the offset from the tile center, then RGB.
 
-    The coefficients belong to :func:`_monomials`. Around the tile centre they are small wherever the splat is seen,
-    so float32 is enough. The last row is a transparent splat, which pads lists to whole blocks.
+    The coefficients are those of :func:`_monomials`. Relative to the tile center they are small wherever the splat is
+    visible, so float32 is enough. Returns (P + 1, 9); the last row is a transparent splat that pads lists to whole
+    blocks.
     """
     pairs = parameters.index_select(0, lists.splats)
     centers = torch.stack([lists.pair_tiles % columns, lists.pair_tiles // columns], dim=1) * TILE + TILE / 2
@@ -165,19 +173,20 @@ def _features(parameters: Tensor, lists: TileLists, columns: int) -> Tensor:
 
 
 def _monomials(device: torch.device) -> Tensor:
-    """(6, 64) values of 1, x, y, x², xy, y² at a tile's pixel centres, relative to its centre."""
+    """Return 1, x, y, x², xy, y² at the pixel centers of a tile, relative to its center, (6, 64)."""
     offsets = torch.arange(TILE, dtype=torch.float32, device=device) - (TILE - 1) / 2
     y, x = (grid.flatten() for grid in torch.meshgrid(offsets, offsets, indexing="ij"))
     return torch.stack([torch.ones_like(x), x, y, x * x, x * y, y * y])
 
 
 def _walk(lists: TileLists, state: Sequence[Tensor], step: Callable[[list[Tensor], Tensor], None]) -> None:
-    """Go through all tile lists front to back.
+    """Process all tile lists front to back, in blocks.
 
     Args:
-        state: tensors with one row per tile of the picture, updated in place; the first is the transmittance.
-        step: called with the rows of the tiles still open (A rows, to be updated in place) and the pairs of their next
-            block, (A · DEPTH_BLOCK,) rows of the features.
+        lists: the tile lists.
+        state: tensors with one row per tile of the image, updated in place; the first is the transmittance.
+        step: called with the state of the A unfinished tiles (A rows, to be updated in place) and the pairs of their
+            next block, (A · DEPTH_BLOCK,) row indices of the features.
     """
     padding = len(lists.splats)
     block = torch.arange(DEPTH_BLOCK, device=lists.splats.device)
@@ -187,7 +196,7 @@ def _walk(lists: TileLists, state: Sequence[Tensor], step: Callable[[list[Tensor
         )
         rows = [tensor.index_select(0, tiles) for tensor in state]
         done = 0
-        while (active := int((lengths > done).sum())) > 0:  # longest first: the open tiles are the leading ones
+        while (active := int((lengths > done).sum())) > 0:  # lists are sorted by length, so unfinished tiles come first
             position = done + block
             pairs = torch.where(position < lengths[:active, None], starts[:active, None] + position, padding)
             step([tensor[:active] for tensor in rows], pairs.view(-1))
@@ -204,7 +213,7 @@ def _walk(lists: TileLists, state: Sequence[Tensor], step: Callable[[list[Tensor
 
 
 def _blend(features: Tensor, monomials: Tensor, state: list[Tensor], pairs: Tensor) -> None:
-    """Add a block of splats to (transmittance, RGB)."""
+    """Composite a block of splats onto the state (transmittance, RGB)."""
     left, rgb = state
     block = features.index_select(0, pairs)
     weights = torch.mm(block[:, :6], monomials).exp_()
@@ -218,7 +227,10 @@ def _blend(features: Tensor, monomials: Tensor, state: list[Tensor], pairs: Tens
 def _blend_backward(
     features: Tensor, grad_features: Tensor, monomials: Tensor, state: list[Tensor], pairs: Tensor
 ) -> None:
-    """Write the gradients of a block of splats; the state is (transmittance, what follows adds to the loss, ∂RGB)."""
+    """Compute the gradients of a block of splats.
+
+    The state is (transmittance, contribution of all later splats to the loss, ∂RGB).
+    """
     left, rest, grad_rgb = state
     block = features.index_select(0, pairs)
     alphas = torch.mm(block[:, :6], monomials).exp_()
@@ -240,9 +252,9 @@ def _blend_backward(
 
 
 class _Composite(torch.autograd.Function):
-    """(parameters, tile bounds) → RGB (tiles, 3, 64) and transmittance (tiles, 64), float32.
+    """Composite splats to RGB (tiles, 3, 64) and transmittance (tiles, 64), float32.
 
-    Parameters are (M, 9): mean, whitening, log-opacity, colour.
+    Parameters are (M, 9): mean, whitening, log-opacity, color.
     """
 
     @staticmethod
@@ -264,7 +276,7 @@ class _Composite(torch.autograd.Function):
         parameters, bounds, colors, transmittance = ctx.saved_tensors
         columns, rows = ctx.grid
         monomials = _monomials(parameters.device)
-        # What all splats together, and the light behind them, add to the loss; each splat takes its part off.
+        # The contribution of all splats and the background to the loss; each splat subtracts its part.
         rest = (grad_colors * colors).sum(dim=1) + grad_transmittance * transmittance
         state = (torch.ones_like(transmittance), rest, grad_colors.clone())
         grad_parameters = torch.zeros_like(parameters)

@@ -1,4 +1,4 @@
-"""A video once around the head (docs/model.md, 5.3)."""
+"""Write turntable videos: once around the head (docs/model.md, 5.3)."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from .cameras import intrinsics, orbit
 FRAMES = 150
 FPS = 30
 QUALITY = 7
-"""Of imageio-ffmpeg, 1 to 10: small grain survives, and 150 frames of a head take about 2 MB."""
-# Without the tag, players guess which matrix turned RGB into YUV, and colours shift.
+"""Quality setting of imageio-ffmpeg, 1 to 10: keeps fine grain; 150 frames of a head take about 2 MB."""
+# Without the tag, players guess the matrix between RGB and YUV, and colors shift.
 _COLORS = ["-vf", "scale=out_color_matrix=bt709:out_range=tv", "-colorspace", "bt709"]
 
 
@@ -37,30 +37,33 @@ def write_turntable(
     progress: Progress | None = None,
     cancelled: Cancel | None = None,
 ) -> None:
-    """Write an .mp4 (H.264, yuv420p) of a camera that goes once around the head, counter-clockwise seen from above.
+    """Write an .mp4 (H.264, yuv420p) of one turn around the head, counterclockwise seen from above.
 
     Args:
-        path: whole or not at all, also when cancelled.
-        size: side in pixels, even.
-        start: azimuth of the first frame in degrees, 270 = in front of the face.
+        gaussians: the head.
+        path: file to write, atomically.
+        frames: number of frames.
+        fps: frames per second.
+        size: side in pixels; must be even.
+        start: azimuth of the first frame in degrees; 270 is in front of the face.
         elevation: degrees above the horizon.
         background: display-referred RGB.
-        progress: called before every frame and at the end with "turntable", fraction, message.
-        cancelled: looked at as often.
+        progress: called before each frame and at the end, with the stage "turntable", a fraction and a message.
+        cancelled: polled before each frame; returns true to stop.
 
     Raises:
-        FaceLiftError: settings make no sense, ffmpeg is missing, or the video cannot be written.
-        Cancelled: `cancelled` answered true.
+        FaceLiftError: the settings are invalid, ffmpeg is missing, or the video cannot be written.
+        Cancelled: `cancelled` returned true.
     """
     path = Path(path)
     if path.suffix.lower() != ".mp4":
-        raise FaceLiftError(f"{path}: a turntable's name must end in .mp4.")
+        raise FaceLiftError(f"{path}: the name of a turntable video must end with .mp4.")
     if frames < 1 or not fps > 0:
-        raise FaceLiftError(f"A turntable of {frames} frames at {fps} per second cannot be made.")
+        raise FaceLiftError(f"A turntable needs at least 1 frame and a positive frame rate, not {frames} at {fps} fps.")
     if size < 2 or size % 2:
-        raise FaceLiftError(f"A video's side must be an even number of pixels, not {size}.")
+        raise FaceLiftError(f"The size of a video must be an even number of pixels, not {size}.")
     if not path.parent.is_dir():
-        raise FaceLiftError(f"Cannot write {path}: there is no folder {path.parent}.")
+        raise FaceLiftError(f"Cannot write {path}: the folder {path.parent} does not exist.")
     c2w = orbit(start + 360.0 * torch.arange(frames, dtype=torch.float64) / frames, elevation)
     focal = intrinsics(size)
     monitor = Monitor("turntable", progress, cancelled)
@@ -76,10 +79,10 @@ def write_turntable(
 
 
 def _encode(picture: Callable[[int], Tensor], frames: int, size: int, fps: float, file: Path, path: Path) -> None:
-    """Stream `frames` pictures (size, size, 3) through ffmpeg into `file`, which stands for `path`."""
+    """Encode `frames` images (size, size, 3) to `file` with ffmpeg. Error messages name `path` instead of `file`."""
     try:
         writer = imageio_ffmpeg.write_frames(
-            str(file.absolute()),  # absolute, lest ffmpeg takes a colon for a protocol or a dash for an option
+            str(file.absolute()),  # absolute, so that ffmpeg does not mistake it for a protocol or an option
             (size, size),
             fps=fps,
             quality=QUALITY,
@@ -89,7 +92,7 @@ def _encode(picture: Callable[[int], Tensor], frames: int, size: int, fps: float
         )
         writer.send(None)
     except RuntimeError as error:
-        raise FaceLiftError(f"Cannot write {path}: no ffmpeg for videos ({str(error).splitlines()[0]}).") from error
+        raise FaceLiftError(f"Cannot write {path}: ffmpeg was not found ({str(error).splitlines()[0]}).") from error
     try:
         for i in range(frames):
             frame = to_bytes(picture(i))
@@ -99,7 +102,7 @@ def _encode(picture: Callable[[int], Tensor], frames: int, size: int, fps: float
                 raise _failed(path) from None
     finally:
         writer.close()
-    # imageio-ffmpeg does not look at ffmpeg's exit code, and the last part is written while it closes.
+    # imageio-ffmpeg does not check ffmpeg's exit code, and ffmpeg writes the last part while closing.
     try:
         written, _ = imageio_ffmpeg.count_frames_and_secs(str(file.absolute()))
     except (RuntimeError, OSError):
@@ -109,4 +112,6 @@ def _encode(picture: Callable[[int], Tensor], frames: int, size: int, fps: float
 
 
 def _failed(path: Path) -> FaceLiftError:
-    return FaceLiftError(f"Cannot write {path}: ffmpeg stopped; is the folder writable, and is there room on the disk?")
+    return FaceLiftError(
+        f"Cannot write {path}: ffmpeg failed; check that the folder is writable and the disk is not full."
+    )

@@ -1,14 +1,19 @@
-"""The authors' released weights: from their place on the hub to a folder that loads quickly (docs/model.md, 1).
+"""Weights: find, download, import, convert, verify and load them (docs/model.md, 1).
 
-catalogue   which files of which revision, their checksums and licence: data
-store       where they lie on this machine, what is there of them, removing them
-licence     the acceptance without which nothing is downloaded, converted or used
-hub         one file from a server that speaks the Hugging Face hub's protocol, resumable
-download    all files from the hub
-importing   or from a folder or zip that somebody has downloaded by hand
-convert     once, to half precision with the prompts embedded
-verify      checksums, of originals and of what the conversion made
-job         the whole way as one job, told about in plain data
+named          find weights by name: built-in, released, or a folder
+layout         find the parts of a checkpoint in a folder
+state_dict     load safetensors files and torch checkpoints safely
+catalogue      data: the files of the released weights, their checksums and license
+store          where the released weights are kept on this machine
+inventory      which of them are present, which folder to load, and removal
+licence        the license and its acceptance, required before any use
+hub            resumable download of one file from the Hugging Face Hub
+download       download all files from the hub
+import_files   import a folder or zip that was downloaded manually
+convert        convert to half precision and embed the prompts, once
+verify         verify checksums of the originals and of the converted files
+byte_progress  progress of a transfer: bytes, speed, time left
 
-Only ``hub`` needs huggingface_hub and only ``convert`` needs PyTorch: the rest runs in Blender's own Python.
+Only ``hub`` needs huggingface_hub, and only ``state_dict`` and what imports it (``convert``, ``layout``, ``named``)
+need PyTorch. The other modules run in Blender's own Python.
 """

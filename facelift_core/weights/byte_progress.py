@@ -1,4 +1,4 @@
-"""Progress of moving many bytes: how many, how fast, how long still."""
+"""Progress of a transfer in bytes, with speed and time left."""
 
 from __future__ import annotations
 
@@ -11,16 +11,18 @@ from .store import size_text
 
 REPORT_SECONDS = 0.2
 SPEED_SECONDS = 10.0
-"""The speed is that of these last seconds."""
+"""The speed is averaged over the last this many seconds."""
 
 
 @dataclass
-class Transfer:
-    """Counts bytes towards `total` and tells `monitor`; ``advance`` is cheap enough to call for every block.
+class ByteProgress:
+    """Counts bytes and reports them to a monitor. :meth:`advance` is cheap enough to call for every block.
 
     Attributes:
-        verb: what is going on, for people.
-        done: bytes so far, also those of earlier runs, which do not count for the speed.
+        monitor: receives the progress.
+        verb: what is being done, such as "Downloading"; begins the message.
+        total: number of bytes in all.
+        done: bytes done so far, including earlier runs. Those do not count toward the speed.
     """
 
     monitor: Monitor
@@ -31,7 +33,7 @@ class Transfer:
     _told: float = 0.0
 
     def advance(self, count: int = 0) -> None:
-        """`count` more bytes are done. Raises Cancelled if the caller of it all wants to stop."""
+        """Add `count` bytes. Raises Cancelled if the run was cancelled."""
         self.done += count
         now = time.monotonic()
         if now - self._told < REPORT_SECONDS:
@@ -44,12 +46,12 @@ class Transfer:
         self.monitor(self.fraction, self._message())
 
     def restart(self, done: int) -> None:
-        """Go on from `done` bytes, which may be fewer than before; nothing was moved."""
+        """Resume from `done` bytes, which may be fewer than before. Resets the speed."""
         self.done = done
         self._marks.clear()
 
     def monitor_here(self) -> Monitor:
-        """For something on the way, during which the fraction stands still."""
+        """Return a monitor for an intermediate step during which the fraction does not change."""
         here = self.monitor.start + (self.monitor.end - self.monitor.start) * self.fraction
         return replace(self.monitor, start=here, end=here)
 

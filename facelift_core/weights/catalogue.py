@@ -1,4 +1,4 @@
-"""What belongs to the released weights: plain data, in ``released.json`` or another file of that form."""
+"""The catalogue of the released weights: files, checksums and license, from ``released.json`` or a similar file."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from typing import Any
 from ..errors import FaceLiftError
 
 VARIABLE = "FACELIFT_CATALOGUE"
-"""Environment variable that names another catalogue, for example of a mirror with weights of one's own."""
+"""Environment variable with the path of another catalogue, for example for your own weights on a mirror."""
 LICENCE_FILE = "LICENSE"
 PIPELINE = "mvdiffusion/pipeckpts"
 PROMPT_PARTS = (f"{PIPELINE}/text_encoder/", f"{PIPELINE}/tokenizer/")
-"""Needed once, to embed the prompts."""
+"""Needed only once, to embed the prompts."""
 PROMPT_EMBEDS = f"{PIPELINE}/prompt_embeds.safetensors"
 
 
@@ -25,13 +25,13 @@ class Catalogue:
     """One set of weights on the hub.
 
     Attributes:
-        name: what ``--weights`` calls them.
-        title: for people.
-        repository, revision: on the hub; the revision is a commit.
-        licence: its name.
-        licence_summary: in one sentence.
-        files: path in the repository → SHA-256 in hexadecimal, or None for small files that have none published.
-        download_bytes, converted_bytes: sizes to tell people before anything is fetched.
+        name: the name used with ``--weights``.
+        title: display name.
+        repository, revision: location on the hub; the revision is a commit hash.
+        licence: name of the license.
+        licence_summary: the license in one sentence.
+        files: path in the repository → SHA-256 in hexadecimal, or None for small files without a published checksum.
+        download_bytes, converted_bytes: sizes shown to the user before the download.
     """
 
     name: str
@@ -46,27 +46,27 @@ class Catalogue:
 
     @property
     def page(self) -> str:
-        """Where a person can read about these weights and download them by hand."""
+        """URL of the page to read about these weights and to download them manually."""
         return f"https://huggingface.co/{self.repository}/tree/{self.revision}"
 
 
 def converted_name(path: str) -> str | None:
-    """What a file of the release becomes in the conversion; None if it is of no use after it."""
+    """Return the name of a released file after the conversion, or None if it is no longer needed then."""
     if path.startswith(PROMPT_PARTS):
         return None
     return f"{path.removesuffix('.pt')}.safetensors" if path.endswith(".pt") else path
 
 
 def converted_files(catalogue: Catalogue) -> list[str]:
-    """Everything that a conversion makes, apart from its manifest."""
+    """Return the names of all files that a conversion creates, except its manifest."""
     return [*(name for path in catalogue.files if (name := converted_name(path))), PROMPT_EMBEDS]
 
 
 def load_catalogue(path: str | Path | None = None) -> Catalogue:
-    """The catalogue at `path`, else the one that FACELIFT_CATALOGUE names, else of the released weights.
+    """Load the catalogue at `path`, else the one named by FACELIFT_CATALOGUE, else that of the released weights.
 
     Raises:
-        FaceLiftError: there is no such file, or it is not a catalogue.
+        FaceLiftError: the file cannot be read or is not a catalogue.
     """
     path = Path(path or os.environ.get(VARIABLE) or Path(__file__).with_name("released.json"))
     try:
@@ -81,18 +81,18 @@ def load_catalogue(path: str | Path | None = None) -> Catalogue:
 
 
 def _problem(catalogue: Catalogue) -> str | None:
-    """Why the values cannot be meant so; paths must stay inside the folder they are for."""
+    """Return why the values are invalid, or None. In particular, paths must not leave their folder."""
     texts = ("name", "title", "repository", "revision", "licence", "licence_summary")
     if wrong := [name for name in texts if not isinstance(getattr(catalogue, name), str)]:
-        return f"{wrong[0]} should be a text"
+        return f"{wrong[0]} must be a string"
     if not re.fullmatch(r"[\w-]+", catalogue.name) or not re.fullmatch(r"\w+", catalogue.revision):
-        return "name and revision become the name of a folder"
+        return "name and revision must be usable as a folder name"
     if not isinstance(catalogue.files, dict) or not all(map(_is_file, catalogue.files.items())):
-        return "files should give each relative path its SHA-256 or null"
+        return "files must map each relative path to its SHA-256 or null"
     if LICENCE_FILE not in catalogue.files:
-        return f"{LICENCE_FILE} is not among its files"
+        return f"files must include {LICENCE_FILE}"
     if not all(isinstance(size, int) for size in (catalogue.download_bytes, catalogue.converted_bytes)):
-        return "sizes should be whole numbers of bytes"
+        return "sizes must be whole numbers of bytes"
     return None
 
 

@@ -1,11 +1,11 @@
-"""Converts the release: half precision, safetensors, the prompts embedded (docs/model.md, 1, 3.2, and 4.9).
+"""Convert the released weights to safetensors in half precision and embed the prompts (docs/model.md, 1, 3.2, 4.9).
 
-Where a graphics card computes in half precision anyway the numbers are the same as from the originals: what GS-LRM
-computes in float32 around its transformer, the statistics of the CLIP embedding and the prompts keep their float32.
+On a GPU, which computes in half precision anyway, the converted weights give the same numbers as the originals. What
+is computed in float32 stays in float32: GS-LRM's layers around its transformer, the statistics of the CLIP embedding,
+and the prompt embeddings.
 
-File by file into ``store.converting``, each written beside its name and renamed when it is whole; the folder itself
-is renamed at the very end. A process that is killed leaves what was there before, and the next one goes on after the
-last whole file.
+Each file is written atomically to ``store.converting``, and the folder is renamed at the end. If the process is killed,
+the previous state remains, and the next conversion resumes after the last complete file.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from ..errors import FaceLiftError
 from ..files import replacing
 from ..progress import Monitor
 from . import licence
-from .byte_progress import Transfer
+from .byte_progress import ByteProgress
 from .catalogue import PIPELINE, PROMPT_EMBEDS, converted_name
 from .inventory import remove_made
 from .layout import find_checkpoint
@@ -36,9 +36,9 @@ from .state_dict import load_state_dict
 from .store import MANIFEST, PART, STAGES, Store, check_space, make_folder, missing_of, read_manifest, size_of, writing
 
 FORMAT = 1
-"""Of the conversion; another one begins anew."""
+"""Format version of the conversion. An interrupted conversion of another version starts over."""
 LOSS = "loss_calculator."
-"""Prefix of what a GS-LRM training checkpoint carries for its loss alone."""
+"""Prefix of weights in a GS-LRM training checkpoint that only the loss uses."""
 SAFETENSORS_NAMES = {
     torch.float64: "F64",
     torch.float32: "F32",
@@ -56,19 +56,21 @@ SAFETENSORS_NAMES = {
 def convert(
     store: Store, monitor: Monitor, embed_prompts: Callable[[Path], Tensor], source: Path | None = None
 ) -> Path:
-    """Make ``store.converted`` from the originals, unless it is there and whole.
+    """Convert the originals to ``store.converted``, unless that is complete already.
 
     Args:
-        embed_prompts: makes the prompts' embeddings of a pipeline's folder.
-        source: folder of the released layout; by default the originals of the store. It is not changed.
+        store: the store to convert in.
+        monitor: receives progress.
+        embed_prompts: computes the prompt embeddings, given the folder of a pipeline.
+        source: folder with the released layout; defaults to the originals in the store. It is not changed.
 
     Returns:
         ``store.converted``.
 
     Raises:
-        FaceLiftError: the licence is not accepted, originals are missing or damaged, too little disk space, or a
-            number does not fit half precision.
-        Cancelled: the monitor's caller wants to stop; the next call goes on after the last whole file.
+        FaceLiftError: the license is not accepted, originals are missing or damaged, disk space is low, or a value
+            does not fit half precision.
+        Cancelled: the run was cancelled. The next call resumes after the last complete file.
     """
     licence.require(store)
     manifest = read_manifest(store.converted)
@@ -77,12 +79,12 @@ def convert(
     source = source or store.original
     if missing := [path for path in store.catalogue.files if not (source / path).is_file()]:
         raise FaceLiftError(
-            f"Of the originals {missing[0]} ({len(missing)} in all) is missing in {source}; finish the download first."
+            f"{missing[0]} is missing in {source} ({len(missing)} missing in all); finish the download first."
         )
     find_checkpoint(source)
     work = _Work.resume(store, source)
     check_space(store.folder, store.catalogue.converted_bytes - work.bytes, "The conversion")
-    transfer = Transfer(monitor, "Converting", sum(size_of(source / path) for path in store.catalogue.files))
+    transfer = ByteProgress(monitor, "Converting", sum(size_of(source / path) for path in store.catalogue.files))
     for path in store.catalogue.files:
         transfer.advance()
         size, name = size_of(source / path), converted_name(path)
@@ -100,7 +102,7 @@ def convert(
 
 @dataclass
 class _Work:
-    """A conversion under way: the folder, and what of it is whole."""
+    """A conversion in progress: its folder and its complete files."""
 
     store: Store
     origin: dict[str, Any]
@@ -108,7 +110,7 @@ class _Work:
 
     @classmethod
     def resume(cls, store: Store, source: Path) -> _Work:
-        """Where an interrupted conversion of the same originals stopped; else from the beginning."""
+        """Resume an interrupted conversion of the same originals, or start over."""
         stamps = {path: [(s := (source / path).stat()).st_size, s.st_mtime_ns] for path in store.catalogue.files}
         origin = {"format": FORMAT, "revision": store.catalogue.revision, "originals": stamps}
         try:
@@ -130,7 +132,7 @@ class _Work:
         return name in self.files
 
     def make(self, name: str, write: Callable[[_HashingFile], None]) -> None:
-        """Have `write` write the file `name`, and note it once it is on the disk."""
+        """Write the file `name` with `write`, and record it once it is on the disk."""
         path = self.store.converting / name
         part = path.with_name(path.name + PART)
         make_folder(path.parent)
@@ -148,7 +150,7 @@ class _Work:
         self._note(STAGES, {"origin": self.origin, "files": self.files})
 
     def finish(self) -> Path:
-        """Give the folder its final name; a damaged conversion that had it makes room."""
+        """Rename the folder to its final name, replacing a damaged conversion of that name."""
         store = self.store
         self._note(
             MANIFEST,
@@ -176,7 +178,7 @@ class _Work:
 
 
 class _HashingFile:
-    """Writes, and knows size and checksum of what it wrote."""
+    """Writes to a file and computes the size and checksum of what it writes."""
 
     def __init__(self, raw):
         self.raw, self.size, self.digest = raw, 0, hashlib.sha256()
@@ -187,7 +189,7 @@ class _HashingFile:
         self.size += len(block)
 
 
-def _convert_file(source: Path, path: str, file: _HashingFile, transfer: Transfer) -> None:
+def _convert_file(source: Path, path: str, file: _HashingFile, transfer: ByteProgress) -> None:
     if source.suffix not in (".pt", ".safetensors"):
         file.write(source.read_bytes())
         return
@@ -196,15 +198,19 @@ def _convert_file(source: Path, path: str, file: _HashingFile, transfer: Transfe
 
 
 def write_safetensors(
-    file: _HashingFile, tensors: Mapping[str, Tensor], change: Callable[[str, Tensor], Tensor], transfer: Transfer
+    file: _HashingFile, tensors: Mapping[str, Tensor], change: Callable[[str, Tensor], Tensor], transfer: ByteProgress
 ) -> None:
-    """Write `tensors` after `change`, one at a time: memory holds one of them, whatever the size of the file.
+    """Write `tensors` as a safetensors file, applying `change` to one tensor at a time to keep memory low.
 
     Args:
-        change: gives the tensor to write; its shape stays, and its dtype depends on name and dtype alone.
+        file: the file to write to.
+        tensors: the tensors by name.
+        change: returns the tensor to write, given name and tensor. It must keep the shape, and the dtype of its result
+            must depend only on the name and the dtype.
+        transfer: advanced by the bytes of `tensors`.
     """
     header, offset = {"__metadata__": {"format": "pt"}}, 0
-    # The widest first, as safetensors' own writer does: what is read is aligned to its size.
+    # Widest dtype first, as safetensors' own writer does, so that every tensor is aligned.
     changed = {name: change(name, torch.empty(0, dtype=tensor.dtype)).dtype for name, tensor in tensors.items()}
     order = sorted(tensors, key=lambda name: (-changed[name].itemsize, name))
     for name in order:
@@ -225,16 +231,16 @@ def write_safetensors(
 
 
 def _halved(name: str, tensor: Tensor, path: str) -> Tensor:
-    """In float16 what is large and computed in it; docs/model.md, 4.9, wants the rest in float32.
+    """Convert a tensor to float16 if it is computed in half precision; the rest stays in float32 (docs/model.md, 4.9).
 
     Raises:
-        FaceLiftError: a number is too large for float16.
+        FaceLiftError: a value is too large for float16.
     """
     if not tensor.is_floating_point() or _stays(name, path):
         return tensor
     half = tensor.half()
     if half.numel() and not half.isfinite().all():
-        raise FaceLiftError(f"{name} in {path} does not fit half precision, or is damaged; use the originals.")
+        raise FaceLiftError(f"{name} in {path} is damaged or does not fit half precision; use the originals.")
     return half
 
 

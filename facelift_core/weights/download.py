@@ -1,4 +1,4 @@
-"""All files of the catalogue from the hub, each under its name only once it is whole and verified."""
+"""Download all files of the catalogue from the hub. A file gets its final name only after it has been verified."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from ..errors import FaceLiftError
 from ..progress import Monitor
 from . import hub, licence
-from .byte_progress import Transfer
+from .byte_progress import ByteProgress
 from .catalogue import LICENCE_FILE, Catalogue
 from .hub import WAITS, Remote
 from .store import PART, Store, check_space, make_folder, size_of, writing
@@ -16,54 +16,56 @@ from .verify import sha256_of, small_file_problem
 
 
 def fetch_licence(store: Store, monitor: Monitor, waits: tuple[float, ...] = WAITS) -> None:
-    """Fetch the licence's text, for a person to read; nothing if it is there.
+    """Download the license text for the user to read, unless it is present.
 
     Raises:
         FaceLiftError: see :func:`.hub.fetch`.
-        Cancelled: the monitor's caller wants to stop.
+        Cancelled: the run was cancelled.
     """
     if licence.text(store) is not None:
         return
     make_folder(store.folder)
-    monitor(0.0, f"Fetching the {store.catalogue.licence}")
+    monitor(0.0, f"Downloading the {store.catalogue.licence}")
     remote = hub.list_files(store.catalogue, monitor, waits)[LICENCE_FILE]
     part = store.folder / (LICENCE_FILE + PART)
-    hub.fetch(store.catalogue, remote, part, Transfer(monitor, "Licence", remote.size), waits)
+    hub.fetch(store.catalogue, remote, part, ByteProgress(monitor, "License", remote.size), waits)
     with writing(part):
         content = part.read_bytes()
         part.unlink()
     if problem := small_file_problem(LICENCE_FILE, content):
-        raise FaceLiftError(f"The {store.catalogue.licence} that was fetched {problem}; check HF_ENDPOINT.")
+        raise FaceLiftError(f"The downloaded {store.catalogue.licence} {problem}; check HF_ENDPOINT.")
     licence.keep_text(store, content)
 
 
 def download(store: Store, monitor: Monitor, also_needed: int = 0, waits: tuple[float, ...] = WAITS) -> None:
-    """Bring all files of the catalogue into ``store.original``; goes on where an earlier download stopped.
+    """Download all files of the catalogue to ``store.original``, resuming an interrupted download.
 
     Args:
-        also_needed: bytes that the caller will want on the same disk afterwards.
-        waits: seconds before each new attempt after a failure.
+        store: the store to download to.
+        monitor: receives progress.
+        also_needed: bytes of disk space that the caller will need afterwards.
+        waits: seconds to wait before each retry.
 
     Raises:
-        FaceLiftError: the licence is not accepted, too little disk space, the hub fails or refuses, or a file is not
-            the one that its authors published.
-        Cancelled: the monitor's caller wants to stop.
+        FaceLiftError: the license is not accepted, disk space is low, the hub fails or denies access, or a file has
+            the wrong checksum.
+        Cancelled: the run was cancelled.
     """
     licence.require(store)
-    monitor(0.0, "Asking the hub for the files")
+    monitor(0.0, "Requesting the list of files")
     remotes = hub.list_files(store.catalogue, monitor, waits)
     for remote in remotes.values():
         _check_announced(store.catalogue, remote)
     total = sum(remote.size for remote in remotes.values())
     here = sum(max(0, size_of(store.original / path), size_of(store.original / (path + PART))) for path in remotes)
     check_space(store.folder, max(0, total - here) + also_needed, "The download")
-    transfer = Transfer(monitor, "Downloading", total)
+    transfer = ByteProgress(monitor, "Downloading", total)
     for remote in remotes.values():
-        licence.require(store)  # it may be taken back meanwhile
+        licence.require(store)  # it may be revoked meanwhile
         _bring(store, remote, transfer, waits)
 
 
-def _bring(store: Store, remote: Remote, transfer: Transfer, waits: tuple[float, ...]) -> None:
+def _bring(store: Store, remote: Remote, transfer: ByteProgress, waits: tuple[float, ...]) -> None:
     path = store.original / remote.path
     if size_of(path) == remote.size:
         transfer.restart(transfer.done + remote.size)
@@ -72,32 +74,32 @@ def _bring(store: Store, remote: Remote, transfer: Transfer, waits: tuple[float,
     hub.fetch(store.catalogue, remote, part, transfer, waits)
     with writing(path):
         if problem := _problem(
-            store.catalogue, remote, part, Transfer(transfer.monitor_here(), "Verifying", remote.size)
+            store.catalogue, remote, part, ByteProgress(transfer.monitor_here(), "Verifying", remote.size)
         ):
             part.unlink()
             raise FaceLiftError(problem)
         os.replace(part, path)
 
 
-def _problem(catalogue: Catalogue, remote: Remote, part: Path, checking: Transfer) -> str | None:
-    """Why what came is not the file it should be, with what to do; None: it is."""
+def _problem(catalogue: Catalogue, remote: Remote, part: Path, checking: ByteProgress) -> str | None:
+    """Return what is wrong with a downloaded file and what to do, or None."""
     expected = catalogue.files[remote.path]
     if expected is None:
         problem = small_file_problem(remote.path, part.read_bytes())
-        return problem and f"{remote.path} {problem}; check HF_ENDPOINT and start the download again."
+        return problem and f"{remote.path} {problem}; check HF_ENDPOINT and download again."
     if sha256_of(part, checking) == expected:
         return None
     return (
-        f"{remote.path} came with another checksum than its authors published, and was deleted; start the download "
-        "again, and if that does not help use another network or mirror (HF_ENDPOINT)."
+        f"{remote.path} does not have the published checksum and was deleted; download again, and if that does not "
+        "help, use another network or mirror (HF_ENDPOINT)."
     )
 
 
 def _check_announced(catalogue: Catalogue, remote: Remote) -> None:
-    """Do not fetch gigabytes that will not pass."""
+    """Raise FaceLiftError if the hub announces a wrong checksum, before downloading gigabytes."""
     expected = catalogue.files[remote.path]
     if expected is not None and remote.sha256 is not None and remote.sha256 != expected:
         raise FaceLiftError(
-            f"The hub offers another {remote.path} than the one that its authors published in revision "
-            f"{catalogue.revision[:12]}; nothing was downloaded: check HF_ENDPOINT."
+            f"The hub's {remote.path} is not the one published in revision {catalogue.revision[:12]}, so nothing was "
+            "downloaded; check HF_ENDPOINT."
         )

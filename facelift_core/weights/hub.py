@@ -1,8 +1,8 @@
-"""One repository on the hub: its listing, and files that go on where an earlier attempt stopped.
+"""List a repository on the Hugging Face Hub, and download files with resume.
 
-huggingface_hub knows the addresses, the token, proxies, the mirror of HF_ENDPOINT and the offline switch. Its own
-download deletes an unfinished file with the process, which for gigabytes on a slow line means never arriving: so the
-bytes are taken from its session here, into a file that stays.
+huggingface_hub handles URLs, tokens, proxies, HF_ENDPOINT and offline mode. Its own download discards an unfinished
+file when the process ends, so that gigabytes over a slow connection might never complete. This module therefore
+streams the bytes through its session into a file that is kept.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from huggingface_hub.utils import build_hf_headers, hf_raise_for_status
 from .. import __version__
 from ..errors import FaceLiftError
 from ..progress import Monitor
-from .byte_progress import Transfer
+from .byte_progress import ByteProgress
 from .catalogue import Catalogue
 from .store import size_of, size_text
 
 WAITS = (1.0, 2.0, 4.0, 8.0, 8.0)
-"""Seconds before each attempt after a failed one; counted anew whenever bytes arrive."""
+"""Seconds to wait before each retry; the count is reset whenever bytes arrive."""
 RETRIED = (408, 429, 500, 502, 503, 504)
 LISTING_SECONDS = 20.0
 TICK = 0.1
@@ -41,9 +41,9 @@ class Remote:
     """A file on the hub.
 
     Attributes:
-        path: in the repository.
-        size: in bytes.
-        sha256: as the hub tells it; None for small files.
+        path: path in the repository.
+        size: size in bytes.
+        sha256: checksum reported by the hub; None for small files.
     """
 
     path: str
@@ -52,11 +52,11 @@ class Remote:
 
 
 def list_files(catalogue: Catalogue, monitor: Monitor, waits: tuple[float, ...] = WAITS) -> dict[str, Remote]:
-    """The catalogue's files as the hub has them, by path.
+    """Return the catalogue's files on the hub, by path.
 
     Raises:
-        FaceLiftError: the hub cannot be reached, refuses, or lacks one of them; with what to do.
-        Cancelled: the monitor's caller wants to stop.
+        FaceLiftError: the hub cannot be reached, denies access, or lacks a file.
+        Cancelled: the run was cancelled.
     """
     endpoint = _endpoint()
 
@@ -71,12 +71,12 @@ def list_files(catalogue: Catalogue, monitor: Monitor, waits: tuple[float, ...] 
     if missing := [path for path in catalogue.files if path not in there]:
         raise FaceLiftError(
             f"{endpoint} has no {missing[0]} in {catalogue.repository} at {catalogue.revision[:12]}; "
-            "its authors or this mirror have changed it: import a copy that somebody else has downloaded."
+            "the repository has changed: import a copy that was downloaded earlier."
         )
 
     def describe(path: str) -> Remote:
         entry, size = there[path], there[path].size
-        if size is None:  # some mirrors list names alone
+        if size is None:  # some mirrors list only names
             size = get_hf_file_metadata(_address(catalogue, path), headers=_headers()).size or 0
         return Remote(path, size, entry.lfs.sha256 if entry.lfs else None)
 
@@ -90,14 +90,21 @@ def fetch(
     catalogue: Catalogue,
     remote: Remote,
     part: Path,
-    transfer: Transfer,
+    transfer: ByteProgress,
     waits: tuple[float, ...] = WAITS,
 ) -> None:
-    """Bring the rest of a file into `part`, which may hold its beginning from an earlier attempt.
+    """Download a file to `part`, resuming if `part` holds its beginning.
+
+    Args:
+        catalogue: the repository.
+        remote: the file to download.
+        part: where to write it.
+        transfer: receives progress.
+        waits: seconds to wait before each retry.
 
     Raises:
-        FaceLiftError: as :func:`list_files`, or the disk is full; `part` stays, to go on from.
-        Cancelled: within a second, also where the server is silent.
+        FaceLiftError: as :func:`list_files`, or the disk is full. `part` is kept for the next attempt.
+        Cancelled: the run was cancelled; raised within a second even if the server does not respond.
     """
     before = transfer.done
 
@@ -117,14 +124,14 @@ def fetch(
 
 
 def _endpoint() -> str:
-    """The hub, or the mirror that HF_ENDPOINT names.
+    """Return the URL of the hub, or of the mirror set by HF_ENDPOINT.
 
     Raises:
-        FaceLiftError: that is no address.
+        FaceLiftError: HF_ENDPOINT is not a URL.
     """
     address = os.environ.get("HF_ENDPOINT", "").rstrip("/") or constants.ENDPOINT
     if not re.match(r"https?://[^/]", address):
-        raise FaceLiftError(f"HF_ENDPOINT is “{address}”, but should be an address such as https://huggingface.co.")
+        raise FaceLiftError(f"HF_ENDPOINT is “{address}”, but must be a URL such as https://huggingface.co.")
     return address
 
 
@@ -133,12 +140,12 @@ def _address(catalogue: Catalogue, path: str) -> str:
 
 
 def _headers() -> dict[str, str]:
-    """With the person's token, if there is one."""
+    """Return the request headers, with the user's token if there is one."""
     return build_hf_headers(library_name="facelift-blender", library_version=__version__)
 
 
-def _receive(catalogue: Catalogue, remote: Remote, part: Path, offset: int, transfer: Transfer) -> None:
-    """One connection: append what comes after `offset`; the thread alone waits for the network."""
+def _receive(catalogue: Catalogue, remote: Remote, part: Path, offset: int, transfer: ByteProgress) -> None:
+    """Append the bytes after `offset` over one connection. Only a background thread waits for the network."""
     url, headers = _address(catalogue, remote.path), {**_headers(), "Accept-Encoding": "identity"}
     if offset:
         headers["Range"] = f"bytes={offset}-"
@@ -151,7 +158,7 @@ def _receive(catalogue: Catalogue, remote: Remote, part: Path, offset: int, tran
                 response.read()
             hf_raise_for_status(response)
             resumed = response.status_code == 206
-            if left.is_set():  # another one may have the file by now
+            if left.is_set():  # a new attempt may be writing the file by now
                 return
             with part.open("ab" if resumed else "wb") as file:
                 size[0] = offset if resumed else 0
@@ -162,7 +169,7 @@ def _receive(catalogue: Catalogue, remote: Remote, part: Path, offset: int, tran
                     size[0] += len(block)
 
     def follow() -> None:
-        if start + size[0] < transfer.done:  # the server began anew
+        if start + size[0] < transfer.done:  # the server started over
             transfer.restart(start)
         transfer.advance(start + size[0] - transfer.done)
 
@@ -171,7 +178,7 @@ def _receive(catalogue: Catalogue, remote: Remote, part: Path, offset: int, tran
     if size[0] != remote.size:
         if size[0] > remote.size:
             part.unlink()
-        raise ConnectionError(f"{size_text(size[0])} of {size_text(remote.size)} came")
+        raise ConnectionError(f"received {size_text(size[0])} of {size_text(remote.size)}")
 
 
 def _in_thread(
@@ -180,9 +187,9 @@ def _in_thread(
     follow: Callable[[], None] | None = None,
     left: threading.Event | None = None,
 ) -> Any:
-    """What `work` returns or raises, while this thread looks after progress and cancelling.
+    """Run `work` in a thread and return its result or raise its error; meanwhile report progress and check for cancel.
 
-    A cancelled `work` is left alone with `left` set; it ends at its next byte or timeout.
+    On cancellation the thread is abandoned with `left` set; it ends at its next byte or timeout.
     """
     outcome: list[Any] = []
 
@@ -216,7 +223,7 @@ def _persistently(
     waits: tuple[float, ...],
     progress: Callable[[], int] = lambda: 0,
 ) -> Any:
-    """Attempt until it succeeds, fails for good, or has failed ``len(waits)`` times without any `progress`."""
+    """Retry `attempt` until it succeeds, fails permanently, or fails after ``len(waits)`` retries without progress."""
     failures, reached = 0, 0
     while True:
         try:
@@ -241,7 +248,7 @@ def _wait(seconds: float, monitor: Monitor) -> None:
 
 
 def _passes(error: Exception) -> bool:
-    """Whether trying again may help."""
+    """Return whether a retry may help."""
     if isinstance(error, OfflineModeIsEnabled):
         return False
     if isinstance(error, HfHubHTTPError):
@@ -250,7 +257,7 @@ def _passes(error: Exception) -> bool:
 
 
 def _retry_after(error: Exception) -> float:
-    """Seconds that the server asks for; at most a minute."""
+    """Return the seconds given by the server's Retry-After header, at most 60; 0 if there is none."""
     try:
         return min(60.0, float(error.response.headers["Retry-After"]))
     except (AttributeError, KeyError, ValueError, TypeError):
@@ -258,37 +265,34 @@ def _retry_after(error: Exception) -> float:
 
 
 def _sentence(error: Exception, catalogue: Catalogue, remote: Remote | None) -> str:
-    """What went wrong and what to do, in one sentence."""
+    """Explain what went wrong and what to do, in one sentence."""
     endpoint, what = _endpoint(), remote.path if remote else catalogue.repository
     if isinstance(error, OfflineModeIsEnabled):
-        return "Downloads are switched off by HF_HUB_OFFLINE; unset it, or import a copy downloaded elsewhere."
+        return "Downloads are disabled by HF_HUB_OFFLINE; unset it, or import a copy downloaded elsewhere."
     if isinstance(error, HfHubHTTPError):
         code = error.response.status_code
         if code == 401:
             return (
-                f"{endpoint} does not give {what} without a valid token (401); set HF_TOKEN to a token of your "
-                "account, or unset it if it has expired."
+                f"{endpoint} requires a valid token for {what} (401); set HF_TOKEN to a token of your account, or "
+                "unset it if it has expired."
             )
         if code == 403:
             return (
-                f"{endpoint} refuses {what} to this account or network (403); ask for access at {catalogue.page}, or "
-                "import a copy downloaded by hand."
+                f"{endpoint} denies this account or network access to {what} (403); request access at "
+                f"{catalogue.page}, or import a copy that you downloaded manually."
             )
         if code == 404:
             return (
                 f"{endpoint} has no {what} at revision {catalogue.revision[:12]} (404); check HF_ENDPOINT, or import a "
-                "copy downloaded by hand."
+                "copy that you downloaded manually."
             )
-        return f"{endpoint} fails at {what} ({code}); try again later, the download goes on where it stopped."
+        return f"{endpoint} returned error {code} for {what}; try again later to resume the download."
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return (
-            f"The disk is full: {size_text(remote.size if remote else 0)} are needed for {what}; make room and start "
-            "again, the download goes on where it stopped."
+            f"The disk is full: {what} needs {size_text(remote.size if remote else 0)}; free some space and start "
+            "again to resume the download."
         )
     if isinstance(error, OSError) and error.errno is not None and not isinstance(error, ConnectionError):
         return f"Cannot write {what}: {error.strerror}."
     reason = str(error).strip().splitlines()[0].rstrip(".") if str(error).strip() else type(error).__name__
-    return (
-        f"The connection to {endpoint} failed ({reason}); check the network and start again, the download goes on "
-        "where it stopped."
-    )
+    return f"The connection to {endpoint} failed ({reason}); check your network and start again to resume the download."

@@ -1,4 +1,4 @@
-"""What is there of the released weights, which folder to load, and removing them."""
+"""Status of the released weights on this machine, the folder to load them from, and their removal."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from .store import LOCK, MANIFEST, PART, STAGES, Store, missing_of, read_manifes
 
 @dataclass(frozen=True)
 class Status:
-    """What is there of a catalogue's weights.
+    """Which of a catalogue's weights are present.
 
     Attributes:
-        accepted: when the licence was accepted, None if it is not.
-        downloaded: files of the catalogue that are there and verified.
-        files: files of the catalogue in all.
-        original_bytes: of the downloaded files, also of unfinished ones.
-        converted_bytes: of the converted weights; 0 if there are none.
+        accepted: when the license was accepted (ISO 8601); None if it is not.
+        downloaded: number of files that are present and verified.
+        files: number of files in the catalogue.
+        original_bytes: bytes of the downloaded files, including partial ones.
+        converted_bytes: bytes of the converted weights; 0 if there are none.
     """
 
     accepted: str | None
@@ -42,7 +42,7 @@ class Status:
 
 
 def status(store: Store) -> Status:
-    """Looks at names and sizes only."""
+    """Return the status of a store. Looks only at names and sizes of files."""
     there = [path for path in store.catalogue.files if (store.original / path).is_file()]
     unfinished = [path + PART for path in store.catalogue.files if (store.original / (path + PART)).is_file()]
     manifest = read_manifest(store.converted)
@@ -57,10 +57,11 @@ def status(store: Store) -> Status:
 
 
 def ready_folder(store: Store) -> Path:
-    """The folder to load the weights from.
+    """Return the folder to load the weights from.
 
     Raises:
-        FaceLiftError: they are not there, not converted, or their licence is not accepted; says which command helps.
+        FaceLiftError: the weights are missing or not converted, or their license is not accepted. The message names the
+            command to run.
     """
     found = status(store)
     name = store.catalogue.name
@@ -71,21 +72,21 @@ def ready_folder(store: Store) -> Path:
             )
         raise FaceLiftError(
             f"The weights “{name}” are not on this machine ({store.folder}); run “facelift weights download”, or "
-            "“facelift weights import” with a copy downloaded by hand."
+            "“facelift weights import” with a copy that you downloaded manually."
         )
     licence.require(store)
     return store.converted
 
 
 def remove(store: Store, converted: bool = True) -> tuple[int, list[Path]]:
-    """Remove the originals and, if `converted`, everything made of them, and the licence's acceptance.
+    """Remove the originals and, if `converted`, also the converted weights and the acceptance of the license.
 
-    Only files that we know by the catalogue are removed, never what somebody else put beside them.
+    Only files known from the catalogue are removed, never other files beside them.
 
     Returns:
-        Bytes freed, and the folders that stay because of files we do not know.
+        The number of bytes freed, and the folders that were kept because they hold other files.
     """
-    files = [*store.catalogue.files, PROMPT_EMBEDS]  # the latter is made where originals are loaded themselves
+    files = [*store.catalogue.files, PROMPT_EMBEDS]  # created if the originals are loaded directly
     freed = _remove_known(store.original, [*files, *(path + PART for path in files)])
     folders = [store.original]
     if converted:
@@ -100,18 +101,18 @@ def remove(store: Store, converted: bool = True) -> tuple[int, list[Path]]:
 
 
 def remove_originals(store: Store) -> int:
-    """Free the space of what is downloaded, after the conversion; bytes freed."""
+    """Remove the originals after the conversion. Return the number of bytes freed."""
     return remove(store, converted=False)[0]
 
 
 def remove_made(store: Store, folder: Path) -> int:
-    """Remove from `folder` what a conversion makes; bytes freed."""
+    """Remove the files of a conversion from `folder`. Return the number of bytes freed."""
     names = [*converted_files(store.catalogue), MANIFEST, STAGES]
     return _remove_known(folder, [*names, *(name + PART for name in names)])
 
 
 def _remove_known(folder: Path, names: Iterable[str]) -> int:
-    """Remove the files `names` in `folder` and the folders that are empty then; a link is removed, not followed."""
+    """Remove the files `names` in `folder`, and folders that are then empty. Symbolic links are not followed."""
     if folder.is_symlink():
         folder.unlink()
         return 0

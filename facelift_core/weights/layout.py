@@ -1,4 +1,4 @@
-"""Finding the parts of a checkpoint in a folder of the released layout (docs/model.md, 1)."""
+"""Find the parts of a checkpoint in a folder with the released layout (docs/model.md, 1)."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ PROMPT_EMBEDS = "prompt_embeds.safetensors"
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """Where the parts of one set of weights lie.
+    """The paths of one set of weights.
 
     Attributes:
         folder: root of the released layout.
-        pipeline: the multi-view diffusion, ``mvdiffusion/pipeckpts``.
-        gslrm: file of the GS-LRM.
-        head_dim, sh_degree: of the GS-LRM, which its weights do not tell; ``gslrm/config.json`` may.
+        pipeline: folder of the multi-view diffusion model, ``mvdiffusion/pipeckpts``.
+        gslrm: weights file of GS-LRM.
+        head_dim, sh_degree: settings of GS-LRM that its weights do not reveal, from ``gslrm/config.json`` if present.
     """
 
     folder: Path
@@ -53,10 +53,10 @@ class Checkpoint:
 
 
 def find_checkpoint(folder: str | Path) -> Checkpoint:
-    """The checkpoint in a folder of the released layout, after a check that nothing is missing.
+    """Find the checkpoint in a folder with the released layout, and check that it is complete.
 
     Raises:
-        FaceLiftError: no such folder, another layout, or files are missing.
+        FaceLiftError: the folder does not exist, has another layout, or lacks files.
     """
     folder = _existing(folder)
     pipeline = folder / "mvdiffusion" / "pipeckpts"
@@ -72,10 +72,10 @@ def find_checkpoint(folder: str | Path) -> Checkpoint:
 
 
 def find_pipeline(folder: str | Path) -> Path:
-    """The multi-view diffusion alone: of a checkpoint, or ``pipeckpts`` itself.
+    """Find the multi-view diffusion model in a checkpoint, or in ``pipeckpts`` itself.
 
     Raises:
-        FaceLiftError: no such folder, another layout, or files are missing.
+        FaceLiftError: the folder does not exist, has another layout, or lacks files.
     """
     folder = _existing(folder)
     candidates = (folder, folder / "pipeckpts", folder / "mvdiffusion" / "pipeckpts")
@@ -92,19 +92,19 @@ def _existing(folder: str | Path) -> Path:
     if not folder.exists():
         raise FaceLiftError(f"There are no weights at {folder}; give a folder with {LAYOUT}.")
     if not folder.is_dir():
-        raise FaceLiftError(f"{folder} is a file; weights are a folder with {LAYOUT}.")
+        raise FaceLiftError(f"{folder} is a file; give a folder with {LAYOUT}.")
     return folder
 
 
 def _missing_in_pipeline(pipeline: Path) -> Iterator[str]:
     yield from (name for name in PIPELINE_FILES if not (pipeline / name).is_file())
-    # A checkpoint may come with the embedded prompts in place of what embeds them.
+    # A checkpoint may contain the prompt embeddings instead of the text encoder.
     if not (pipeline / PROMPT_EMBEDS).is_file():
         yield from (name for name in PROMPT_FILES if not (pipeline / name).is_file())
 
 
 def _newest_gslrm(folder: Path) -> Path | None:
-    """The training checkpoint of the highest number, of equal ones a safetensors file; else any safetensors file."""
+    """Return the training checkpoint with the highest number, safetensors preferred; else any safetensors file."""
     numbered = [path for path in folder.glob("ckpt_*") if re.fullmatch(r"ckpt_\d+\.(pt|safetensors)", path.name)]
     newest = max(numbered, key=lambda path: (int(path.stem[5:]), path.suffix == ".safetensors"), default=None)
     return newest or next(iter(sorted(folder.glob("*.safetensors"))), None)
@@ -116,7 +116,7 @@ def _gslrm_settings(path: Path) -> tuple[int, int]:
     head_dim, sh_degree = settings.values()
     if type(head_dim) is not int or head_dim < 1 or type(sh_degree) is not int or not 0 <= sh_degree <= 3:
         raise FaceLiftError(
-            f"{path}: head_dim should be a positive number and sh_degree one of 0 to 3, not {json.dumps(settings)}."
+            f"{path}: head_dim must be a positive integer and sh_degree from 0 to 3, not {json.dumps(settings)}."
         )
     return head_dim, sh_degree
 
@@ -124,12 +124,12 @@ def _gslrm_settings(path: Path) -> tuple[int, int]:
 def _not_a_checkpoint(folder: Path) -> str:
     for parent in folder.parents[:2]:
         if (parent / "mvdiffusion").is_dir() and (parent / "gslrm").is_dir():
-            return f"{folder} is only a part of the weights; give the folder {parent}."
+            return f"{folder} is only part of the weights; give the folder {parent}."
     if inner := next((p.parent for p in sorted(folder.glob("*/mvdiffusion"))), None):
-        return f"The weights are one folder further down; give {inner}."
-    return f"{folder} does not hold FaceLift weights; expected {LAYOUT}."
+        return f"The weights are in a subfolder; give {inner}."
+    return f"{folder} does not contain FaceLift weights; give a folder with {LAYOUT}."
 
 
 def _incomplete(folder: Path, missing: list[str]) -> str:
     shown = ", ".join(missing[:3]) + (f" and {len(missing) - 3} more" if len(missing) > 3 else "")
-    return f"The weights in {folder} are incomplete: {shown} missing; finish the download, or start it again."
+    return f"The weights in {folder} are incomplete: {shown} missing; finish or restart the download."

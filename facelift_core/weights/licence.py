@@ -1,4 +1,4 @@
-"""The licence of the released weights: its text, and the acceptance without which nothing of them is used."""
+"""The license of the released weights: its text, and the acceptance that is required before any use."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .store import Store, make_folder
 
 
 def text(store: Store) -> str | None:
-    """The licence as its authors wrote it, once it has been fetched or imported."""
+    """Return the text of the license, or None if it has not been downloaded or imported yet."""
     try:
         return store.licence_file.read_text(encoding="utf-8", errors="replace")
     except OSError:
@@ -20,14 +20,14 @@ def text(store: Store) -> str | None:
 
 
 def keep_text(store: Store, content: bytes) -> None:
-    """Raises FaceLiftError if it cannot be written."""
+    """Save the text of the license. Raises FaceLiftError if it cannot be written."""
     make_folder(store.folder)
     with replacing(store.licence_file) as temporary:
         temporary.write_bytes(content)
 
 
 def accepted(store: Store) -> str | None:
-    """When the licence of this very revision was accepted (ISO 8601), or None."""
+    """Return when the license of this revision was accepted (ISO 8601), or None."""
     try:
         record = json.loads(store.acceptance_file.read_text(encoding="utf-8"))
         same = record["revision"] == store.catalogue.revision
@@ -37,14 +37,14 @@ def accepted(store: Store) -> str | None:
 
 
 def accept(store: Store) -> None:
-    """Record that the person has read the licence and accepts it.
+    """Record that the user has read and accepts the license.
 
     Raises:
-        FaceLiftError: its text is not there to be read yet, or the record cannot be written.
+        FaceLiftError: the text is not available to read yet, or the record cannot be written.
     """
     content = text(store)
     if content is None:
-        raise FaceLiftError(f"The {store.catalogue.licence} has not been fetched yet, so it cannot be accepted.")
+        raise FaceLiftError(f"The {store.catalogue.licence} has not been downloaded yet, so it cannot be accepted.")
     record = {
         "licence": store.catalogue.licence,
         "repository": store.catalogue.repository,
@@ -57,7 +57,7 @@ def accept(store: Store) -> None:
 
 
 def revoke(store: Store) -> None:
-    """Take the acceptance back; what is on the disk stays, and is not used any more."""
+    """Withdraw the acceptance. The weights stay on disk but can no longer be used."""
     try:
         store.acceptance_file.unlink(missing_ok=True)
     except OSError as error:
@@ -65,7 +65,7 @@ def revoke(store: Store) -> None:
 
 
 def require(store: Store) -> None:
-    """Raise FaceLiftError unless the licence is accepted."""
+    """Raise FaceLiftError unless the license is accepted."""
     if accepted(store) is None:
         raise FaceLiftError(
             f"The {store.catalogue.licence} of the weights “{store.catalogue.name}” is not accepted; read and accept "

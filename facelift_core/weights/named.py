@@ -1,4 +1,4 @@
-"""Weights by name: the built-in ones, the released ones once they are here, or a folder."""
+"""Find weights by name: the built-in weights, the released weights, or a folder."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ RELEASED = "released"
 
 
 def find_weights(weights: str | Path) -> Path:
-    """The folder of "mini", of "released", or `weights` itself. Never reaches the network.
+    """Return the folder of "mini" or "released", or `weights` itself as a path. Never accesses the network.
 
     Raises:
-        FaceLiftError: no such folder; or the released weights are not here, or their license is not accepted.
+        FaceLiftError: the folder does not exist, or the released weights are missing or their license is not accepted.
     """
     if str(weights) == RELEASED:
         return ready_folder(open_store())
     if str(weights) == BUILT_IN:
         folder = Path(__file__).parent / BUILT_IN
         if not folder.is_dir():
-            raise FaceLiftError(f"This installation lacks the built-in weights “{BUILT_IN}”; install FaceLift again.")
+            raise FaceLiftError(f"This installation lacks the built-in weights “{BUILT_IN}”; reinstall FaceLift.")
         return folder
     folder = Path(weights).expanduser()
     if not folder.exists():

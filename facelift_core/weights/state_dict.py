@@ -1,7 +1,7 @@
-"""Reading weights that may be damaged, half downloaded or hostile, and putting them into modules strictly.
+"""Load weights from files that may be damaged, incomplete or malicious, and assign them to modules strictly.
 
-Nothing here can execute code from a file: safetensors hold numbers only, and torch's own files are read by its
-weights-only unpickler.
+Loading never executes code from a file: safetensors files hold only numbers, and torch checkpoints are read with
+``weights_only=True``.
 """
 
 from __future__ import annotations
@@ -28,12 +28,13 @@ SAFETENSORS_HEADER_MAX = 100_000_000
 
 
 def load_state_dict(path: str | Path) -> dict[str, Tensor]:
-    """Tensors by name from a safetensors file or a torch checkpoint, on the CPU and memory-mapped.
+    """Load a state dict from a safetensors file or a torch checkpoint, on the CPU and memory-mapped.
 
-    The kind is told from the content, not from the suffix. A training checkpoint gives its ``"model"`` entry.
+    The format is detected from the content, not from the suffix. Of a training checkpoint, the ``"model"`` entry is
+    returned.
 
     Raises:
-        FaceLiftError: the file is missing, cut short, something else, or would run code.
+        FaceLiftError: the file is missing, incomplete, of another format, or would execute code.
     """
     path = Path(path)
     if _is_torch_file(path):
@@ -47,43 +48,45 @@ def load_state_dict(path: str | Path) -> dict[str, Tensor]:
 
 
 def load_into(module: nn.Module, weights: Mapping[str, Tensor], source: str | Path) -> None:
-    """Make `weights` the parameters of `module`, which may be on the meta device; names and shapes must agree.
+    """Assign `weights` to `module`, which may be on the meta device. Names and shapes must match.
 
-    The tensors are taken over as they are, without a copy; use ``module.to`` for another device or number format.
+    The tensors are assigned without a copy; use ``module.to`` to change device or dtype afterwards.
 
     Args:
-        source: file the weights are from, for messages.
+        module: the module to load into.
+        weights: tensors by name.
+        source: the file that the weights are from, for error messages.
 
     Raises:
-        FaceLiftError: names are missing or unknown, or shapes differ.
+        FaceLiftError: names are missing or unexpected, or shapes differ.
     """
     expected = module.state_dict()
     if missing := [name for name in expected if name not in weights]:
         raise FaceLiftError(
             f"{source} lacks {len(missing)} of {len(expected)} weights ({_some(missing)}); "
-            "it belongs to another model or to another config.json."
+            "it belongs to another model or another config.json."
         )
     if unknown := [name for name in weights if name not in expected]:
         raise FaceLiftError(
-            f"{source} has {len(unknown)} weights that the model does not ({_some(unknown)}); "
-            "it belongs to another model or to another config.json."
+            f"{source} has {len(unknown)} unexpected weights ({_some(unknown)}); "
+            "it belongs to another model or another config.json."
         )
     for name, tensor in expected.items():
         if weights[name].shape != tensor.shape:
             raise FaceLiftError(
-                f"{source}: {name} has shape {tuple(weights[name].shape)} where the model needs "
-                f"{tuple(tensor.shape)}; it belongs to another model or to another config.json."
+                f"{source}: {name} has shape {tuple(weights[name].shape)}, but the model needs "
+                f"{tuple(tensor.shape)}; it belongs to another model or another config.json."
             )
         if weights[name].is_floating_point() != tensor.is_floating_point():
-            raise FaceLiftError(f"{source}: {name} holds {weights[name].dtype}, which cannot be a weight of the model.")
+            raise FaceLiftError(f"{source}: {name} has dtype {weights[name].dtype}, which the model cannot use.")
     module.load_state_dict(weights, assign=True)
 
 
 def load_json(path: str | Path) -> dict[str, Any]:
-    """A JSON object from a file.
+    """Load a JSON object from a file.
 
     Raises:
-        FaceLiftError: the file is missing or not a JSON object.
+        FaceLiftError: the file is missing or does not hold a JSON object.
     """
     path = Path(path)
     try:
@@ -95,28 +98,28 @@ def load_json(path: str | Path) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         raise FaceLiftError(f"{path} is not valid JSON ({_first_line(error)}); download it again.") from None
     if not isinstance(content, dict):
-        raise FaceLiftError(f"{path} should hold a JSON object, not a {type(content).__name__}.")
+        raise FaceLiftError(f"{path} must hold a JSON object, not a {type(content).__name__}.")
     return content
 
 
 def save_safetensors(tensors: Mapping[str, Tensor], path: str | Path, metadata: Mapping[str, str]) -> None:
-    """Write a safetensors file that appears whole or not at all.
+    """Write a safetensors file atomically.
 
     Raises:
-        FaceLiftError: it cannot be written there.
+        FaceLiftError: the file cannot be written.
     """
     with replacing(path) as temporary:
-        # Not save_file: it makes files that only their owner may read.
+        # Not save_file, because it creates files that only their owner can read.
         temporary.write_bytes(
             save({name: t.detach().cpu().contiguous() for name, t in tensors.items()}, dict(metadata))
         )
 
 
 def _is_torch_file(path: Path) -> bool:
-    """Tell a torch checkpoint (zip, or pickle of old) from what should be a safetensors file.
+    """Return whether the file is a torch checkpoint (zip or legacy pickle) rather than a safetensors file.
 
     Raises:
-        FaceLiftError: the file cannot be read, or is plainly no weights at all.
+        FaceLiftError: the file cannot be read, or obviously does not hold weights.
     """
     try:
         with path.open("rb") as file:
@@ -131,11 +134,11 @@ def _is_torch_file(path: Path) -> bool:
         raise FaceLiftError(f"{path} is empty; download it again.")
     if head.startswith(b"version https://git-lfs"):
         raise FaceLiftError(
-            f"{path} is a Git LFS pointer, not the weights themselves; run “git lfs pull”, or download it."
+            f"{path} is a Git LFS pointer, not the weights themselves; run “git lfs pull”, or download the file."
         )
     if head.lstrip().lower().startswith((b"<!doctype", b"<html", b"<?xml")):
-        raise FaceLiftError(f"{path} is a web page saved under the name of the weights; download the file itself.")
-    # A safetensors header may have a length whose first byte is that of a pickle.
+        raise FaceLiftError(f"{path} is a web page, not the weights; download the file itself.")
+    # The first byte of a safetensors header length may equal that of a pickle.
     frame = head[8:9] == b"{" and int.from_bytes(head[:8], "little") <= SAFETENSORS_HEADER_MAX
     return not frame and head.startswith((b"PK\x03\x04", b"\x80"))
 
@@ -146,23 +149,23 @@ def _load_torch(path: Path) -> dict[str, Tensor]:
     except UnpicklingError as error:
         if "Unsupported global" in str(error) or "Unsupported class" in str(error) or "WeightsUnpickler" in str(error):
             raise FaceLiftError(
-                f"{path} holds Python objects beside weights, which could run code, and was refused; "
-                "use the file as its authors published it."
+                f"{path} was refused because it holds Python objects that could execute code; "
+                "use the file that its authors published."
             ) from None
         raise FaceLiftError(f"{path} is damaged ({_first_line(error)}); download it again.") from None
-    except Exception:  # a damaged archive can make torch's reader raise nearly anything, at length
+    except Exception:  # a damaged archive can make torch.load raise almost anything
         raise FaceLiftError(f"{path} is damaged or incomplete; download it again.") from None
     if isinstance(content, Mapping) and isinstance(content.get("model"), Mapping):
         content = content["model"]
     if not isinstance(content, Mapping) or not content or not all(_is_weight(k, v) for k, v in content.items()):
-        raise FaceLiftError(f"{path} is not a checkpoint: it holds no state dict.")
+        raise FaceLiftError(f"{path} is not a checkpoint: it does not hold a state dict.")
     return dict(content)
 
 
 def _torch_load(path: Path) -> Any:
     with warnings.catch_warnings(), path.open("rb") as file:
-        warnings.simplefilter("ignore")  # about pickle protocols, before it refuses or reads the file
-        # torch hands what is named .safetensors to safetensors, and maps only what it opens by name itself.
+        warnings.simplefilter("ignore")  # warnings about pickle protocols
+        # torch.load passes *.safetensors to safetensors, and memory-maps only files that it opens by name.
         if zipfile.is_zipfile(path) and path.suffix != ".safetensors":
             return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
         return torch.load(file, map_location="cpu", weights_only=True)
@@ -173,7 +176,7 @@ def _is_weight(name: Any, value: Any) -> bool:
 
 
 def _safetensors_problem(path: Path) -> str | None:
-    """What is wrong with the frame of a safetensors file (length of header, header, data), or None."""
+    """Return what is wrong with the structure of a safetensors file (header length, header, data), or None."""
     size = path.stat().st_size
     with path.open("rb") as file:
         prefix = file.read(8)
@@ -183,16 +186,16 @@ def _safetensors_problem(path: Path) -> str | None:
         if length > SAFETENSORS_HEADER_MAX or file.read(1) != b"{":
             return "is neither a safetensors file nor a torch checkpoint"
         if 8 + length > size:
-            return "is incomplete: it ends within its header; download it again"
+            return "is incomplete: it ends inside its header; download it again"
         file.seek(8)
         header = file.read(length)
     try:
         tensors = {name: entry for name, entry in json.loads(header).items() if name != "__metadata__"}
         end = 8 + length + max((entry["data_offsets"][1] for entry in tensors.values()), default=0)
     except (ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError):
-        return "is damaged: its header makes no sense; download it again"
+        return "is damaged: its header is invalid; download it again"
     if size < end:
-        return f"is incomplete: {size:,} of {end:,} bytes are there; download it again"
+        return f"is incomplete: it has {size:,} of {end:,} bytes; download it again"
     return None if tensors else "holds no weights"
 
 

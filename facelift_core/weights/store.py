@@ -1,4 +1,4 @@
-"""Where the released weights lie on this machine."""
+"""The folder of the released weights on this machine: paths, manifest, disk space and lock."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from ..user_dirs import data_folder
 from .catalogue import LICENCE_FILE, Catalogue, load_catalogue
 
 VARIABLE = "FACELIFT_WEIGHTS"
-"""Environment variable that names another folder for downloaded weights."""
+"""Environment variable with another folder for downloaded weights."""
 MANIFEST = "manifest.json"
 STAGES = "stages.json"
-"""What a conversion under way has finished."""
+"""Records which files an unfinished conversion has completed."""
 PART = ".part"
-"""Suffix of a file that is still being written."""
+"""Suffix of a partially written file."""
 LOCK = ".lock"
 DISK_MARGIN = 200 * 10**6
 LOCK_SECONDS = 0.5
@@ -29,10 +29,10 @@ LOCK_SECONDS = 0.5
 
 @dataclass(frozen=True)
 class Store:
-    """The folder of one catalogue; each revision has its own, so that revisions never mix.
+    """The folder of one catalogue's weights. Each revision has its own folder, so revisions never mix.
 
     Attributes:
-        catalogue: whose weights.
+        catalogue: the catalogue.
         root: folder for the weights of all catalogues.
     """
 
@@ -45,22 +45,22 @@ class Store:
 
     @property
     def original(self) -> Path:
-        """The files as downloaded, in the released layout; a file with its final name has been verified."""
+        """Folder of the downloaded files, in the released layout. Files with their final name have been verified."""
         return self.folder / "original"
 
     @property
     def converting(self) -> Path:
-        """A conversion under way, or interrupted."""
+        """Folder of an unfinished conversion."""
         return self.folder / "converting"
 
     @property
     def converted(self) -> Path:
-        """What the conversion made, whole: in the released layout, ready to load."""
+        """Folder of the converted weights: complete, in the released layout, ready to load."""
         return self.folder / "converted"
 
     @property
     def set_aside(self) -> Path:
-        """A damaged conversion while another takes its place."""
+        """Where a damaged conversion is moved while it is replaced."""
         return self.folder / "converted.old"
 
     @property
@@ -73,7 +73,7 @@ class Store:
 
 
 def open_store(folder: str | Path | None = None, catalogue: Catalogue | None = None) -> Store:
-    """The store in `folder`, else in what FACELIFT_WEIGHTS names, else in the user's data folder.
+    """Open the store in `folder`, else in the folder named by FACELIFT_WEIGHTS, else in the user's data folder.
 
     Raises:
         FaceLiftError: the catalogue cannot be read.
@@ -83,7 +83,7 @@ def open_store(folder: str | Path | None = None, catalogue: Catalogue | None = N
 
 
 def read_manifest(folder: Path) -> dict[str, Any] | None:
-    """What the conversion wrote about its files: {"files": {path: {"sha256", "bytes"}}, …}; None without a good one."""
+    """Read the manifest of a conversion, {"files": {path: {"sha256", "bytes"}}, …}; None if missing or invalid."""
     try:
         manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
         good = all(
@@ -96,21 +96,21 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
 
 
 def missing_of(folder: Path, manifest: dict[str, Any]) -> list[str]:
-    """Files of the manifest that are missing or have another size."""
+    """Return the files of the manifest that are missing or have the wrong size."""
     return [path for path, entry in manifest["files"].items() if size_of(folder / path) != entry["bytes"]]
 
 
 def make_folder(folder: Path) -> None:
-    """Raises FaceLiftError if it cannot be made."""
+    """Create a folder and its parents. Raises FaceLiftError on failure."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise FaceLiftError(f"Cannot make the folder {folder}: {error.strerror or error}.") from None
+        raise FaceLiftError(f"Cannot create the folder {folder}: {error.strerror or error}.") from None
 
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Around changes of `path` on the disk: raises FaceLiftError where the system refuses them."""
+    """Context manager that turns an OSError while writing `path` into a FaceLiftError."""
     try:
         yield
     except OSError as error:
@@ -118,28 +118,34 @@ def writing(path: Path) -> Iterator[None]:
 
 
 def check_space(folder: Path, needed: int, what: str) -> None:
-    """Raise FaceLiftError unless `needed` bytes and a margin are free where `folder` is or will be."""
+    """Raise FaceLiftError unless `needed` bytes plus a margin are free on the disk of `folder`.
+
+    Args:
+        folder: an existing or future folder.
+        needed: bytes needed.
+        what: subject of the error message, such as "The download".
+    """
     while not folder.exists() and folder != folder.parent:
         folder = folder.parent
     free = shutil.disk_usage(folder).free
     if needed > 0 and free < needed + DISK_MARGIN:
         raise FaceLiftError(
-            f"{what} takes {size_text(needed + DISK_MARGIN)} and only {size_text(free)} are free in {folder}; make "
-            f"room, or choose another folder with --folder or {VARIABLE}."
+            f"{what} needs {size_text(needed + DISK_MARGIN)}, but only {size_text(free)} are free in {folder}; free "
+            f"some space, or choose another folder with --folder or {VARIABLE}."
         )
 
 
 @contextmanager
 def alone(store: Store) -> Iterator[None]:
-    """Keep a second process from changing the same store; a process that is killed leaves no lock behind.
+    """Context manager that locks the store against other processes. A killed process leaves no lock behind.
 
     Raises:
-        FaceLiftError: another one is at it, or the folder cannot be written to.
+        FaceLiftError: another process holds the lock, or the folder cannot be written to.
     """
     make_folder(store.folder)
     try:
         from huggingface_hub.utils import WeakFileLock
-    except ImportError:  # then the runtime is gone, and with it whoever else could be at it
+    except ImportError:  # without the runtime, no other process can be working on the store
         yield
         return
     try:
@@ -147,7 +153,7 @@ def alone(store: Store) -> Iterator[None]:
         lock.__enter__()
     except TimeoutError:
         raise FaceLiftError(
-            f"Another FaceLift is working on the weights in {store.folder}; wait until it is done."
+            f"Another FaceLift is changing the weights in {store.folder}; wait until it has finished."
         ) from None
     except OSError as error:
         raise FaceLiftError(f"Cannot write to {store.folder}: {error.strerror or error}.") from None
@@ -158,7 +164,7 @@ def alone(store: Store) -> Iterator[None]:
 
 
 def size_text(count: float) -> str:
-    """Such as "9.3 GB" or "412 MB"."""
+    """Format a number of bytes, such as "9.3 GB" or "412 MB"."""
     for unit, size in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
         if count >= size:
             return f"{count / size:.{1 if count < 100 * size else 0}f} {unit}"
@@ -166,7 +172,7 @@ def size_text(count: float) -> str:
 
 
 def size_of(path: Path) -> int:
-    """Bytes of a file; -1 if there is none."""
+    """Return the size of a file in bytes, or -1 if it does not exist."""
     try:
         return path.stat().st_size
     except OSError:

@@ -1,4 +1,4 @@
-"""Checksums: of files as they lie on the disk, with progress."""
+"""Verify the checksums of files on disk, with progress."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from pathlib import Path
 
 from ..errors import FaceLiftError
 from ..progress import Monitor
-from .byte_progress import Transfer
+from .byte_progress import ByteProgress
 from .store import PART, Store, read_manifest, size_of
 
 BLOCK = 4 << 20
 
 
-def sha256_of(path: Path, transfer: Transfer) -> str:
-    """Hexadecimal SHA-256 of a file.
+def sha256_of(path: Path, transfer: ByteProgress) -> str:
+    """Return the hexadecimal SHA-256 of a file.
 
     Raises:
-        FaceLiftError: it cannot be read.
-        Cancelled: the transfer's caller wants to stop.
+        FaceLiftError: the file cannot be read.
+        Cancelled: the run was cancelled.
     """
     digest = hashlib.sha256()
     try:
@@ -33,25 +33,26 @@ def sha256_of(path: Path, transfer: Transfer) -> str:
 
 
 def small_file_problem(path: str, content: bytes) -> str | None:
-    """What is wrong with a file that has no published checksum, for people; None: nothing."""
+    """Return what is wrong with a file that has no published checksum, as the end of a sentence, or None."""
     if path.endswith(".json"):
         try:
             json.loads(content)
         except ValueError:
             return "is not valid JSON"
     if content.lstrip()[:15].lower().startswith((b"<!doctype", b"<html")):
-        return "is a web page saved under the name of the file"
+        return "is a web page, not the file itself"
     return None if content else "is empty"
 
 
 def verify(store: Store, monitor: Monitor) -> list[str]:
-    """Read everything that is there once more and compare it with the published checksums and with the manifest.
+    """Compare all files in the store with the published checksums and with the manifest of the conversion.
 
     Returns:
-        One sentence per file that is wrong or missing; none: all is well.
+        One sentence per file that is wrong or missing; empty if all files are correct.
 
     Raises:
         FaceLiftError: there is nothing to verify.
+        Cancelled: the run was cancelled.
     """
     manifest = read_manifest(store.converted)
     originals = [path for path in store.catalogue.files if (store.original / path).is_file()]
@@ -59,7 +60,7 @@ def verify(store: Store, monitor: Monitor) -> list[str]:
         raise FaceLiftError(f"There are no weights to verify in {store.folder}.")
     made = manifest["files"] if manifest else {}
     paths = [store.original / path for path in originals] + [store.converted / path for path in made]
-    transfer = Transfer(monitor, "Verifying", sum(max(0, size_of(path)) for path in paths))
+    transfer = ByteProgress(monitor, "Verifying", sum(max(0, size_of(path)) for path in paths))
     problems = []
     for path in originals:
         expected = store.catalogue.files[path]
@@ -68,13 +69,13 @@ def verify(store: Store, monitor: Monitor) -> list[str]:
             if problem := small_file_problem(path, file.read_bytes()):
                 problems.append(f"{file} {problem}.")
         elif sha256_of(file, transfer) != expected:
-            problems.append(f"{file} is not what its authors published; remove it and download it again.")
+            problems.append(f"{file} does not have the published checksum; delete it and download it again.")
     if originals and len(originals) < len(store.catalogue.files):
         missing = [path for path in store.catalogue.files if path not in originals]
         unfinished = any((store.original / (path + PART)).is_file() for path in missing)
         more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
         ending = "; the download is not finished." if unfinished else "."
-        problems.append(f"Of the originals {missing[0]}{more} are missing{ending}")
+        problems.append(f"Original files are missing: {missing[0]}{more}{ending}")
     for path, entry in made.items():
         file = store.converted / path
         if size_of(file) < 0:

@@ -222,7 +222,7 @@ with case("kill -9 of the worker"):
 
 with case("a worker that prints garbage"):
     set_mode("garbage")
-    assert "not FaceLift's" in error_of(bpy.ops.facelift.reconstruct, filepath=str(PHOTO))
+    assert "was not understood" in error_of(bpy.ops.facelift.reconstruct, filepath=str(PHOTO))
 
 with case("unicode and very long names"):
     set_mode("good")

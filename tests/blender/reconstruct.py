@@ -150,7 +150,7 @@ with case("what was painted is in the saved file"):
     head = next(ob for ob in bpy.data.objects if ob.type == "POINTCLOUD" and ob.get("facelift_seed") == "9")
 
 with case("weights that are none"):
-    assert "does not hold FaceLift weights" in error_of(
+    assert "does not contain FaceLift weights" in error_of(
         bpy.ops.facelift.reconstruct, filepath=str(PHOTO), **{**FAST, "weights": tempfile.mkdtemp()}
     )
 

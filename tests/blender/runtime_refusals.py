@@ -39,7 +39,7 @@ with case("no consent, no online access: nothing is written"):
     assert DATA in folder.parents and not folder.exists()
 
 with case("a Python that is none"):
-    assert "not a Python that works" in error_of(bpy.ops.facelift.install_runtime, consent=True, python=str(WHEELS))
+    assert "not a working Python" in error_of(bpy.ops.facelift.install_runtime, consent=True, python=str(WHEELS))
 
 with case("an index that cannot be reached"):
     said = error_of(bpy.ops.facelift.install_runtime, consent=True, python=BASE)

@@ -289,7 +289,7 @@ def test_other_files_are_refused_with_a_sentence():
     empty_file()
     (FOLDER / "text.ply").write_text("hello")
     (FOLDER / "head.obj").write_text("hello")
-    for name, words in (("text.ply", "not a PLY"), ("missing.ply", "does not exist"), ("head.obj", "end in .ply")):
+    for name, words in (("text.ply", "not a PLY"), ("missing.ply", "does not exist"), ("head.obj", "use .ply")):
         refused(lambda name=name: bpy.ops.facelift.import_splats(filepath=str(FOLDER / name)), words)
     assert not bpy.data.pointclouds
     item = head()
@@ -297,7 +297,7 @@ def test_other_files_are_refused_with_a_sentence():
     refused(lambda: exporting.export_splats(bpy.context.scene, [item], FOLDER / "flat.ply"), "scaled to zero")
     item.scale.x = 1
     refused(lambda: exporting.export_splats(bpy.context.scene, [item], FOLDER / "no" / "a.ply"), "Cannot write")
-    refused(lambda: exporting.export_splats(bpy.context.scene, [item], FOLDER / "a.obj"), "end in .ply")
+    refused(lambda: exporting.export_splats(bpy.context.scene, [item], FOLDER / "a.obj"), "use .ply")
     assert len(bpy.data.scenes) == 1
 
 

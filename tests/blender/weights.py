@@ -71,7 +71,7 @@ with case("import a zip into a folder of one's own, without network"):
     preferences().weights_store = str(DATA / "elsewhere")
     source = os.environ["TEST_COPY"]
     assert "read and accepted" in error_of(bpy.ops.facelift.get_weights, source=source)
-    assert "nothing at" in error_of(bpy.ops.facelift.get_weights, source=f"{source}.none", accept=True)
+    assert "does not exist" in error_of(bpy.ops.facelift.get_weights, source=f"{source}.none", accept=True)
     assert bpy.ops.facelift.get_weights(source=source, accept=True) == {"FINISHED"}
     folder = Path(of_package.weights(bpy.context, "released"))
     assert DATA / "elsewhere" in folder.parents and (folder / "manifest.json").is_file()

@@ -1,8 +1,8 @@
-"""C++ loops of training and refinement, compiled at first use and called through ctypes.
+"""C++ kernels for training and refinement, compiled at first use and called through ctypes.
 
-Each ``<name>.cpp`` of this folder is one shared library with plain C functions. The compiled file lies in the user's
-cache under a name that holds a hash of the source, the flags and the compiler, so a changed source is compiled anew and
-an unchanged one never is.
+Each ``<name>.cpp`` in this folder is a shared library of plain C functions. The compiled file is cached in the user's
+cache folder; its name contains a hash of the source, the flags and the compiler, so it is recompiled only after a
+change.
 """
 
 from __future__ import annotations
@@ -29,30 +29,28 @@ FLAGS = ("-O3", "-march=native", "-ffast-math", "-fno-finite-math-only", "-fopen
 
 
 def compiler() -> str:
-    """Path of the C++ compiler: ``$CXX``, g++, then clang++.
+    """Return the path of the C++ compiler: ``$CXX``, g++ or clang++, the first that exists.
 
     Raises:
-        FaceLiftError: there is none.
+        FaceLiftError: no compiler was found.
     """
     for name in (os.environ.get("CXX"), "g++", "clang++"):
         found = shutil.which(name) if name else None
         if found:
             return found
-    raise FaceLiftError(
-        "This needs a C++ compiler, and there is none: install g++ (on Debian `apt install g++`) or set CXX."
-    )
+    raise FaceLiftError("No C++ compiler was found; install g++ (on Debian: “apt install g++”) or set CXX.")
 
 
 @functools.cache
 def load(name: str) -> ctypes.CDLL:
-    """The library built from ``<name>.cpp``, compiled now if this machine has not done so yet.
+    """Load the library built from ``<name>.cpp``, and compile it first if it is not in the cache.
 
     Raises:
-        FaceLiftError: no such source, no compiler, or the compiler refused (its last line is in the message).
+        FaceLiftError: there is no such source, no compiler, or the compiler failed.
     """
     source = Path(__file__).with_name(f"{name}.cpp")
     if not source.is_file():
-        raise FaceLiftError(f"There is no native source {name}.cpp; reinstall facelift-blender.")
+        raise FaceLiftError(f"The source file {name}.cpp is missing; reinstall facelift-blender.")
     command = compiler()
     key = "\n".join([source.read_text(encoding="utf-8"), *FLAGS, command, platform.node(), platform.machine()])
     target = cache_folder() / "native" / f"{name}-{hashlib.sha256(key.encode()).hexdigest()[:16]}.so"
@@ -64,24 +62,24 @@ def load(name: str) -> ctypes.CDLL:
 
 @functools.cache
 def available(name: str) -> bool:
-    """Whether :func:`load` gives the library here."""
+    """Return whether :func:`load` succeeds on this machine."""
     try:
         load(name)
     except (FaceLiftError, OSError, subprocess.TimeoutExpired) as error:
-        logger.info("%s is computed by PyTorch instead, which is slower: %s", name, error)
+        logger.info("%s runs in PyTorch instead, which is slower: %s", name, error)
         return False
     return True
 
 
 def pointer(array: np.ndarray, dtype: type) -> ctypes.c_void_p:
-    """Address of a C-contiguous array of exactly this dtype; the caller keeps the array alive during the call."""
+    """Return the address of a C-contiguous array of exactly this dtype, which the caller must keep alive."""
     if array.dtype != dtype or not array.flags.c_contiguous:
         raise TypeError(f"native code needs contiguous {np.dtype(dtype)}, not {array.dtype} {array.strides}")
     return ctypes.c_void_p(array.ctypes.data)
 
 
 def _compile(command: str, source: Path, target: Path) -> None:
-    with replacing(target) as temporary:  # two processes that compile at once both end with a whole file
+    with replacing(target) as temporary:  # atomic, because two processes may compile at once
         done = subprocess.run(
             [command, *FLAGS, "-o", str(temporary), str(source)],
             capture_output=True,
