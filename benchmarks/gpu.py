@@ -371,14 +371,14 @@ def batch(bench: Bench) -> None:
 
     from facelift_core import FaceLift, pipeline
     from facelift_core.align import align_portrait
-    from facelift_core.cli.prefetch import prepared_ahead
+    from facelift_core.cli.prefetch import prefetch
 
     device, _ = _device()
     model = FaceLift.from_pretrained(bench.weights, device)
     pipeline.filter_gaussians = lambda gaussians: gaussians[:ENOUGH_GAUSSIANS]
 
     def heads(count: int, preset: str) -> None:
-        for _, aligned in prepared_ahead([PORTRAIT] * count, align_portrait):
+        for _, aligned in prefetch([PORTRAIT] * count, align_portrait):
             model.reconstruct(aligned.result(), preset=preset, likeness="off", keep_raw=False)
 
     heads(1, "fast")

@@ -45,7 +45,7 @@ with case("an index that cannot be reached"):
     said = error_of(bpy.ops.facelift.install_runtime, consent=True, python=BASE)
     assert "127.0.0.1 cannot be reached" in said, said
     assert timer().jobs.latest("runtime").lines and not location.read(folder).complete
-    assert "goes on where it stopped" in lines()[0].text and preferences().worker() is None
+    assert "is incomplete" in lines()[0].text and preferences().worker() is None
 
 with case("a folder that lacks wheels; online access is not needed for it"):
     bpy.context.preferences.system.use_online_access = False
