@@ -1,6 +1,6 @@
-"""FaceLift for Blender: a portrait photo becomes a head of Gaussian splats in the scene.
+"""FaceLift for Blender: turns a portrait photo into a head of Gaussian splats in the scene.
 
-Importing this package imports nothing, so that its parts without ``bpy`` work, and are tested, outside Blender.
+Importing this package imports nothing else, so modules that do not need ``bpy`` can be used and tested outside Blender.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What Blender registers: the classes of each part in order, then what hangs on them; taken back in reverse."""
+"""Registration: the classes of each part, then properties, handlers and menus; unregistration in reverse order."""
 
 from __future__ import annotations
 

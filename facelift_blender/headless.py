@@ -1,9 +1,9 @@
-"""A photo to a .blend and a Cycles render, without a window; run by a Python that has the bpy package.
+"""Turn a photo into a .blend file and a Cycles render without opening a window. Needs a Python with the bpy package.
 
     python -m facelift_blender.headless PHOTO -o head.blend --render head.png
 
-The worker runs in the Python of --python, of the environment variable FACELIFT_PYTHON, or in this one. With --head a
-.ply takes the photo's place, and nothing is reconstructed.
+The worker runs in the Python given by --python, else the one in the environment variable FACELIFT_PYTHON, else this
+one. With --head, pass a .ply instead of a photo; nothing is reconstructed.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ from collections.abc import Sequence
 from pathlib import Path
 
 ENABLED_AS = __package__
-"""The package, enabled under its own name, works as an add-on too."""
+"""Module name to enable as an add-on: the package itself."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m facelift_blender.headless", description=__doc__.splitlines()[0])
-    parser.add_argument("photo", type=Path, help="portrait photo, or with --head a .ply")
+    parser.add_argument("photo", type=Path, help="portrait photo, or a .ply with --head")
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="FILE.blend")
-    parser.add_argument("--render", type=Path, metavar="FILE.png", help="also render it in Cycles")
-    parser.add_argument("--size", type=int, default=512, help="of the render in pixels (default 512)")
-    parser.add_argument("--head", action="store_true", help="PHOTO is a reconstructed .ply: only bring it in")
-    parser.add_argument("--python", help="Python of the worker")
-    parser.add_argument("--weights", default="mini", help="mini (default) or a folder")
+    parser.add_argument("--render", type=Path, metavar="FILE.png", help="also render the scene with Cycles")
+    parser.add_argument("--size", type=int, default=512, help="width and height of the render in pixels (default 512)")
+    parser.add_argument("--head", action="store_true", help="PHOTO is a reconstructed .ply: import it only")
+    parser.add_argument("--python", help="Python that runs the worker")
+    parser.add_argument("--weights", default="mini", help="mini (default) or a checkpoint folder")
     parser.add_argument("--steps", type=int, default=50)
     parser.add_argument("--seed", type=int, default=4)
     parser.add_argument("--likeness", default="photo", choices=("off", "photo", "refined"))
@@ -34,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         import bpy
     except ImportError:
-        print("facelift: This Python does not have Blender; install the package bpy into it.", file=sys.stderr)
+        print("facelift: This Python has no bpy package; install it with `pip install bpy`.", file=sys.stderr)
         return 1
     if options.python or not os.environ.get("FACELIFT_PYTHON"):
         os.environ["FACELIFT_PYTHON"] = options.python or sys.executable
@@ -43,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     bpy.ops.wm.read_factory_settings(use_empty=True)
     if addon_utils.enable(ENABLED_AS, default_set=True) is None:
-        print("facelift: The extension cannot be enabled in this Blender; see above.", file=sys.stderr)
+        print("facelift: Could not enable the extension; see the messages above.", file=sys.stderr)
         return 1
     try:
         make(options)
@@ -56,7 +56,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def make(options: argparse.Namespace) -> None:
-    """Raises FaceLiftError, or RuntimeError where Blender itself cannot write a file."""
+    """Import or reconstruct the head, set up the scene, render it if requested, and save the .blend file.
+
+    Raises:
+        FaceLiftError: an output folder does not exist.
+        RuntimeError: an operator failed, or Blender cannot write a file.
+    """
     import bpy
     from facelift_core import FaceLiftError
 
@@ -66,7 +71,7 @@ def make(options: argparse.Namespace) -> None:
     photo = str(options.photo.resolve())
     for path in (options.output, options.render):
         if path is not None and not path.resolve().parent.is_dir():
-            raise FaceLiftError(f"There is no folder {path.resolve().parent} to write {path.name} to.")
+            raise FaceLiftError(f"Cannot write {path.name}: the folder {path.resolve().parent} does not exist.")
     if options.head:
         bpy.ops.facelift.import_splats(filepath=photo)
     else:
@@ -86,7 +91,7 @@ def make(options: argparse.Namespace) -> None:
     bpy.context.view_layer.update()
     add_camera(bpy.context)
     if options.render:
-        scene.cycles.samples = 4  # smooths edges; nothing in it is noisy
+        scene.cycles.samples = 4  # for smooth edges; splats render without noise
         scene.render.image_settings.file_format = "PNG"
         scene.render.filepath = str(options.render.resolve())
         bpy.ops.render.render(write_still=True)

@@ -1,4 +1,4 @@
-"""Text in narrow panels."""
+"""Text layout for narrow panels."""
 
 from __future__ import annotations
 
@@ -8,7 +8,12 @@ POINTS_PER_LETTER = 7.0
 
 
 def paragraphs(layout, text: str, context, icon: str = "NONE", indent: float = 60.0, width: float = 0.0) -> None:
-    """Labels with `text` broken into lines that fit the region, or the `width` of a dialog, the first with `icon`."""
+    """Wrap `text` to the region and draw it as labels, with `icon` on the first line.
+
+    Args:
+        indent: pixels at UI scale 1 that are not available for text.
+        width: width of a dialog in pixels at UI scale 1; 0 uses the width of the region.
+    """
     scale = context.preferences.system.ui_scale
     if width:
         width *= scale
@@ -22,6 +27,6 @@ def paragraphs(layout, text: str, context, icon: str = "NONE", indent: float = 6
 
 
 def duration(seconds: float) -> str:
-    """Such as "8 s" or "2 min 5 s"."""
+    """Format a duration, for example "8 s" or "2 min 5 s"."""
     whole = max(0, round(seconds))
     return f"{whole} s" if whole < 60 else f"{whole // 60} min {whole % 60} s"

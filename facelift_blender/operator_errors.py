@@ -1,4 +1,4 @@
-"""What every button does with the function behind it."""
+"""Common operator behavior: file browser, confirmation, and exceptions shown as reports."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from facelift_core import Cancelled, FaceLiftError
 
 
 class Chooser:
-    """For operators that begin with the file browser."""
+    """Mixin for operators that open the file browser."""
 
     def invoke(self, context, event):
         context.window_manager.fileselect_add(self)
@@ -17,14 +17,14 @@ class Chooser:
 
 
 class Confirmed:
-    """For operators that ask whether one is sure."""
+    """Mixin for operators that ask for confirmation."""
 
     def invoke(self, context, event):
         return context.window_manager.invoke_confirm(self, event)
 
 
 def attempt(operator: bpy.types.Operator, work: Callable[[], str | None]) -> set[str]:
-    """Run `work`, tell what it returns, and make a FaceLiftError an error message; the result of `operator`."""
+    """Run `work` and return the operator's result. Reports the message that `work` returns, or its FaceLiftError."""
     try:
         message = work()
     except Cancelled:

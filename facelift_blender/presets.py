@@ -1,4 +1,4 @@
-"""How much work goes into the views: the presets of ``facelift_core.presets``."""
+"""Quality presets as the interface shows them; the values come from ``facelift_core.presets``."""
 
 from __future__ import annotations
 
@@ -8,21 +8,24 @@ STEPS = {name.upper(): how.steps for name, how in _PRESETS.items()}
 DEFAULT = "QUALITY"
 CUSTOM = "CUSTOM"
 _ABOUT = {
-    "QUALITY": "{steps} steps, as FaceLift was published",
-    "BALANCED": "{steps} steps of a faster solver: a third of the time or less, hardly less detail",
-    "FAST": "{steps} steps of a faster solver, to try photos and seeds",
+    "QUALITY": ("Best", "For final heads: {steps} steps, the settings FaceLift was published with"),
+    "BALANCED": (
+        "Balanced",
+        "For everyday use: {steps} steps of a faster solver; a third of the time or less, almost the same detail",
+    ),
+    "FAST": ("Fast", "For trying out photos and seeds: {steps} steps of a faster solver"),
 }
-ITEMS = tuple((name, name.capitalize(), about.format(steps=STEPS[name])) for name, about in _ABOUT.items())
-CUSTOM_ITEM = (CUSTOM, "Custom", "As Quality, with the number of steps set under Advanced")
+ITEMS = tuple((name, label, about.format(steps=STEPS[name])) for name, (label, about) in _ABOUT.items())
+CUSTOM_ITEM = (CUSTOM, "Custom", "Same as Best, but with the number of steps set under Advanced")
 
 
 def of_steps(steps: int) -> str:
-    """The preset with so many steps, else CUSTOM."""
+    """The preset with this number of steps, or CUSTOM if there is none."""
     return next((name for name, count in STEPS.items() if count == steps), CUSTOM)
 
 
 def of_request(own) -> dict[str, str | int]:
-    """Preset and steps of a reconstruction, by a scene's settings; 0 steps: as many as the preset has."""
+    """Preset and steps to request for a scene's settings; 0 steps stands for the preset's own number."""
     if own.preset == CUSTOM:
         return {"preset": DEFAULT.lower(), "steps": own.steps}
     return {"preset": own.preset.lower(), "steps": 0}

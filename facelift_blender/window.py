@@ -1,4 +1,4 @@
-"""Blender's windows: whether there are any, and drawing our parts of them again."""
+"""Background mode, and redrawing our panels."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import bpy
 
 
 def background() -> bool:
-    """Whether timers never fire here: ``blender -b`` and the bpy module."""
+    """Whether Blender runs without a window (``blender -b`` or the bpy module), where timers never fire."""
     return bpy.app.background
 
 
 def redraw() -> None:
-    """Draw the sidebars again, not the 3D views beside them, and the preferences."""
+    """Redraw the preferences and the sidebars of 3D viewports, but not the viewports themselves."""
     for manager in bpy.data.window_managers:
         for window in manager.windows:
             for area in window.screen.areas:

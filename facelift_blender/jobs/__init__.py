@@ -1,11 +1,11 @@
-"""Long work in the background, the same way for heads, cut-outs, weights and the runtime.
+"""Background jobs: one queue for heads, cut-outs, weights and the runtime.
 
-queue             submit, poll, cancel
-job, lane         one job; a thread that gives jobs to one worker process
-timer             polls the queue while there is something to do, redraws the panels
-bar               draws a job: its bar, its messages, *Cancel*
-folders           where jobs keep their files; which heads nobody has imported yet
-redraw_throttle   how often the panels are drawn meanwhile
+queue             submit, poll and cancel jobs
+job, lane         a job; a thread that passes jobs to one worker process
+timer             polls the queue while jobs are active and redraws the panels
+bar               draws a job: progress bar, messages and *Cancel*
+folders           where jobs keep their files, and which heads have not been imported yet
+redraw_throttle   limits how often the panels are redrawn
 
 Only ``timer`` and ``bar`` need ``bpy``.
 """

@@ -1,4 +1,4 @@
-"""A job as panels show it."""
+"""Draws a job in a panel."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ STAGES = {
     "": "Waiting",
     "start": "Starting",
     "load": "Loading models",
-    "align": "Aligning the portrait",
-    "views": "Making six views",
-    "gaussians": "Lifting to 3D",
+    "align": "Aligning the photo",
+    "views": "Drawing six views",
+    "gaussians": "Building the head",
     "filter": "Cleaning up",
     "skin": "Applying the photo",
     "refine": "Fitting to the photo",
@@ -27,7 +27,7 @@ STAGES = {
 
 
 def draw(layout, job: Job, context) -> bpy.types.UILayout:
-    """The bar, the messages and *Cancel* of a job that is not over; returns the box, for more."""
+    """Draw the progress bar, messages and *Cancel* button of an active job; returns the box, for more rows."""
     box = layout.box()
     row = box.row(align=True)
     row.label(text=job.title, icon="RENDER_ANIMATION" if job.state == RUNNING else "SORTTIME")
@@ -41,7 +41,7 @@ def draw(layout, job: Job, context) -> bpy.types.UILayout:
     box.progress(factor=job.fraction, type="BAR", text=f"{stage}  {percent}" if stage else percent)
     paragraphs(box, job.message, context)
     left = job.seconds_left()
-    spent = f"{duration(time.monotonic() - job.started)} so far"
+    spent = f"{duration(time.monotonic() - job.started)} elapsed"
     box.label(text=spent + (f", about {duration(left)} left" if left is not None else ""))
     for line in list(job.lines)[-LINES_SHOWN:]:
         row = box.row()
@@ -52,7 +52,7 @@ def draw(layout, job: Job, context) -> bpy.types.UILayout:
 
 
 def draw_error(layout, job: Job, context) -> bpy.types.UILayout:
-    """Why a job failed; returns the box, for more."""
+    """Draw why a job failed; returns the box, for more rows."""
     box = layout.box()
     box.alert = True
     paragraphs(box, f"{job.title}: {job.error}", context, icon="ERROR")
@@ -60,13 +60,13 @@ def draw_error(layout, job: Job, context) -> bpy.types.UILayout:
 
 
 class FACELIFT_OT_cancel(bpy.types.Operator):
-    """Stop this; downloaded files are kept and used the next time"""
+    """Stop this job. Files that were already downloaded are kept for the next attempt"""
 
     bl_idname = "facelift.cancel"
     bl_label = "Cancel"
     bl_options = {"INTERNAL"}
 
-    job: StringProperty(description="Empty: all heads", options={"HIDDEN"})
+    job: StringProperty(description="Job to cancel; if empty, all heads", options={"HIDDEN"})
 
     def execute(self, context):
         for job in jobs.active():

@@ -1,4 +1,4 @@
-"""Where jobs keep their files. A finished head stays there until someone clears the cache, whatever Blender does."""
+"""Job folders in the cache. A finished head stays until the cache is cleared, even if Blender quits or crashes."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ CLAIMED = "imported"
 
 @dataclass(frozen=True)
 class Finished:
-    """A head that a job has made.
+    """A finished head.
 
     Attributes:
-        folder: of the job.
-        summary: what the job told at its end, see :func:`facelift_core.jobs.reconstruct.run`.
-        claimed: it has been brought into a file.
+        folder: folder of the job.
+        summary: result of the job, see :func:`facelift_core.jobs.reconstruct.run`.
+        claimed: whether the head has been imported or dismissed.
     """
 
     folder: Path
@@ -68,12 +68,12 @@ def cutouts_folder() -> Path:
 
 
 def new_folder() -> Path:
-    """A name that sorts by time and is free of whatever the photo is called; the job makes the folder."""
+    """A new path whose name sorts by time and does not depend on the photo's name. The job creates the folder."""
     return jobs_folder() / f"{time.strftime('%Y%m%d-%H%M%S')}-{uuid.uuid4().hex[:8]}"
 
 
 def read(folder: Path) -> Finished | None:
-    """The head in `folder`, or None if there is no whole one."""
+    """The head in `folder`, or None if there is no complete one."""
     try:
         summary = json.loads((folder / _job.RESULT).read_text(encoding="utf-8"))
         whole = isinstance(summary["photo"], str) and (folder / _job.HEAD).is_file()
@@ -83,11 +83,11 @@ def read(folder: Path) -> Finished | None:
 
 
 def check_end(folder: Path) -> Callable[[Event], Event]:
-    """For a job's ``check``: its last event, if it is true; without a head its folder goes."""
+    """A job's ``check``: turns Done into Failed if the head is missing; without a head, removes the folder."""
 
     def check(event: Event) -> Event:
         if isinstance(event, Done) and read(folder) is None:
-            event = Failed(f"The finished head is not in {folder}; run it again.")
+            event = Failed(f"The finished head is missing from {folder}; reconstruct it again.")
         if not isinstance(event, Done):
             remove(folder)
         return event
@@ -96,7 +96,7 @@ def check_end(folder: Path) -> Callable[[Event], Event]:
 
 
 def finished() -> list[Finished]:
-    """All heads in the cache, the newest first."""
+    """All heads in the cache, newest first."""
     try:
         folders = sorted((entry for entry in jobs_folder().iterdir() if entry.is_dir()), reverse=True)
     except OSError:
@@ -105,18 +105,18 @@ def finished() -> list[Finished]:
 
 
 def unclaimed() -> list[Finished]:
-    """Heads that were finished when there was no place for them, the newest first."""
+    """Finished heads that have been neither imported nor dismissed, newest first."""
     return [head for head in finished() if not head.claimed]
 
 
 def claim(folder: Path) -> None:
-    """Note that the head is in a file now; that this cannot be noted is no reason to fail."""
+    """Mark the head as imported. Write errors are ignored."""
     with suppress(OSError):
         (folder / CLAIMED).touch()
 
 
 def size() -> int:
-    """Bytes in the cache."""
+    """Size of the cache in bytes."""
     total = 0
     for folder, _, files in os.walk(cache_folder()):
         for name in files:
@@ -128,7 +128,7 @@ def size() -> int:
 
 
 def clear(keep: Collection[Path] = ()) -> None:
-    """Remove what is in the cache except the folders `keep`, those of jobs that have not ended."""
+    """Empty the cache, except for the job folders in `keep`, which belong to jobs that have not ended."""
     for entry in _entries(cache_folder()):
         if entry == jobs_folder():
             for folder in _entries(entry):
@@ -139,7 +139,7 @@ def clear(keep: Collection[Path] = ()) -> None:
 
 
 def remove(path: Path) -> None:
-    """As far as that is allowed; what stays is counted by :func:`size` and can be removed another time."""
+    """Remove a file or folder and ignore errors; whatever remains still counts in :func:`size`."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path, ignore_errors=True)
         return

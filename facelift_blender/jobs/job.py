@@ -1,4 +1,4 @@
-"""One job, and what has been told of it. No ``bpy`` in here."""
+"""A job and its reported state. Does not use ``bpy``."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ _numbers = itertools.count(1)
 
 @dataclass(frozen=True)
 class WorkerSettings:
-    """Which worker a job needs.
+    """The worker that a job needs.
 
     Attributes:
-        python: that runs it.
-        offline: keep its libraries from the network; None: as the person's own HF_HUB_OFFLINE says.
-        idle_seconds: it ends after these without a job, which frees the memory of its models.
+        python: Python executable that runs the worker.
+        offline: whether to block network access of its libraries; None leaves the user's HF_HUB_OFFLINE as it is.
+        idle_seconds: the worker exits after this many seconds without a job, which frees the memory of its models.
     """
 
     python: Path
@@ -46,31 +46,31 @@ class WorkerSettings:
 
 @dataclass(frozen=True)
 class Started:
-    """The job has been taken out of the queue."""
+    """Event: the job has been taken from the queue."""
 
 
 @dataclass(eq=False)
 class Job:
-    """One job, and what has been told of it.
+    """A job and its reported state.
 
     Attributes:
         kind: a key of :data:`facelift_core.jobs.handlers.HANDLERS`.
-        title: for people.
-        request: the dataclass that this kind takes.
-        worker: what runs it.
-        heard: called on the main thread after every event, with the job already up to date.
-        check: called in the lane's thread with the last event; what it returns takes that event's place.
-        target: the caller's own.
-        id: unique in this process.
+        title: name shown in the interface.
+        request: the request dataclass of this kind.
+        worker: settings of the worker that runs the job.
+        heard: called on the main thread after every event, when the job has already been updated.
+        check: called in the lane's thread with the final event; its return value replaces that event.
+        target: data for the caller; not used here.
+        id: unique within this process.
         state: one of WAITING, RUNNING, DONE, FAILED, CANCELLED.
-        stage, fraction, message, left: as told last; `left` in seconds or None.
-        estimate: seconds of the whole job after loading, as told before it began, or None.
-        started, computing, ended: clock of ``time.monotonic``, None before; `computing` is when loading was over.
-        cutout, preview, views: pictures, once they are there.
-        notes: on the cut-out.
-        lines: the end of the log.
-        result: in state DONE.
-        error: one sentence, in state FAILED.
+        stage, fraction, message, left: latest progress; `left` is in seconds, or None if unknown.
+        estimate: estimated seconds for the whole job, excluding loading, or None.
+        started, computing, ended: ``time.monotonic`` times, or None if not reached; `computing` is when loading ended.
+        cutout, preview, views: image files, or None until they exist.
+        notes: remarks about the cut-out.
+        lines: last lines of the log.
+        result: result of the job in state DONE.
+        error: a sentence for the user in state FAILED.
     """
 
     kind: str
@@ -108,7 +108,7 @@ class Job:
         return self.cancel.is_set() and not self.over
 
     def seconds_left(self) -> float | None:
-        """As told, or estimated: from what is done once that is enough; loading models does not count."""
+        """Remaining seconds: as reported, else extrapolated from progress, else from the estimate. Excludes loading."""
         if self.left is not None:
             return self.left
         spent = 0.0 if self.computing is None else time.monotonic() - self.computing
@@ -117,7 +117,7 @@ class Job:
         return None if self.estimate is None else max(0.0, self.estimate - spent)
 
     def apply(self, event: Event | Started) -> None:
-        """Bring the job up to date with an event."""
+        """Update the job from an event."""
         now = time.monotonic()
         match event:
             case Started():
@@ -148,5 +148,5 @@ class Job:
 
 
 def _file(path: str) -> Path | None:
-    """The file if it is there; the path comes from another process."""
+    """The path if the file exists, else None; the path comes from another process."""
     return Path(path) if path and Path(path).is_file() else None

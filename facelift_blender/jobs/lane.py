@@ -1,4 +1,4 @@
-"""A thread that gives jobs to one worker process. No ``bpy`` in here."""
+"""A thread that passes jobs to one worker process. Does not use ``bpy``."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from .job import Job, Started, WorkerSettings
 TICK = 0.1
 START_SECONDS = 60.0
 PATIENCE = 10.0
-"""Seconds a cancelled job may go on, in the middle of a step or while models load, before the worker is killed."""
+"""Seconds a cancelled job may continue, mid-step or while models load, before its worker is killed."""
 STOP_SECONDS = {"reconstruct": 1.0}
 STOP_SECONDS_ELSE = 4.0
-"""For a worker to end by itself; those that install or download have processes and files of their own to end."""
+"""Seconds a worker gets to exit by itself. Installers and downloads must end subprocesses and close files first."""
 
 
 class Lane:
-    """Runs one job of a kind at a time. What is private belongs to the lane's own thread."""
+    """Runs one job of each kind at a time. Private attributes belong to the lane's own thread."""
 
     def __init__(self, name: str, events: queue.Queue[tuple[Job, Event | Started]]):
         self.used = False
@@ -35,12 +35,12 @@ class Lane:
         self._worker: Worker | None = None
         self._settings: WorkerSettings | None = None
         self._ready = False
-        self._since = 0.0  # since when it starts, or is idle
+        self._since = 0.0  # when the worker started or became idle
         self._releasing = self._ending = False
         self._thread = threading.Thread(target=self._loop, name=f"FaceLift {name}", daemon=True)
         self._thread.start()
 
-    # For the main thread.
+    # Called from the main thread.
 
     @property
     def alive(self) -> bool:
@@ -61,13 +61,13 @@ class Lane:
         self._inbox.put(lambda: setattr(self, "_ending", True))
 
     def wait(self, seconds: float) -> None:
-        """For the end of the thread, whose worker is killed if that takes longer than `seconds`."""
+        """Wait for the thread to end; kill its worker if that takes longer than `seconds`."""
         self._thread.join(max(0.0, seconds))
         if self._thread.is_alive() and (worker := self._worker) is not None:
             worker.kill()
             self._thread.join(TICK * 10)
 
-    # For its own thread.
+    # Called from the lane's own thread.
 
     def _loop(self) -> None:
         while not self._ending:
@@ -86,7 +86,7 @@ class Lane:
             self._tell_end(job, Stopped())
 
     def _take(self) -> None:
-        """What is in the inbox; with nothing else to do, wait for it: a moment if there is a worker to look after."""
+        """Take one item from the inbox. If idle, block until there is one, but only briefly while a worker exists."""
         busy = bool(self._running or self._waiting)
         try:
             item = self._inbox.get(block=not busy, timeout=None if self._worker is None else 5 * TICK)
@@ -98,14 +98,14 @@ class Lane:
             item()
 
     def _start(self) -> None:
-        """Give the worker the first job of each kind of which none runs."""
+        """Send the worker the first waiting job of each kind that is not already running."""
         for job in self._next():
             if job.cancel.is_set():
                 self._waiting.remove(job)
                 self._tell_end(job, Stopped())
                 continue
             if self._releasing or (self._running and job.worker != self._settings):
-                continue  # once what runs is over, with a worker of its own
+                continue  # starts later, with a new worker, when the running jobs have ended
             self._waiting.remove(job)
             used = self._have_worker(job)
             self._running[job.id] = _Run(job, worker_was_used=used)
@@ -127,9 +127,9 @@ class Lane:
                 yield job
 
     def _have_worker(self, job: Job) -> bool:
-        """Start a worker if there is none that `job` can use; whether there was one."""
+        """Start a worker unless `job` can use the current one; returns whether it can."""
         if self._running:
-            return True  # if it has ended meanwhile, its other job is told so where it is listened to
+            return True  # if it has died in the meantime, _listen finds out
         if self._worker is not None and (self._settings != job.worker or not self._worker.running):
             self._stop_worker()
         if self._worker is not None:
@@ -147,7 +147,7 @@ class Lane:
             return
         message = self._worker.receive(TICK)
         if not self._ready and time.monotonic() - self._since > START_SECONDS:
-            raise WorkerEnded("The worker did not start within a minute; check the runtime in the preferences.")
+            raise WorkerEnded("FaceLift did not start within a minute; check the runtime in the preferences.")
         if message is None:
             return
         job_id, event = message
@@ -161,7 +161,7 @@ class Lane:
                 self._events.put((run.job, event))
 
     def _cancel(self) -> None:
-        """Have jobs stopped that are to be cancelled, and end the worker that does not obey."""
+        """Ask the worker to stop cancelled jobs, and kill it if it does not respond in time."""
         now = time.monotonic()
         for run in list(self._running.values()):
             if not run.job.cancel.is_set():
@@ -176,7 +176,7 @@ class Lane:
             elif now > run.deadline:
                 beside = [other for other in self._running.values() if not other.job.cancel.is_set()]
                 if run.job.kind == "cutout" and beside:
-                    self._end(run, Stopped())  # it may go on unheard: the head beside it is not to be lost
+                    self._end(run, Stopped())  # ignore it and let the head beside it finish
                     continue
                 self._kill_worker()
                 return
@@ -191,10 +191,10 @@ class Lane:
                 self._stop_worker()
 
     def _worker_ended(self, reason: str) -> None:
-        """Give a job to another worker if this one had ended before it got the job; else the job has failed."""
+        """Handle a dead worker: requeue jobs that it never received, and fail the others."""
         worker, self._worker = self._worker, None
         if worker is not None:
-            worker.kill()  # it may only have stopped answering
+            worker.kill()  # it may only be unresponsive
         for run in list(self._running.values()):
             if run.worker_was_used and not run.answered and not run.job.cancel.is_set():
                 del self._running[run.job.id]
@@ -229,13 +229,13 @@ class Lane:
 
 @dataclass
 class _Run:
-    """A job that a worker has or is about to get.
+    """A job that has been assigned to the worker.
 
     Attributes:
-        worker_was_used: the worker was there before this job.
-        sent: the worker has been told of it.
-        answered: the worker has said something about it.
-        deadline: when a worker that does not stop it is killed.
+        worker_was_used: the worker was started for an earlier job.
+        sent: the request has been sent.
+        answered: at least one event for this job has arrived.
+        deadline: ``time.monotonic`` time at which the worker is killed if it has not stopped a cancelled job.
     """
 
     job: Job

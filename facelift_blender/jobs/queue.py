@@ -1,9 +1,9 @@
-"""The job queue: submit from the main thread, run in worker processes, poll from a timer. No ``bpy`` in here.
+"""Job queue: submit from the main thread, run in worker processes, poll from a timer. Does not use ``bpy``.
 
-Each lane has one thread and at most one worker process, and runs one job of a kind at a time: heads and, beside them,
-cut-outs in one lane, the released weights and the runtime in lanes of their own, so that a download of hours keeps
-nobody waiting. The threads only wait and pass small messages on, so that Blender stays as responsive as without them.
-Only the main thread changes a :class:`Job`, in :meth:`Queue.poll`; both may touch its ``cancel`` event.
+Each lane has one thread and at most one worker process, and runs one job of each kind at a time. Heads and cut-outs
+share a lane; weights and the runtime have their own, so a long download does not block a reconstruction. The threads
+only wait and pass on small messages, so Blender stays responsive. Only the main thread changes a :class:`Job`, in
+:meth:`Queue.poll`; its ``cancel`` event may be used from any thread.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from .lane import Lane
 
 SHUTDOWN_SECONDS = 6.0
 LANES = {"cutout": "reconstruct"}
-"""Kinds of jobs that share the lane, and so the worker, of another kind."""
+"""Job kinds that share the lane, and therefore the worker, of another kind."""
 
 
 class Queue:
-    """All jobs of this Blender. All methods are for the main thread and return at once."""
+    """All jobs of this Blender session. Call every method from the main thread; all but `shutdown` return at once."""
 
     def __init__(self) -> None:
         self.jobs: list[Job] = []
@@ -32,7 +32,7 @@ class Queue:
         self._events: queue.Queue[tuple[Job, Event | Started]] = queue.Queue()
 
     def submit(self, job: Job) -> Job:
-        """Run `job` after those of its kind that wait; of cut-outs only the newest waits."""
+        """Queue `job` behind waiting jobs of its kind. A new cut-out replaces one that is still waiting."""
         for other in self.active("cutout") if job.kind == "cutout" else ():
             if other.state == WAITING:
                 self.cancel(other)
@@ -47,37 +47,37 @@ class Queue:
         return job
 
     def active(self, *kinds: str) -> list[Job]:
-        """Jobs of `kinds`, or of all, that wait or run, in order."""
+        """Waiting and running jobs of `kinds` (default: all), in order."""
         return [job for job in self.jobs if not job.over and (not kinds or job.kind in kinds)]
 
     def latest(self, kind: str) -> Job | None:
-        """The job of `kind` that was submitted last, over or not."""
+        """The most recently submitted job of `kind`, whatever its state."""
         return next((job for job in reversed(self.jobs) if job.kind == kind), None)
 
     @property
     def holds_memory(self) -> bool:
-        """Whether there is a worker that :meth:`release` would end."""
+        """Whether there is a worker that :meth:`release` would stop."""
         lane = self._lanes.get("reconstruct")
         return lane is not None and lane.has_worker
 
     @property
     def holds_models(self) -> bool:
-        """Whether that worker has models loaded."""
+        """Whether that worker has been sent a reconstruction and so may have models loaded."""
         return self.holds_memory and self._lanes["reconstruct"].used
 
     def cancel(self, job: Job) -> None:
-        """End `job` soon if it runs, at the next :meth:`poll` if it waits."""
+        """Cancel `job`: soon if it is running, at the next :meth:`poll` if it is waiting."""
         job.cancel.set()
         if job.state == WAITING:
             self._events.put((job, Stopped()))
 
     def release(self) -> None:
-        """End the worker that reconstructs, after the head at hand; this frees the memory of the models."""
+        """Stop the reconstruction worker after the current head, which frees the memory of the models."""
         if "reconstruct" in self._lanes:
             self._lanes["reconstruct"].release()
 
     def poll(self) -> list[tuple[Job, Event | Started]]:
-        """Bring jobs up to date and call what listens; returns the events that did it."""
+        """Update jobs from pending events and call their ``heard`` callbacks; returns those events."""
         seen = []
         for job, event in self._update():
             seen.append((job, event))
@@ -85,20 +85,20 @@ class Queue:
         return seen
 
     def _update(self) -> Iterator[tuple[Job, Event | Started]]:
-        """Bring jobs up to date, event by event."""
+        """Apply pending events one by one."""
         while True:
             try:
                 job, event = self._events.get_nowait()
             except queue.Empty:
                 return
-            if not job.over:  # one that was cancelled while it waited is told of twice
+            if not job.over:  # a job cancelled while waiting gets two Stopped events
                 job.apply(event)
                 yield job, event
 
     def shutdown(self) -> None:
-        """Cancel everything and end the workers, within a few seconds; heads that are finished stay as files.
+        """Cancel all jobs and stop all workers within a few seconds; finished heads remain as files.
 
-        Nothing that listens is called: at quit, Blender's data are gone already.
+        Does not call the jobs' callbacks, because Blender's data is already gone at quit.
         """
         atexit.unregister(self.shutdown)
         for job in self.active():

@@ -1,26 +1,26 @@
-"""How often the panel is drawn while a job runs. No ``bpy`` in here."""
+"""Limits how often the panel is redrawn while a job runs. Does not use ``bpy``."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 SHORTEST, LONGEST = 0.5, 2.0
-"""Seconds between two drawings: no more often than eyes need, no less often than people believe in."""
+"""Minimum and maximum seconds between redraws caused by progress."""
 CLOCK = 1.0
-"""Seconds after which the time that has passed is drawn, without other news."""
+"""Seconds between redraws that only update the elapsed time."""
 SHARE = 0.02
-"""Of the interface's time that drawing may take: where it is slow, it happens less often."""
+"""Largest fraction of the interface's time spent redrawing; slow redraws happen less often."""
 
 
 @dataclass
 class RedrawThrottle:
-    """Decides at every tick of the timer whether to draw, by what drawing costs on this machine.
+    """Decides on every timer tick whether to redraw, based on the measured cost of a redraw.
 
     Attributes:
-        tick: seconds from one look to the next.
-        pending: there is news that has not been drawn.
-        drawn: clock of the last drawing.
-        cost: seconds by which ticks after drawings were late: what they cost.
+        tick: seconds between calls of :meth:`look`.
+        pending: there are changes that have not been drawn.
+        drawn: time of the last redraw, in seconds.
+        cost: estimated seconds per redraw: how late the tick after a redraw was.
     """
 
     tick: float
@@ -30,13 +30,13 @@ class RedrawThrottle:
     _expected: float | None = None
 
     def look(self, now: float, news: bool, at_once: bool, moving: bool) -> bool:
-        """Whether to draw now.
+        """Whether to redraw now.
 
         Args:
-            now: clock in seconds.
-            news: something has changed that can wait, such as the bar.
-            at_once: something has changed that cannot.
-            moving: a clock in the panel moves without news.
+            now: current time in seconds.
+            news: something changed that can wait, such as the progress bar.
+            at_once: something changed that must be shown immediately.
+            moving: the panel shows an elapsed time, which advances without other changes.
         """
         if self._expected is not None:
             self.cost, self._expected = max(now - self._expected, self.cost / 2, 0.0), None

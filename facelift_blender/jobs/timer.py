@@ -1,6 +1,6 @@
-"""The job queue of this Blender, and the timer that polls it while there is something to do.
+"""The job queue of this Blender session, and the timer that polls it while jobs are active.
 
-Only the main thread runs what is in here.
+Call everything in this module from the main thread.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from .queue import Queue
 from .redraw_throttle import RedrawThrottle
 
 Watcher = Callable[[], tuple[bool, bool]]
-"""Called with every tick; returns whether anything has changed that should be seen, and whether to call it again."""
+"""Called on every tick; returns whether to redraw now, and whether the timer must keep running."""
 
 jobs = Queue()
 _throttle = RedrawThrottle(TICK)
@@ -27,16 +27,16 @@ _watchers: list[Watcher] = []
 
 
 def watch(watcher: Watcher) -> None:
-    """Call `watcher` with every tick from now on."""
+    """Call `watcher` on every tick from now on."""
     _watchers.append(watcher)
 
 
 def run(job: Job) -> Job:
-    """Submit `job`; in Blender without a window, wait for its end.
+    """Submit `job`. In background mode, also wait until it ends.
 
     Raises:
-        FaceLiftError: without a window: it failed.
-        Cancelled: without a window: by Ctrl C.
+        FaceLiftError: in background mode, if the job failed.
+        Cancelled: in background mode, on Ctrl+C.
     """
     jobs.submit(job)
     if window.background():
@@ -47,29 +47,29 @@ def run(job: Job) -> Job:
 
 
 def run_alone(job: Job) -> Job:
-    """:func:`run`, where there is one job of its kind at a time. Raises FaceLiftError also if one is running."""
+    """Like :func:`run`, but raises FaceLiftError if another job of this kind is active."""
     if running := jobs.active(job.kind):
-        raise FaceLiftError(f"“{running[0].title}” is already running; wait until it ends or cancel it.")
+        raise FaceLiftError(f"“{running[0].title}” is already running; wait until it finishes or cancel it.")
     return run(job)
 
 
 def end_worker() -> None:
-    """End the worker that reconstructs, which uses the files of runtime and weights.
+    """Stop the reconstruction worker, which holds files of the runtime and the weights open.
 
     Raises:
-        FaceLiftError: it is reconstructing.
+        FaceLiftError: a reconstruction is active.
     """
     if jobs.active("reconstruct"):
-        raise FaceLiftError("Wait for the reconstruction to end, or cancel it first.")
+        raise FaceLiftError("Wait until the reconstruction finishes, or cancel it first.")
     jobs.release()
 
 
 def wait(wanted: Sequence[Job]) -> None:
-    """Block until all jobs in `wanted` are over; for Blender without a window.
+    """Block until all jobs in `wanted` are over. For background mode.
 
     Raises:
-        FaceLiftError: some failed.
-        Cancelled: Ctrl C.
+        FaceLiftError: at least one job failed.
+        Cancelled: a job was cancelled, for example with Ctrl+C.
     """
     while not all(job.over for job in wanted):
         try:
@@ -88,13 +88,13 @@ def wait(wanted: Sequence[Job]) -> None:
 
 
 def follow() -> None:
-    """Start the timer, if it is not running."""
+    """Start the timer if it is not running."""
     if not window.background() and not bpy.app.timers.is_registered(tick):
         bpy.app.timers.register(tick, first_interval=TICK, persistent=True)
 
 
 def tick() -> float | None:
-    """Poll the queue and call the watchers; returns the seconds until the next tick, None for never."""
+    """Poll the queue and call the watchers; returns the seconds until the next tick, or None to stop the timer."""
     events = jobs.poll()
     at_once = any(not isinstance(event, Progress | Log) for _, event in events)
     again = False
@@ -109,7 +109,7 @@ def tick() -> float | None:
 
 
 def detach() -> None:
-    """End everything, at quit or when the extension is switched off."""
+    """Stop the timer and all jobs, when Blender quits or the extension is disabled."""
     if bpy.app.timers.is_registered(tick):
         bpy.app.timers.unregister(tick)
     _watchers.clear()

@@ -1,20 +1,24 @@
-"""From the click to the head: settings, panel, operators, and the timer that brings results into the scene.
+"""From a photo to a head in the scene: settings, panel, operators, and import of finished heads.
 
-settings       what belongs to a scene: photos, seed, advanced settings
-session        the running jobs of this Blender, the timer, the import of what is finished
-operators      buttons around a run; each only calls a function
-photo_operators, cutout_operators, setup_operators: the buttons that come before it
-edits, image_editor: the portrait as cut out, painted in by hand
-pace           how often the panel is drawn meanwhile
-readiness      what is missing before a run, with what fixes it
-panel          how it looks
+settings             scene properties: photos, quality, seed, advanced settings
+session              submits reconstructions and imports finished heads
+operators            operators for reconstruction and finished heads
+photo_operators      operators that choose photos
+cutout_operators     operators that show, edit and reset the cut-out
+cutouts              cached cut-outs, and which one to make next
+edits, image_editor  hand-painted cut-outs, and the Image Editor to paint them in
+insert_head          adds a finished head to the scene
+readiness            what is missing before reconstructing or rendering, and the operator that fixes it
+panel                the sidebar panels
+pictures, png        thumbnails in panels; writing PNG files
+camera               adds a camera
 """
 
 from __future__ import annotations
 
 
 def attach() -> None:
-    """Hang the settings on scenes and listen to files being loaded."""
+    """Add the scene properties and the handlers."""
     from . import edits, session, settings
 
     settings.attach()
@@ -23,7 +27,7 @@ def attach() -> None:
 
 
 def detach() -> None:
-    """Stop every job, end the worker, let go of everything."""
+    """Remove the handlers, timers, thumbnails and scene properties."""
     from . import edits, image_editor, pictures, session, settings
 
     session.detach()

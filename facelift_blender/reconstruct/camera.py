@@ -1,4 +1,4 @@
-"""A camera for a scene that has none."""
+"""Adds a camera to a scene that has none."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from mathutils import Vector
 
 
 def add_camera(context) -> bpy.types.Object:
-    """A camera of the scene in front of the active object, or of the 3D cursor, at a distance that shows a head."""
+    """Add a scene camera in front of the active object, or of the 3D cursor, far enough away to show a whole head."""
     ob = context.view_layer.objects.active
     scale = context.scene.unit_settings.scale_length or 1.0
     if ob is not None and max(ob.dimensions) > 0:
@@ -18,7 +18,7 @@ def add_camera(context) -> bpy.types.Object:
     else:
         middle, height = context.scene.cursor.location.copy(), 0.3 / scale
     camera = bpy.data.objects.new("Camera", bpy.data.cameras.new("Camera"))
-    # Corners of the picture, whatever its proportions.
+    # A corner of the camera frame; takes the aspect ratio into account.
     x, y, z = map(abs, camera.data.view_frame(scene=context.scene)[0])
     distance = 0.6 * height * z / min(x, y)
     camera.location = middle + Vector((0, -distance, 0))

@@ -1,4 +1,4 @@
-"""The buttons of the portrait as cut out: show it, paint in it, take that back."""
+"""Operators to show, edit and reset the cut-out."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from .cutouts import Known, Subject
 from .session import subject_of_scene
 
 BRUSHES = (
-    (image_editor.ERASE, "Erase", "Take away what does not belong to the person"),
-    (image_editor.BRING_BACK, "Bring Back", "Bring back what has been taken away, in the photo's colours"),
+    (image_editor.ERASE, "Erase", "Erase parts of the background that are left"),
+    (image_editor.BRING_BACK, "Restore", "Restore erased parts of the photo"),
 )
 
 
@@ -26,17 +26,17 @@ def _subject(context) -> Subject:
 
 
 def _known(context, subject: Subject) -> Known:
-    """The cut-out; without a window it is made if need be."""
+    """The finished cut-out; in background mode, makes it if necessary."""
     known = session.session.cutouts.known(subject)
     if known is None and window.background():
         known = session.wait_for_cutout(context, subject)
     if known is None:
-        raise FaceLiftError("The portrait has not been cut out yet; show the cut-out first.")
+        raise FaceLiftError("There is no cut-out yet; click Show Cut-out first.")
     return known
 
 
 class FACELIFT_OT_show_cutout(bpy.types.Operator):
-    """Show the portrait without its background, as the head will be made of it"""
+    """Preview the photo without its background, as it will be reconstructed"""
 
     bl_idname = "facelift.show_cutout"
     bl_label = "Show Cut-out"
@@ -54,7 +54,7 @@ class FACELIFT_OT_show_cutout(bpy.types.Operator):
 
 
 class FACELIFT_OT_edit_cutout(bpy.types.Operator):
-    """Paint in the portrait as cut out: erase what does not belong to the person, bring back what is missing"""
+    """Correct the cut-out by painting: erase leftover background, or restore missing parts of the person"""
 
     bl_idname = "facelift.edit_cutout"
     bl_label = "Edit Cut-out"
@@ -70,14 +70,14 @@ class FACELIFT_OT_edit_cutout(bpy.types.Operator):
                 except RuntimeError as error:
                     reason = str(error).strip().removeprefix("Error: ")
                     raise FaceLiftError(
-                        f"“{image.name}” can be painted in any Image Editor; none could be opened: {reason}"
+                        f"Could not open an Image Editor for “{image.name}”; open one yourself. {reason}"
                     ) from None
 
         return attempt(self, work)
 
 
 class FACELIFT_OT_reset_cutout(Confirmed, bpy.types.Operator):
-    """Forget what was painted in the cut-out of this photo"""
+    """Discard all edits to this cut-out"""
 
     bl_idname = "facelift.reset_cutout"
     bl_label = "Reset Cut-out"
@@ -103,10 +103,10 @@ class FACELIFT_OT_reset_cutout(Confirmed, bpy.types.Operator):
 
 
 class FACELIFT_OT_cutout_brush(bpy.types.Operator):
-    """What the brush does in the cut-out"""
+    """Choose whether the brush erases or restores"""
 
     bl_idname = "facelift.cutout_brush"
-    bl_label = "Brush for Cut-outs"
+    bl_label = "Cut-out Brush"
     bl_options = {"INTERNAL"}
 
     blend: EnumProperty(items=BRUSHES)

@@ -1,4 +1,4 @@
-"""Which cut-outs are known, kept as files for the next time, and which one is wanted now."""
+"""Cut-outs cached as files, and which cut-out to make next."""
 
 from __future__ import annotations
 
@@ -19,19 +19,20 @@ from ..jobs.job import DONE, FAILED, Job, WorkerSettings
 from ..jobs.queue import Queue
 
 DEBOUNCE = 0.6
-"""Seconds a photo has to be looked at before work begins: people type paths and try settings."""
+"""Seconds a photo must stay selected before its cut-out is made, while the user types a path or tries settings."""
 KEPT = 60
 SAMPLE = 1 << 18
-"""Bytes of a photo's beginning and end that tell it from others."""
+"""Bytes at the beginning and end of a photo that identify it."""
 
 
 @dataclass(frozen=True)
 class Subject:
-    """A photo, and what decides how its portrait is cut out.
+    """A photo with the settings that determine its cut-out.
 
     Attributes:
-        photo: file.
-        key: the same for the same picture and settings, wherever the file lies.
+        photo: image file.
+        crop, matting: as in :class:`facelift_core.jobs.cutout.Request`.
+        key: identifies the photo's content and the settings, independent of the file's location.
     """
 
     photo: Path
@@ -42,7 +43,7 @@ class Subject:
 
 @dataclass(frozen=True)
 class Known:
-    """A portrait as cut out: a PNG with transparency, a small picture of it, what to know of it."""
+    """A finished cut-out: a PNG with transparency, its thumbnail, and remarks for the user."""
 
     cutout: Path
     preview: Path
@@ -50,7 +51,7 @@ class Known:
 
 
 def subject_of(photo: Path, crop: bool, matting: str) -> Subject | None:
-    """None if there is no such file."""
+    """The subject for `photo`; None if there is no such file."""
     try:
         found = photo.stat()
         if not photo.is_file():
@@ -72,7 +73,7 @@ def _fingerprint(photo: Path, modified: int, size: int) -> str:
 
 
 def _files(subject: Subject) -> tuple[Path, Path, Path]:
-    """Cut-out, preview, and notes, which are written last. Another version may cut out in another way."""
+    """Paths of the cut-out, preview and notes (written last). Includes the version, because results may differ."""
     name = f"{subject.key}-{__version__}"
     folder = folders.cutouts_folder()
     return folder / f"{name}.png", folder / f"{name}_preview.png", folder / f"{name}.json"
@@ -80,11 +81,11 @@ def _files(subject: Subject) -> tuple[Path, Path, Path]:
 
 @dataclass
 class CutOuts:
-    """All methods are for the main thread and return at once.
+    """Finds and makes cut-outs. Call every method from the main thread; all return at once.
 
     Attributes:
-        jobs: the queue that makes them.
-        problems: sentence on why a portrait could not be cut out, by the subject's key.
+        jobs: queue that cut-out jobs are submitted to.
+        problems: why a photo could not be cut out, by the subject's key.
     """
 
     jobs: Queue
@@ -93,7 +94,7 @@ class CutOuts:
     _looked_at: tuple[Subject, float] | None = None
 
     def known(self, subject: Subject) -> Known | None:
-        """What is there already."""
+        """The finished cut-out of `subject`, or None."""
         cutout, preview, notes = _files(subject)
         try:
             told = json.loads(notes.read_text(encoding="utf-8"))
@@ -108,11 +109,11 @@ class CutOuts:
 
     @property
     def waiting(self) -> bool:
-        """Whether one is looked at for which nobody has asked yet."""
+        """Whether a photo is being shown whose cut-out has not been requested yet."""
         return self._looked_at is not None
 
     def look(self, subject: Subject, now: float) -> None:
-        """Somebody would like to see it: :meth:`tick` asks for it if that lasts."""
+        """Note that the panel shows `subject`; :meth:`tick` requests its cut-out after DEBOUNCE seconds."""
         if self._looked_at is None or self._looked_at[0] != subject:
             self._looked_at = subject, now
 
@@ -124,7 +125,7 @@ class CutOuts:
             self.ask(self._looked_at[0], worker)
 
     def ask(self, subject: Subject, worker: WorkerSettings) -> Job:
-        """Make it now."""
+        """Submit a job for the cut-out now, unless there is one already."""
         self._looked_at = None
         self.problems.pop(subject.key, None)
         if subject.key not in self._asked:
@@ -144,7 +145,7 @@ class CutOuts:
             self.problems[subject.key] = job.error
 
     def learn(self, job: Job) -> None:
-        """A job has cut its portrait out."""
+        """Store the cut-out that a reconstruction made on the way."""
         request = job.request
         subject = subject_of(Path(request.photo), request.crop, request.matting)
         if subject is None or request.cutout or not (job.cutout and job.preview) or self.known(subject) is not None:
@@ -158,7 +159,7 @@ class CutOuts:
 
 
 def _keep(subject: Subject, notes: tuple[str, ...]) -> None:
-    """Note that the files of `subject` are whole; of many, the oldest go."""
+    """Write the notes, which mark the cut-out as complete, and remove the oldest beyond KEPT."""
     with suppress(OSError):
         _files(subject)[2].write_text(json.dumps(notes, ensure_ascii=False), encoding="utf-8")
         kept = sorted(folders.cutouts_folder().glob("*.json"), key=os.path.getmtime, reverse=True)

@@ -1,6 +1,6 @@
-"""Cut-outs that people paint in: images of the file, packed into it, each of one photo.
+"""Cut-outs edited by hand: images packed into the .blend file, one per photo.
 
-What is painted is told from what is not by the pixels alone, so that undo and saving need no help.
+Only the pixels decide whether a cut-out has been edited, so undo and saving work without extra bookkeeping.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from .cutouts import Known, Subject
 from .png import write_png
 
 KEY, ORIGINAL = "facelift_cutout", "facelift_cutout_original"
-"""Custom properties of an image: of which photo it is the cut-out, and the digest of its pixels before any painting."""
+"""Custom properties of an image: the key of the photo it belongs to, and the digest of its unedited pixels."""
 PREVIEW_SIDE = 256
 EVERY = 1.5
-"""Seconds between two looks at an image in which somebody paints."""
+"""Seconds between checks of an image that is being painted."""
 
 
 @dataclass(frozen=True)
 class _Look:
-    """What the pixels were when they were looked at last."""
+    """State of an image's pixels at the last check."""
 
     digest: str
     edited: bool
@@ -39,7 +39,7 @@ _looks: dict[int, _Look] = {}
 
 
 def image_of(subject: Subject) -> bpy.types.Image | None:
-    """The image of this file in which the cut-out can be painted, if there is one."""
+    """The editable cut-out image in this file, or None."""
     return next((image for image in bpy.data.images if image.get(KEY) == subject.key), None)
 
 
@@ -48,39 +48,39 @@ def is_cutout(image: bpy.types.Image | None) -> bool:
 
 
 def load(known: Known, subject: Subject) -> bpy.types.Image:
-    """The cut-out as an image of this file.
+    """Load the cut-out into this file as an editable image.
 
     Raises:
-        FaceLiftError: it cannot be read.
+        FaceLiftError: the cut-out cannot be read.
     """
     try:
         image = bpy.data.images.load(str(known.cutout))
         image.pack()
     except RuntimeError:
-        raise FaceLiftError("The cut-out cannot be read; show it again.") from None
+        raise FaceLiftError("The cut-out cannot be read; click Show Cut-out again.") from None
     image.name = f"{subject.photo.stem} cut-out"
     image.filepath = f"//{image.name}.png"
     image.alpha_mode = "STRAIGHT"
-    image.use_fake_user = True  # nothing else of the file refers to it
+    image.use_fake_user = True  # nothing else in the file uses it
     image[KEY], image[ORIGINAL] = subject.key, _digest(_pixels(image))
     return image
 
 
 def edited(image: bpy.types.Image | None) -> bool:
-    """Whether somebody has painted in it, as of the last look."""
+    """Whether the image had been edited at the last check."""
     return image is not None and _look(image).edited
 
 
 def preview(image: bpy.types.Image) -> Path | None:
-    """A small picture of it on a checker, as of the last look."""
+    """A thumbnail on a checkerboard, as of the last check; None if unedited."""
     return _look(image).preview
 
 
 def write_edited(subject: Subject, path: Path) -> bool:
-    """Write what was painted; False if nothing was.
+    """Write the edited cut-out to `path`; returns False, and writes nothing, if there are no edits.
 
     Raises:
-        FaceLiftError: it cannot be written.
+        FaceLiftError: the file cannot be written.
     """
     image = image_of(subject)
     if image is None or not _look(image, again=True).edited:
@@ -94,7 +94,7 @@ def write_edited(subject: Subject, path: Path) -> bool:
 
 
 def reset(subject: Subject) -> None:
-    """Forget what was painted."""
+    """Discard the edited cut-out."""
     image = image_of(subject)
     if image is not None:
         _looks.pop(image.session_uid, None)
@@ -102,13 +102,13 @@ def reset(subject: Subject) -> None:
 
 
 def look_again() -> bool:
-    """Look at every cut-out in which somebody may have painted; whether any has changed."""
+    """Check every cut-out that may have been painted; returns whether any has changed."""
     changed = False
     for image in bpy.data.images:
         if not is_cutout(image):
             continue
         before = _looks.get(image.session_uid)
-        # Undo may take the painting back by reading the image again.
+        # Undo can revert the painting by reloading the image, which is then not dirty.
         if image.is_dirty or (before is not None and before.edited):
             changed = _look(image, again=True) != before or changed
     return changed
@@ -138,7 +138,7 @@ def _write_preview(image: bpy.types.Image, pixels: np.ndarray) -> Path | None:
 
 
 def _pixels(image: bpy.types.Image) -> np.ndarray:
-    """(H, W, 4) uint8, the first row on top; empty if the image has none."""
+    """(H, W, 4) uint8, top row first; (0, 0, 4) if the image has no RGBA pixels."""
     width, height = image.size
     values = np.empty(width * height * image.channels, np.float32)
     if not values.size or image.channels != 4:
@@ -154,7 +154,7 @@ def _digest(pixels: np.ndarray) -> str:
 
 @persistent
 def _before_saving(*_) -> None:
-    """What was painted goes into the file: Blender itself leaves it out until somebody saves the image."""
+    """Pack edited cut-outs, because Blender does not save unsaved pixels with the file."""
     for image in bpy.data.images:
         if is_cutout(image) and image.is_dirty and image.has_data:
             image.pack()

@@ -1,4 +1,4 @@
-"""An Image Editor to paint a cut-out in: where one is open already, else beside the 3D view, else in a window."""
+"""Opens an Image Editor for painting a cut-out: an open one, else beside the viewport, else in a new window."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from . import edits
 
 ERASE, BRING_BACK = "ERASE_ALPHA", "ADD_ALPHA"
 NARROWEST = 700
-"""Pixels of a 3D view, by a scale of 1, that can be shared."""
+"""Minimum width of a 3D viewport that can be split, in pixels at UI scale 1."""
 ESSENTIAL = "brushes/essentials_brushes-mesh_texture.blend/Brush/Erase Soft"
 OWN_BRUSH = "FaceLift Cut-out"
 SETTLED, SETTLE_SECONDS = 0.3, 15.0
-"""Seconds until a new area has a size and a sidebar, and its brushes are there: usually, and at most."""
+"""Seconds until a new area has its size, sidebar and brushes: interval between checks, and maximum wait."""
 _settle_until = 0.0
 
 
 def open_editor(context, image: bpy.types.Image) -> None:
-    """Show `image` for painting. Raises RuntimeError where Blender makes no area for it."""
+    """Show `image` in an Image Editor in Paint mode. Raises RuntimeError if Blender cannot create an area."""
     global _settle_until
     window = context.window or context.window_manager.windows[0]
     area = _open_already(window) or _beside_the_view(context, window)
@@ -39,13 +39,13 @@ def open_editor(context, image: bpy.types.Image) -> None:
 
 
 def areas(window: bpy.types.Window) -> list[bpy.types.Area]:
-    """The Image Editors of `window` that show a cut-out."""
+    """Image Editors in `window` that show a cut-out."""
     shown = [area for area in window.screen.areas if area.type == "IMAGE_EDITOR"]
     return [area for area in shown if edits.is_cutout(area.spaces.active.image)]
 
 
 def set_brush(context, blend: str) -> None:
-    """The brush of the Image Editor in `context` takes away, or brings back."""
+    """Set the paint brush to erase or restore; `blend` is ERASE or BRING_BACK."""
     settings = context.tool_settings.image_paint
     if settings.is_property_readonly("brush"):
         if not _cuts(settings.brush):
@@ -54,12 +54,12 @@ def set_brush(context, blend: str) -> None:
         own = bpy.data.brushes.get(OWN_BRUSH) or bpy.data.brushes.new(OWN_BRUSH, mode="TEXTURE_PAINT")
         settings.brush = own
         own.blend = blend
-    if _cuts(settings.brush):  # and not one that paints, while the other is on its way
+    if _cuts(settings.brush):  # not while a brush that paints color is still active
         settings.brush.blend = blend
 
 
 def follow() -> None:
-    """Show in the panel what is being painted, as long as an Image Editor shows a cut-out."""
+    """Keep the panel's thumbnail up to date while an Image Editor shows a cut-out."""
     if not bpy.app.background and not bpy.app.timers.is_registered(_look):
         bpy.app.timers.register(_look, first_interval=edits.EVERY)
 
@@ -94,7 +94,7 @@ def _beside_the_view(context, window: bpy.types.Window) -> bpy.types.Area | None
     try:
         with context.temp_override(window=window, area=view, region=region):
             bpy.ops.screen.area_split(direction="VERTICAL", factor=0.5)
-    except RuntimeError:  # such as in an area that fills the window
+    except RuntimeError:  # for example if the area is maximized
         return None
     new = [area for area in window.screen.areas if area.as_pointer() not in before]
     return new[0] if new else None
@@ -110,17 +110,17 @@ def _in_a_window(window: bpy.types.Window) -> bpy.types.Area:
 
 
 def _settle() -> float | None:
-    """What needs an area that has been drawn, and Blender's brushes: try until it works, for a while."""
+    """Timer: finish setting up the areas, which must have been drawn once; retries until it works or time is up."""
     windows = [window for manager in bpy.data.window_managers for window in manager.windows]
     settled = [_settle_in(window, area) for window in windows for area in areas(window)]
     if not all(settled) and time.monotonic() < _settle_until:
         return SETTLED
-    bpy.ops.ed.undo_push(message="Brush for Cut-outs")  # or undoing the first stroke would take the brush away
+    bpy.ops.ed.undo_push(message="Cut-out Brush")  # otherwise, undoing the first stroke would also undo the brush
     return None
 
 
 def _settle_in(window: bpy.types.Window, area: bpy.types.Area) -> bool:
-    """How much of the area the picture takes, its brush, its sidebar; whether all is as it should be."""
+    """Fit the image to the area, and set the brush and the sidebar tab; returns whether all of it worked."""
     area.spaces.active.show_region_asset_shelf = False
     regions = {region.type: region for region in area.regions}
     with bpy.context.temp_override(window=window, area=area, region=regions["WINDOW"]):
@@ -129,7 +129,7 @@ def _settle_in(window: bpy.types.Window, area: bpy.types.Area) -> bool:
             if not _cuts(bpy.context.tool_settings.image_paint.brush):
                 set_brush(bpy.context, ERASE)
             regions["UI"].active_panel_category = "FaceLift"
-        except (RuntimeError, TypeError):  # the brushes are not there yet, or the sidebar has not been drawn
+        except (RuntimeError, TypeError):  # brushes not loaded yet, or sidebar not drawn yet
             return False
     return _cuts(bpy.context.tool_settings.image_paint.brush)
 

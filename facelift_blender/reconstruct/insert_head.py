@@ -1,4 +1,4 @@
-"""A finished head into a scene: the object, its pictures, where it came from."""
+"""Adds a finished head to a scene: the object, its pictures and metadata."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from ..splats.objects import create_splat_object, head_scale
 
 COLLECTION = "FaceLift"
 FILE = "facelift_file"
-"""Custom property of pictures: which job's they are, so that none comes twice."""
+"""Custom property of pictures: the file they were loaded from, so that none is added twice."""
 
 
 def add_head(head: Finished, scene: bpy.types.Scene, scale: float = 1.0) -> bpy.types.Object:
-    """The head as an object at the 3D cursor, standing on Z and looking along −Y; selected alone.
+    """Add the head at the 3D cursor, upright along Z and facing −Y, and select only it.
 
-    Its size is `scale` times that of a real head, in the scene's units. Portrait and views come along as packed images,
-    in custom properties beside what made them.
+    The head is `scale` times life-size, in the scene's units. The portrait and the views are packed into the file;
+    custom properties of the object refer to them and store the settings of the reconstruction.
 
     Raises:
-        FaceLiftError: the files are gone or damaged.
+        FaceLiftError: the files are missing or damaged.
     """
     splats = files.read(head.head)
     request = head.summary.get("request", {})
@@ -37,7 +37,7 @@ def add_head(head: Finished, scene: bpy.types.Scene, scale: float = 1.0) -> bpy.
         "facelift_weights": Path(str(request.get("weights", ""))).name,
         "facelift_version": str(head.summary.get("version", "")),
         "facelift_seconds": float(head.summary.get("seconds", 0.0)),
-        # As pointers, so that the pictures are kept with the head.
+        # Pointers, so that the pictures are saved with the head.
         **{name: picture for name, picture in pictures.items() if picture is not None},
     }
     ob = create_splat_object(
@@ -54,7 +54,7 @@ def add_head(head: Finished, scene: bpy.types.Scene, scale: float = 1.0) -> bpy.
 
 
 def add_picture(path: Path, name: str) -> bpy.types.Image | None:
-    """The picture packed into the file, or the one of that file that is there already; None if it cannot be read."""
+    """Pack the picture into the .blend file, unless it is there already; None if it cannot be read."""
     key = f"{path.parent.name}/{path.name}"
     if known := next((image for image in bpy.data.images if image.get(FILE) == key), None):
         return known
@@ -70,7 +70,7 @@ def add_picture(path: Path, name: str) -> bpy.types.Image | None:
 
 
 def _collection(scene: bpy.types.Scene) -> bpy.types.Collection:
-    """The scene's collection for heads; made on first use."""
+    """The scene's collection for heads; created on first use."""
     for collection in scene.collection.children_recursive:
         if collection.name.split(".")[0] == COLLECTION and collection.library is None:
             return collection
@@ -80,9 +80,9 @@ def _collection(scene: bpy.types.Scene) -> bpy.types.Collection:
 
 
 def _select_alone(ob: bpy.types.Object, scene: bpy.types.Scene) -> None:
-    """In the view layers that show it."""
+    """Select only `ob`, and make it active, in every view layer that shows it."""
     for layer in scene.view_layers:
-        layer.update()  # without, it may not know of the new object yet
+        layer.update()  # otherwise the layer may not contain the new object yet
         if layer.objects.get(ob.name) is None:
             continue
         for other in layer.objects:

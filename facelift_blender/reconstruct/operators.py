@@ -1,4 +1,4 @@
-"""The buttons around a run. Each operator collects its properties and calls a function."""
+"""Operators for reconstruction and finished heads. Each one collects its properties and calls a function."""
 
 from __future__ import annotations
 
@@ -20,25 +20,27 @@ _OF_RUN = ("steps", "guidance_scale", "seed", "crop", "matting", "likeness", "de
 
 
 class FACELIFT_OT_reconstruct(bpy.types.Operator):
-    """Make a 3D head of Gaussians from the portrait photo, in the background"""
+    """Make a 3D head of Gaussian splats from the portrait photo. Runs in the background, so you can keep working"""
 
     bl_idname = "facelift.reconstruct"
     bl_label = "Reconstruct Face"
     bl_options = {"REGISTER"}
 
-    filepath: StringProperty(name="Photo", description="Empty: the photos of the scene", subtype="FILE_PATH")
+    filepath: StringProperty(
+        name="Photo", description="Photo to reconstruct. Leave empty to use the scene's photos", subtype="FILE_PATH"
+    )
     steps: IntProperty(name="Steps", default=50, min=1, max=1000)
     guidance_scale: FloatProperty(name="Guidance", default=0.0, min=0.0)
     seed: IntProperty(name="Seed", default=4, min=0)
     crop: BoolProperty(name="Find the Face", default=True)
     matting: EnumProperty(name="Background", items=settings.MATTINGS, default="auto")
     likeness: EnumProperty(name="Likeness", items=settings.LIKENESSES, default="photo")
-    device: StringProperty(name="Device", default="auto", description="auto, cuda, cuda:1, mps or cpu")
-    weights: StringProperty(name="Weights", description="“mini”, “released” or a folder")
+    device: StringProperty(name="Device", default="auto", description="“auto”, “cuda”, “cuda:1”, “mps” or “cpu”")
+    weights: StringProperty(name="Weights", description="“mini” (built-in), “released” or a folder")
 
     def execute(self, context):
         own = context.scene.facelift
-        # What a script does not give is as in the scene's settings.
+        # Properties that were not set explicitly come from the scene's settings.
         given = {name: getattr(self, name) for name in _OF_RUN if self.properties.is_property_set(name)}
 
         def work() -> None:
@@ -52,20 +54,20 @@ class FACELIFT_OT_reconstruct(bpy.types.Operator):
 
 
 class _OnHead:
-    """For operators on a finished head in the cache."""
+    """Mixin for operators on a finished head in the cache."""
 
-    folder: StringProperty(description="Of the job", subtype="DIR_PATH", options={"HIDDEN"})
+    folder: StringProperty(description="Folder of the head in the cache", subtype="DIR_PATH", options={"HIDDEN"})
 
 
 class FACELIFT_OT_import_head(_OnHead, bpy.types.Operator):
-    """Bring a finished head into this scene"""
+    """Add this finished head to the scene"""
 
     bl_idname = "facelift.import_head"
     bl_label = "Import Head"
     bl_options = {"REGISTER", "UNDO"}
 
     scale: FloatProperty(
-        name="Size", default=1.0, min=1e-3, soft_max=10.0, options={"SKIP_SAVE"}, description="1 is that of a real head"
+        name="Size", default=1.0, min=1e-3, soft_max=10.0, options={"SKIP_SAVE"}, description="1 is life-size"
     )
 
     def execute(self, context):
@@ -73,14 +75,14 @@ class FACELIFT_OT_import_head(_OnHead, bpy.types.Operator):
             head = folders.read(Path(self.folder))
             if head is None:
                 session.look_for_left()
-                raise FaceLiftError("The files of this head are gone; reconstruct it again.")
+                raise FaceLiftError("The files of this head are missing; reconstruct it again.")
             session.bring_in(head, context.scene, self.scale)
 
         return attempt(self, work)
 
 
 class FACELIFT_OT_dismiss_head(_OnHead, bpy.types.Operator):
-    """Do not offer this head any more; its file stays until the cache is cleared"""
+    """Remove this head from the list. Its file stays until you clear the cache"""
 
     bl_idname = "facelift.dismiss_head"
     bl_label = "Dismiss"
@@ -93,7 +95,7 @@ class FACELIFT_OT_dismiss_head(_OnHead, bpy.types.Operator):
 
 
 class FACELIFT_OT_release_memory(bpy.types.Operator):
-    """End the worker, which frees the memory of the models; the next run loads them again"""
+    """Unload the models to free memory. The next reconstruction loads them again"""
 
     bl_idname = "facelift.release_memory"
     bl_label = "Release Memory"
@@ -109,7 +111,7 @@ class FACELIFT_OT_release_memory(bpy.types.Operator):
 
 
 class FACELIFT_OT_clear_cache(bpy.types.Operator):
-    """Remove the files of earlier runs: finished heads that were imported or not, views, thumbnails"""
+    """Delete the files of earlier reconstructions: finished heads, even if not imported, views and thumbnails"""
 
     bl_idname = "facelift.clear_cache"
     bl_label = "Clear Cache"
@@ -126,7 +128,7 @@ class FACELIFT_OT_clear_cache(bpy.types.Operator):
 
 
 class FACELIFT_OT_add_camera(bpy.types.Operator):
-    """Add a camera that looks at the active object from the front, and make it the scene's"""
+    """Add a camera that shows the active object from the front, and make it the scene camera"""
 
     bl_idname = "facelift.add_camera"
     bl_label = "Add Camera"

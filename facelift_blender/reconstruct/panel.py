@@ -1,4 +1,4 @@
-"""The sidebar's tab: photo, quality, button, what is missing, what is running, what the last run took."""
+"""Sidebar panels: photo, settings, *Reconstruct Face*, missing requirements, active jobs and the last result."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from .session import cuts_out_by_itself, head_of, session, subject_of_scene
 from .settings import photos_of
 
 ALONE, SIDE_BY_SIDE = 7.0, 5.5
-"""Sizes of the photo, and of photo and cut-out beside each other."""
+"""Icon scale of the photo alone, and of photo and cut-out side by side."""
 ON_BACKGROUND = "Background:"
-"""How notes begin that a picture of the cut-out makes superfluous."""
+"""Prefix of notes that are not shown beside the picture of the cut-out, which makes them redundant."""
 
 
 class _Sidebar:
@@ -62,7 +62,7 @@ class FACELIFT_PT_reconstruct(_Sidebar, bpy.types.Panel):
         for job in jobs.active("reconstruct"):
             _draw_job(layout, job, context)
         if session.waiting_for:
-            paragraphs(layout, f"{session.waiting_for}, then the head comes in.", context, icon="SORTTIME")
+            paragraphs(layout, f"{session.waiting_for} before adding the head.", context, icon="SORTTIME")
         _draw_last(layout, context)
         for head in session.left[:5]:
             _draw_left(layout, head)
@@ -85,9 +85,9 @@ class FACELIFT_PT_advanced(_Sidebar, bpy.types.Panel):
         layout.prop(own, "guidance_scale")
         layout.prop(own, "crop")
         layout.prop(own, "matting")
-        layout.prop(own, "weights")
+        layout.prop(own, "weights", placeholder="From Preferences")
         if preferences.weights(context, own.weights) == "mini":
-            layout.operator("facelift.get_weights", text="Released Weights…", icon="IMPORT")
+            layout.operator("facelift.get_weights", text="Get Released Weights…", icon="IMPORT")
         layout.prop(own, "device")
         layout.operator("facelift.release_memory", icon="TRASH")
 
@@ -105,7 +105,7 @@ def _draw_photos(layout, own, context) -> None:
         box.operator("facelift.use_editor_image", text=f"Use “{image.name}”", icon="IMAGE_DATA")
     if own.photo and not picture:
         readable = Path(bpy.path.abspath(own.photo)).is_file()
-        box.label(text="No preview of this photo" if readable else "There is no such photo", icon="ERROR")
+        box.label(text="No preview available" if readable else "Photo not found", icon="ERROR")
     for index, photo in enumerate(own.more_photos):
         row = box.row(align=True)
         row.label(text=Path(photo.path).name, icon="IMAGE_DATA")
@@ -113,7 +113,7 @@ def _draw_photos(layout, own, context) -> None:
 
 
 def _draw_cutout(box, photo: int, subject: Subject, context) -> None:
-    """The photo, beside it the portrait as cut out, and what can be done about that."""
+    """Draw the photo and its cut-out side by side, with the buttons to show, edit or reset the cut-out."""
     cutouts = session.cutouts
     known, image = cutouts.known(subject), edits.image_of(subject)
     edited = edits.edited(image)
@@ -134,7 +134,7 @@ def _draw_cutout(box, photo: int, subject: Subject, context) -> None:
                 paragraphs(box, note, context, icon="INFO")
         return
     if cutouts.making(subject):
-        box.label(text="Cutting the portrait out …", icon="SORTTIME")
+        box.label(text="Removing the background …", icon="SORTTIME")
     elif problem := cutouts.problems.get(subject.key):
         column = box.column()
         column.alert = True
@@ -142,7 +142,7 @@ def _draw_cutout(box, photo: int, subject: Subject, context) -> None:
     elif cuts_out_by_itself(context):
         cutouts.look(subject, time.monotonic())
         follow()
-        box.label(text="Cutting the portrait out …", icon="SORTTIME")
+        box.label(text="Removing the background …", icon="SORTTIME")
     elif preferences.get(context).worker() is not None and not jobs.active("reconstruct"):
         box.operator("facelift.show_cutout", icon="IMAGE_ALPHA")
 
@@ -180,7 +180,7 @@ def _draw_last(layout, context) -> None:
     box.label(text=f"{job.title}: {duration(job.ended - job.started)}", icon="CHECKMARK")
     times = summary.get("timings", {})
     parts = [f"{label} {times[stage]:.1f} s" for stage, label in _TIMES.items() if times.get(stage, 0) > 0.05]
-    paragraphs(box, f"{summary.get('gaussians', 0):,} Gaussians on {summary.get('device')}", context)
+    paragraphs(box, f"{summary.get('gaussians', 0):,} splats, made on {summary.get('device')}", context)
     paragraphs(box, ", ".join(parts), context)
     for note in summary.get("notes", []):
         paragraphs(box, note, context, icon="INFO")

@@ -1,4 +1,4 @@
-"""Ways to a photo: from files, from the Image Editor, dropped onto the viewport."""
+"""Operators that choose photos: from files, from the Image Editor, or dropped onto the viewport."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".heic")
 
 
 class _Photos:
-    """For operators that are given image files, several of them if need be."""
+    """Mixin for operators that take one or more image files."""
 
     directory: StringProperty(subtype="DIR_PATH", options={"HIDDEN", "SKIP_SAVE"})
     files: CollectionProperty(type=bpy.types.OperatorFileListElement, options={"HIDDEN", "SKIP_SAVE"})
@@ -37,7 +37,7 @@ class _Photos:
 
 
 class FACELIFT_OT_choose_photos(Chooser, _Photos, bpy.types.Operator):
-    """Choose a portrait photo, or several to reconstruct one after the other"""
+    """Choose a portrait photo, or select several to reconstruct one after the other"""
 
     bl_idname = "facelift.choose_photos"
     bl_label = "Choose Photo…"
@@ -48,34 +48,34 @@ class FACELIFT_OT_choose_photos(Chooser, _Photos, bpy.types.Operator):
 
 
 class FACELIFT_OT_drop_photos(_Photos, bpy.types.Operator):
-    """Use these photos for the head to reconstruct"""
+    """Reconstruct a head from this photo"""
 
     bl_idname = "facelift.drop_photos"
-    bl_label = "Portrait Photo for FaceLift"  # what the menu says if others want the file, too
+    bl_label = "Portrait Photo for FaceLift"  # shown in a menu if other add-ons handle the file, too
     bl_options = {"REGISTER", "UNDO", "INTERNAL"}
 
 
 class FACELIFT_OT_use_editor_image(bpy.types.Operator):
-    """Use the image of the selected image Empty, else the one in an Image Editor; packed, painted or rendered, too"""
+    """Use the selected image empty, or the image in an Image Editor, even if it is packed, painted or rendered"""
 
     bl_idname = "facelift.use_editor_image"
-    bl_label = "Use Image Editor's Image"
+    bl_label = "Use Open Image"
     bl_options = {"REGISTER", "UNDO", "INTERNAL"}
 
-    image: StringProperty(description="Name of the image; empty: the one that is open", options={"HIDDEN"})
+    image: StringProperty(description="Name of the image. Leave empty to use the open one", options={"HIDDEN"})
 
     def execute(self, context):
         def work() -> None:
             image = bpy.data.images.get(self.image) if self.image else editor_image(context)
             if image is None:
-                raise FaceLiftError("There is no such image; open one in an Image Editor.")
+                raise FaceLiftError("No image found; open one in an Image Editor.")
             set_photos(context.scene.facelift, [str(image_as_file(image, context.scene))])
 
         return attempt(self, work)
 
 
 class FACELIFT_OT_remove_photo(bpy.types.Operator):
-    """Take this photo off the list"""
+    """Remove this photo from the list"""
 
     bl_idname = "facelift.remove_photo"
     bl_label = "Remove Photo"
@@ -100,9 +100,9 @@ class FACELIFT_FH_photo(bpy.types.FileHandler):
 
 
 def editor_image(context) -> bpy.types.Image | None:
-    """The image of the active image Empty, else what the first Image Editor shows, in the own window before others.
+    """The image of the active image empty, else of the first Image Editor that shows one other than a cut-out.
 
-    Cut-outs are no photos.
+    Looks in the current window first, then in the others.
     """
     ob = context.view_layer.objects.active
     if ob is not None and ob.type == "EMPTY" and isinstance(ob.data, bpy.types.Image) and ob.select_get():
@@ -114,17 +114,17 @@ def editor_image(context) -> bpy.types.Image | None:
 
 
 def image_as_file(image: bpy.types.Image, scene: bpy.types.Scene) -> Path:
-    """A PNG of `image` as it is now, in the cache, named after it.
+    """Save the current pixels of `image` as a PNG in the cache, named after the image.
 
     Raises:
-        FaceLiftError: it has no pixels, or they cannot be written.
+        FaceLiftError: the image has no pixels, or they cannot be written.
     """
     name = re.sub(r"[^\w.-]+", "_", Path(image.name).stem)[:80] or "image"
     folder = folders.cache_folder() / "photos" / uuid.uuid4().hex[:8]
     path = folder / f"{name}.png"
     try:
         folder.mkdir(parents=True)
-        # save_render applies the scene's view transform, which is right for what a camera sees and wrong for photos.
+        # save_render applies the scene's view transform, which is right for renders but wrong for photos.
         if image.type in ("RENDER_RESULT", "COMPOSITING"):
             image.save_render(str(path), scene=scene)
         else:
@@ -136,9 +136,9 @@ def image_as_file(image: bpy.types.Image, scene: bpy.types.Scene) -> Path:
                 bpy.data.images.remove(copy)
     except (OSError, RuntimeError) as error:
         reason = str(error).strip().removeprefix("Error: ").replace(f"{image.name}.001", image.name)
-        raise FaceLiftError(f"The image {image.name} cannot be used: {reason}") from None
+        raise FaceLiftError(f"The image “{image.name}” cannot be used: {reason}") from None
     if not path.is_file():
-        raise FaceLiftError(f"The image {image.name} has no pixels to use.")
+        raise FaceLiftError(f"The image “{image.name}” has no pixels.")
     return path
 
 

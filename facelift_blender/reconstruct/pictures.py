@@ -1,4 +1,4 @@
-"""Thumbnails of files in panels."""
+"""Thumbnails of image files in panels."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import bpy.utils.previews
 
 _collection: bpy.utils.previews.ImagePreviewCollection | None = None
 _shown: dict[str, str] = {}
-"""Paths to the keys of their pictures: of a file that changes, only what it is now is kept."""
+"""Preview key by path, so that only the current version of a changed file is kept."""
 
 
 def icon(path: str) -> int:
-    """Icon of the picture at `path`, 0 if it cannot be read. Loaded on first use, again when the file has changed."""
+    """Icon ID of the picture at `path`, or 0 if it cannot be read. Reloads the picture when the file changes."""
     global _collection
     path = bpy.path.abspath(path)
     try:
@@ -30,7 +30,7 @@ def icon(path: str) -> int:
         if former in _collection:
             del _collection[former]
     preview = _collection[key]
-    # Asking for the size loads the picture now; left to Blender, panels would stay grey until someone moves the mouse.
+    # Reading the size loads the picture now; otherwise it would stay gray until the next mouse move.
     return preview.icon_id if all(preview.image_size) else 0
 
 

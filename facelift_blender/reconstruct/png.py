@@ -1,4 +1,4 @@
-"""Pixels to a PNG, as they are: Blender's own ways to save a picture may change colours where nothing is seen."""
+"""Writes pixels to a PNG unchanged; Blender's own image saving may alter the color of transparent pixels."""
 
 from __future__ import annotations
 
@@ -9,17 +9,20 @@ from pathlib import Path
 import numpy as np
 
 _COLOURS = {3: 2, 4: 6}
-"""Number of channels to PNG's type of colour."""
+"""PNG color type by number of channels."""
 
 
 def write_png(pixels: np.ndarray, path: Path) -> None:
-    """Raises OSError.
+    """Write a PNG file.
 
     Args:
-        pixels: (H, W, 3 or 4) uint8, straight alpha, the first row on top.
+        pixels: (H, W, 3 or 4) uint8, straight alpha, top row first.
+
+    Raises:
+        OSError: the file cannot be written.
     """
     height, width, channels = pixels.shape
-    rows = np.zeros((height, 1 + width * channels), np.uint8)  # each row begins with the number of its filter
+    rows = np.zeros((height, 1 + width * channels), np.uint8)  # each row begins with its filter type
     rows[:, 1:] = pixels.reshape(height, -1)
     header = struct.pack(">IIBBBBB", width, height, 8, _COLOURS[channels], 0, 0, 0)
     chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(rows.tobytes(), 3)), (b"IEND", b""))

@@ -1,4 +1,4 @@
-"""What is missing before a run, or before a render, each with the button that fixes it."""
+"""Requirements for reconstructing and rendering that are not met, each with the operator that fixes it."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from ..setup import preferences, runtime_state
 
 DISK_BYTES = 300 * 2**20
 MEMORY_BYTES = 2 * 2**30
-"""What a run needs beside the weights themselves."""
+"""Memory that a reconstruction needs in addition to the weights."""
 
 
 @dataclass(frozen=True)
 class Missing:
-    """One line of the panel.
+    """A requirement that is not met, shown in the panel.
 
     Attributes:
         text: what is missing.
-        operator: what fixes it; empty if that is outside Blender, then the text says what to do.
-        label: of its button.
-        properties: of the operator.
-        stops: nothing can run before it is fixed.
+        operator: operator that fixes it; empty if it cannot be fixed in Blender, in which case `text` says what to do.
+        label: label of the operator's button.
+        properties: properties of the operator.
+        stops: whether reconstructing is impossible until it is fixed.
     """
 
     text: str
@@ -44,15 +44,15 @@ def before_running(context) -> list[Missing]:
 
 
 def before_rendering(context) -> list[Missing]:
-    """For scenes that show splats."""
+    """Missing camera and render settings, for scenes that show splats."""
     from ..splats.scene_settings import missing_settings
 
     missing = []
     if context.scene.camera is None:
         missing.append(Missing("The scene has no camera.", "facelift.add_camera", "Add Camera", stops=False))
     if settings := missing_settings(context.scene):
-        text = f"Render settings: {'; '.join(map(str, settings))}."
-        missing.append(Missing(text, "facelift.apply_render_settings", "Set for Splats", stops=False))
+        text = f"Splats will not render correctly. Needed: {'; '.join(map(str, settings))}."
+        missing.append(Missing(text, "facelift.apply_render_settings", "Set Up Scene for Splats", stops=False))
     return missing
 
 
@@ -63,19 +63,19 @@ def _runtime(context) -> Iterator[Missing]:
     state = runtime_state.current(own)
     install = ("facelift.install_runtime", "Update Runtime…" if state.outdated else "Install Runtime…")
     if state.outdated and state.ready:
-        yield Missing("The runtime was made for another version of FaceLift.", *install, stops=False)
+        yield Missing("The runtime was installed for another version of FaceLift.", *install, stops=False)
     if state.ready:
         return
     for problem in state.problems:
         if runtime_state.is_chosen(own):
-            yield Missing(problem, "facelift.choose_runtime", "Choose Python…")
+            yield Missing(problem, "facelift.choose_runtime", "Use Existing Python…")
         else:
             yield Missing(problem, *install)
     if not bpy.app.online_access and not runtime_state.is_chosen(own):
-        text = "Installing needs Blender's online access, which is off."
+        text = "Installing requires online access, which is turned off in Blender."
         yield Missing(text, "extensions.userpref_allow_online", "Allow Online Access", stops=False)
-    text = "A Python of your own that has PyTorch will do as well."
-    yield Missing(text, "facelift.choose_runtime", "Choose Python…", stops=False)
+    text = "Or use a Python on this computer that already has PyTorch."
+    yield Missing(text, "facelift.choose_runtime", "Use Existing Python…", stops=False)
 
 
 def _weights(context) -> Iterator[Missing]:
@@ -88,21 +88,21 @@ def _weights(context) -> Iterator[Missing]:
     if (folder / "mvdiffusion" / "pipeckpts").is_dir() and (folder / "gslrm").is_dir():
         return
     if chosen == "mini":
-        yield Missing("This FaceLift comes without weights.", "facelift.choose_weights", "Choose Folder…")
+        yield Missing("This copy of FaceLift has no built-in weights.", "facelift.choose_weights", "Choose Weights…")
     elif built_in.is_dir():
         yield Missing(f"There are no FaceLift weights in {chosen}.", "facelift.use_mini", "Use Built-in Weights")
     else:
-        yield Missing(f"There are no FaceLift weights in {chosen}.", "facelift.choose_weights", "Choose Folder…")
+        yield Missing(f"There are no FaceLift weights in {chosen}.", "facelift.choose_weights", "Choose Weights…")
 
 
 def _released_weights(context, built_in: Path) -> Iterator[Missing]:
     if jobs.active("weights"):
-        yield Missing("The released weights are on their way.")
+        yield Missing("Waiting for the released weights.")
     else:
-        text = "The released weights are not ready on this machine, or their licence is not accepted."
+        text = "The released weights have not been downloaded, or their license has not been accepted."
         yield Missing(text, "facelift.get_weights", "Get Released Weights…")
     if built_in.is_dir():
-        text = "The small built-in weights will do to try things out."
+        text = "Or use the built-in weights (preview quality)."
         yield Missing(text, "facelift.use_mini", "Use Built-in Weights", stops=False)
 
 
@@ -115,13 +115,13 @@ def _disk() -> Iterator[Missing]:
     except OSError:
         return
     if free < DISK_BYTES:
-        text = f"Only {free / 2**20:.0f} MiB are free for {folders.cache_folder()}."
+        text = f"Not enough disk space: only {free / 2**20:.0f} MiB free for {folders.cache_folder()}."
         yield Missing(text, "facelift.clear_cache", "Clear Cache")
 
 
 def _memory(context) -> Iterator[Missing]:
     if jobs.holds_models or jobs.active("reconstruct"):
-        return  # the models are in memory already
+        return  # the models are already in memory
     try:
         available = memory().get("available")
     except OSError:
@@ -129,7 +129,7 @@ def _memory(context) -> Iterator[Missing]:
     chosen = preferences.weights(context, context.scene.facelift.weights)
     needed = MEMORY_BYTES + (0 if chosen == "mini" else _bytes(Path(chosen)))
     if available is not None and available < needed:
-        text = f"{available / 2**30:.1f} GiB of memory are free, about {needed / 2**30:.1f} are needed."
+        text = f"Memory may run out: about {needed / 2**30:.1f} GiB needed, {available / 2**30:.1f} GiB free."
         if chosen != "mini" and preferences.built_in_weights().is_dir():
             yield Missing(text, "facelift.use_mini", "Use Built-in Weights", stops=False)
         else:
@@ -140,7 +140,7 @@ _bytes_of: dict[Path, int] = {}
 
 
 def _bytes(folder: Path) -> int:
-    """Of the weight files in `folder`; counted once, for it is asked at every drawing."""
+    """Total size in bytes of the weight files in `folder`; cached, because the panel asks on every redraw."""
     if folder not in _bytes_of:
         files = [*folder.glob("mvdiffusion/pipeckpts/*/*.safetensors"), *folder.glob("gslrm/*")]
         _bytes_of[folder] = sum(path.stat().st_size for path in files)

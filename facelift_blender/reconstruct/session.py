@@ -1,7 +1,7 @@
-"""The heads of this Blender: submitted, followed, brought into the scene.
+"""Reconstructions of this Blender session: submitting them and importing finished heads.
 
-Only the main thread runs what is in here, and only names and session ids of Blender's data are kept between two ticks,
-for undo and loading files make every reference invalid.
+Call everything in this module from the main thread. It keeps only names and session IDs of Blender data between timer
+ticks, because undo and loading a file invalidate references.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ from . import edits, insert_head
 from .cutouts import CutOuts, Known, Subject, subject_of
 
 EDITED = "cutout_edited.png"
-"""In a job's folder, what was painted by hand."""
+"""File name of the edited cut-out in a job's folder."""
 
 
 @dataclass(frozen=True)
 class Target:
-    """Where a head is to go: a scene of the file that was open when its job began."""
+    """Where to import a head: a scene (its session ID) of the file that was open when the job was submitted."""
 
     file: int
     scene: int
@@ -41,15 +41,15 @@ class Target:
 
 @dataclass
 class Session:
-    """What this Blender knows beyond its files.
+    """State of this Blender session that is not stored in .blend files.
 
     Attributes:
-        cutouts: the portraits as cut out.
-        file: grows with every file that is loaded.
-        arrived: jobs whose heads wait to be brought in.
-        left: heads in the cache that nobody has imported, the newest first.
-        last: the last job that ended, for its timing or error.
-        waiting_for: why an arrived head is not brought in yet, for people.
+        cutouts: cached cut-outs.
+        file: incremented with every file that is loaded.
+        arrived: finished jobs whose heads have not been imported yet.
+        left: heads in the cache that have not been imported, newest first.
+        last: the job that ended last.
+        waiting_for: why finished heads cannot be imported yet, for the user.
     """
 
     file: int = 0
@@ -64,28 +64,26 @@ session = Session()
 
 
 def submit(context, photos: Sequence[str], **settings) -> list[Job]:
-    """Start reconstructing `photos` one after the other for the scene of `context`; returns at once.
+    """Submit one reconstruction per photo for the scene of `context`, using edited cut-outs; returns at once.
 
     Args:
-        photos: files; a path beginning with // is relative to the .blend.
-        settings: fields of :class:`~facelift_core.jobs.reconstruct.Request` that differ from the scene's settings.
-
-    What was painted in the cut-out of a photo is used.
+        photos: image files; paths that begin with // are relative to the .blend file.
+        settings: fields of :class:`~facelift_core.jobs.reconstruct.Request` that override the scene's settings.
 
     Raises:
-        FaceLiftError: no photo, one that does not exist, no runtime, or no place for what was painted; then none of
-            those is started.
+        FaceLiftError: there is no photo, a photo does not exist, there is no runtime, or an edited cut-out cannot be
+            written. No job is submitted then.
     """
     if not photos:
         raise FaceLiftError("Choose a portrait photo first.")
     paths = [Path(bpy.path.abspath(photo)) for photo in photos]
     if lacking := next((path for path in paths if not path.is_file()), None):
-        raise FaceLiftError(f"There is no photo at {lacking}; choose another one.")
+        raise FaceLiftError(f"There is no photo at {lacking}; choose another photo.")
     worker = preferences.get(context).worker()
     if worker is None:
         raise FaceLiftError(
-            "There is no runtime to reconstruct with; Install Runtime in FaceLift's preferences makes one, or choose a "
-            "Python that has PyTorch there."
+            "There is no runtime to reconstruct with. In FaceLift's preferences, click Install Runtime or Use Existing "
+            "Python."
         )
     own = context.scene.facelift
     values = {
@@ -129,7 +127,7 @@ def submit(context, photos: Sequence[str], **settings) -> list[Job]:
 
 
 def head_of(job: Job) -> folders.Finished:
-    """What a job in state DONE has made."""
+    """The head made by a job in state DONE."""
     return folders.Finished(Path(job.request.folder), job.result, claimed=False)
 
 
@@ -146,42 +144,42 @@ def _heard(job: Job, event: Event) -> None:
 
 
 def subject_of_scene(context) -> Subject | None:
-    """The scene's photo with what decides how it is cut out; None if there is none."""
+    """The scene's photo with its cut-out settings; None if there is no photo."""
     own = context.scene.facelift
     return subject_of(Path(bpy.path.abspath(own.photo)), own.crop, own.matting) if own.photo.strip() else None
 
 
 def cuts_out_by_itself(context) -> bool:
-    """Whether portraits are cut out as soon as somebody looks at the panel, without being asked to."""
+    """Whether the panel makes cut-outs automatically when it shows a photo."""
     own = preferences.get(context)
     return not (background() or jobs.active("reconstruct")) and runtime_state.current(own).ready
 
 
 def ask_for_cutout(context, subject: Subject) -> Job:
-    """Have the portrait cut out now. Raises FaceLiftError if there is nothing to do it with."""
+    """Submit a job that makes the cut-out. Raises FaceLiftError if there is no runtime."""
     worker = preferences.get(context).worker()
     if worker is None:
-        raise FaceLiftError("There is no runtime yet; install it, or choose a Python that has PyTorch.")
+        raise FaceLiftError("There is no runtime yet; install it, or use an existing Python that has PyTorch.")
     job = session.cutouts.ask(subject, worker)
     timer.follow()
     return job
 
 
 def wait_for_cutout(context, subject: Subject) -> Known | None:
-    """As :func:`ask_for_cutout`, to the end; for Blender without a window."""
+    """Like :func:`ask_for_cutout`, but waits for the cut-out. For background mode."""
     timer.wait([ask_for_cutout(context, subject)])
     return session.cutouts.known(subject)
 
 
 def _watch() -> tuple[bool, bool]:
-    """For the timer: begin cut-outs that are looked at, bring in heads that have arrived."""
+    """Timer watcher: start cut-outs of photos that the panel shows, and import finished heads."""
     changed = session.cutouts.waiting and _cut_out_what_is_looked_at()
     changed = _bring_in_arrived() or changed
     return changed, bool(session.cutouts.waiting or session.arrived)
 
 
 def _cut_out_what_is_looked_at() -> bool:
-    """Whether something has begun."""
+    """Start the cut-out of the photo that the panel shows; returns whether a job was submitted."""
     if not cuts_out_by_itself(bpy.context):
         session.cutouts.look_away()
         return False
@@ -190,7 +188,7 @@ def _cut_out_what_is_looked_at() -> bool:
 
 
 def _bring_in_arrived() -> bool:
-    """Bring in the heads that wait, or note why not now; whether anything has changed."""
+    """Import finished heads, or set `waiting_for` if that is not possible now; returns whether anything changed."""
     before = session.waiting_for, len(session.arrived)
     session.waiting_for = ""
     for job in list(session.arrived):
@@ -207,23 +205,23 @@ def _bring_in_arrived() -> bool:
         except FaceLiftError as error:
             job.state, job.error = FAILED, str(error)
             look_for_left()
-        except Exception as error:  # whatever undo does in the handlers of other add-ons, this timer has to go on
+        except Exception as error:  # errors in other add-ons' handlers must not stop this timer
             job.state, job.error = FAILED, str(_not_brought_in(error))
             look_for_left()
     return before != (session.waiting_for, len(session.arrived))
 
 
 def _scene_of(target: Target) -> bpy.types.Scene | None:
-    """None if another file has been loaded since or the scene is gone."""
+    """The target scene; None if another file has been loaded or the scene was deleted."""
     if target.file != session.file:
         return None
     return next((scene for scene in bpy.data.scenes if scene.session_uid == target.scene), None)
 
 
 def _not_now(scene: bpy.types.Scene) -> str:
-    """Why nothing may be added to the file at this moment, for people; empty: it may."""
+    """Why no object can be added to `scene` right now, for the user; empty if one can."""
     if bpy.app.is_job_running("RENDER"):
-        return "Waiting for the render to end"
+        return "Waiting for the render to finish"
     for manager in bpy.data.window_managers:
         for window in manager.windows:
             active = window.view_layer.objects.active
@@ -233,16 +231,16 @@ def _not_now(scene: bpy.types.Scene) -> str:
 
 
 def bring_in(head: folders.Finished, scene: bpy.types.Scene, scale: float = 1.0) -> bpy.types.Object:
-    """Put a finished head into `scene`, `scale` times as large as a real one.
+    """Import a finished head into `scene` at `scale` times life-size.
 
     Raises:
-        FaceLiftError: its files are gone or damaged, or a handler of another add-on did something meanwhile.
+        FaceLiftError: its files are missing or damaged, or another add-on interfered.
     """
     try:
         ob = insert_head.add_head(head, scene, scale)
     except FaceLiftError:
         raise
-    except Exception as error:  # in an operator, anything else would reach people as a traceback
+    except Exception as error:  # otherwise operators would show the user a traceback
         raise _not_brought_in(error) from error
     folders.claim(head.folder)
     look_for_left()
@@ -250,17 +248,17 @@ def bring_in(head: folders.Finished, scene: bpy.types.Scene, scale: float = 1.0)
 
 
 def _not_brought_in(error: Exception) -> FaceLiftError:
-    """What people are told of an error; the console tells all of one that nobody foresaw."""
+    """A message for the user; prints the traceback of unexpected errors to the console."""
     if isinstance(error, ReferenceError):
-        return FaceLiftError("Something else removed the head in the moment it came in; its files are still there.")
+        return FaceLiftError("Another add-on removed the head while it was being imported; its files are still there.")
     traceback.print_exception(error)
-    return FaceLiftError(f"The head is finished, but could not be brought in: {error}")
+    return FaceLiftError(f"The head is finished but could not be imported: {error}")
 
 
 def _bring_in_undoably(head: folders.Finished, scene: bpy.types.Scene) -> None:
-    """As :func:`bring_in`, from a timer; as one step of undo.
+    """Like :func:`bring_in`, but callable from a timer, and as one undo step.
 
-    Where a window shows the scene, by the operator, so that its panel *Adjust Last Operation* has the size.
+    If a window shows the scene, this calls the operator, so that *Adjust Last Operation* offers the size.
     """
     managers = [] if background() else bpy.data.window_managers
     windows = [window for manager in managers for window in manager.windows]
@@ -270,7 +268,7 @@ def _bring_in_undoably(head: folders.Finished, scene: bpy.types.Scene) -> None:
         with bpy.context.temp_override(window=showing, area=area, region=region):
             try:
                 bpy.ops.facelift.import_head("EXEC_DEFAULT", True, folder=str(head.folder))
-            except RuntimeError as error:  # how an operator's report of an error reaches a script
+            except RuntimeError as error:  # how Blender passes an operator's error report to scripts
                 raise FaceLiftError(str(error).removeprefix("Error: ").strip()) from error
         return
     bring_in(head, scene)
@@ -280,13 +278,13 @@ def _bring_in_undoably(head: folders.Finished, scene: bpy.types.Scene) -> None:
 
 
 def look_for_left() -> None:
-    """Look again which finished heads nobody has imported; not while drawing, for it reads files."""
+    """Update the list of heads that have not been imported. Reads files, so do not call it while drawing."""
     waiting = {Path(job.request.folder) for job in session.arrived}
     session.left = [head for head in folders.unclaimed() if head.folder not in waiting]
 
 
 def clear_cache() -> None:
-    """Remove what no job of this Blender is working on."""
+    """Clear the cache, except for files of this session's active jobs."""
     folders.clear({Path(job.request.folder) for job in (*jobs.active("reconstruct"), *session.arrived)})
     look_for_left()
 
@@ -298,7 +296,7 @@ def _file_loaded(*_) -> None:
 
 
 def _first_look() -> None:
-    """A moment after registering, when Blender is there: not part of its start."""
+    """First update, by a timer, so that it does not slow down Blender's startup."""
     look_for_left()
     runtime_state.check_soon(preferences.get())
     timer.follow()

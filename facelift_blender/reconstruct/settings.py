@@ -1,4 +1,4 @@
-"""What a scene remembers: photos and how to reconstruct them."""
+"""Scene properties: photos and reconstruction settings."""
 
 from __future__ import annotations
 
@@ -22,30 +22,30 @@ MATTINGS = (
     (
         "auto",
         "Automatic",
-        "Its transparency if it has any, else rembg if it is installed, else the built-in cut",
+        "For most photos: uses the photo's transparency if it has any, else rembg if installed, else Built-in",
     ),
-    ("rembg", "rembg", "The neural network of the package rembg, which the runtime must have"),
+    ("rembg", "rembg", "Use the rembg neural network, which must be installed along with PyTorch"),
     (
         "segmentation",
-        "Built-In",
-        "A small neural network around the face, single hairs by their colour; works everywhere",
+        "Built-in",
+        "Use the small built-in neural network, and color for single hairs; works on every computer",
     ),
-    ("none", "None", "The photo has a white background already"),
+    ("none", "None", "For photos that already have a white background"),
 )
 LIKENESSES = (
-    ("off", "Off", "The published result, drawn from the six views alone"),
-    ("photo", "Photo", "The front is made from the photo's own pixels"),
-    ("refined", "Refined", "As Photo, then fitted to the photo; takes up to a minute longer on a processor"),
+    ("off", "Off", "To get the published result: the head is made from the six views alone"),
+    ("photo", "Photo", "For most photos: the front of the head uses the photo's own pixels"),
+    ("refined", "Refined", "For the closest match: Photo, then fitted to the photo; up to a minute longer on a CPU"),
 )
 DEVICES = (
-    ("auto", "Automatic", "The graphics card if PyTorch can use it, else the processor"),
-    ("cuda", "CUDA", "NVIDIA, or AMD with ROCm"),
-    ("mps", "Metal", "Apple's graphics processor"),
-    ("cpu", "Processor", "Works everywhere; slow with large weights"),
+    ("auto", "Automatic", "Use the GPU if PyTorch supports it, else the CPU"),
+    ("cuda", "CUDA", "For NVIDIA GPUs, and AMD GPUs with ROCm"),
+    ("mps", "Metal", "For Apple GPUs"),
+    ("cpu", "CPU", "Works on every computer; slow with large weights"),
 )
 
 
-# Functions, for Blender evaluates the annotations below elsewhere, where a lambda would not find this module's names.
+# Not lambdas: Blender evaluates the annotations below outside this module, where lambdas would not find its names.
 def _get_preset(self: FaceLiftSettings) -> int:
     from ..setup.preferences import get
 
@@ -59,7 +59,7 @@ def _set_preset(self: FaceLiftSettings, value: int) -> None:
 
 
 def _of_steps(steps: int) -> str:
-    """The preset of a file whose preset was stored as its number of steps, as before version 0.2."""
+    """The preset of a file from before version 0.2, which stored only the number of steps."""
     return presets.of_steps(steps) if steps else ""
 
 
@@ -77,20 +77,22 @@ class FaceLiftPhoto(bpy.types.PropertyGroup):
 
 class FaceLiftSettings(bpy.types.PropertyGroup):
     photo: StringProperty(
-        name="Photo", description="Portrait photo to reconstruct; the largest face in it is taken", subtype="FILE_PATH"
+        name="Photo",
+        description="Portrait photo to reconstruct. If there are several faces, the largest is used",
+        subtype="FILE_PATH",
     )
     more_photos: CollectionProperty(
-        type=FaceLiftPhoto, name="More Photos", description="Reconstructed one after the other"
+        type=FaceLiftPhoto, name="More Photos", description="Further photos, reconstructed one after the other"
     )
     seed: IntProperty(
-        name="Seed", description="Of the random numbers; another one gives another guess of what the photo hides",
+        name="Seed", description="Random seed. Change it to get another version of what the photo does not show",
         default=4, min=0,
     )  # fmt: skip
     own_preset: StringProperty(options={"HIDDEN"})
     own_steps: IntProperty(default=0, min=0, options={"HIDDEN"})
     steps: IntProperty(
         name="Steps",
-        description="Of the diffusion that makes the six views",
+        description="Number of diffusion steps for the six views. More steps take longer",
         min=1,
         soft_min=5,
         soft_max=100,
@@ -100,31 +102,32 @@ class FaceLiftSettings(bpy.types.PropertyGroup):
     )
     preset: EnumProperty(
         name="Quality",
-        description="How much work goes into the views",
+        description="Trade-off between quality and time",
         items=_PRESET_ITEMS,
         get=_get_preset,
         set=_set_preset,
     )
     likeness: EnumProperty(
-        name="Likeness", description="How much of the photo itself the head shows", items=LIKENESSES, default="photo"
+        name="Likeness", description="How closely the head matches the photo", items=LIKENESSES, default="photo"
     )
     guidance_scale: FloatProperty(
         name="Guidance",
-        description="How closely the views follow the photo. 0: as the weights are best; 1: no guidance, half the time",
+        description="How closely the views follow the photo. 0: best for the weights; 1: no guidance, half the time",
         default=0.0,
         min=0.0,
         soft_max=10.0,
     )
     crop: BoolProperty(
         name="Find the Face",
-        description="Scale and place the face as the models expect. Off: the photo is an aligned portrait already",
+        description="Find, scale and center the face. Turn off if the photo is already an aligned portrait",
         default=True,
     )
-    matting: EnumProperty(name="Background", description="How to remove it", items=MATTINGS, default="auto")
-    device: EnumProperty(name="Device", description="What to compute on", items=DEVICES, default="auto")
+    matting: EnumProperty(name="Background", description="How to remove the background", items=MATTINGS, default="auto")
+    device: EnumProperty(name="Device", description="Device to reconstruct on", items=DEVICES, default="auto")
     weights: StringProperty(
         name="Weights",
-        description="“mini”, “released”, or the folder of a FaceLift checkpoint. Empty: as in the preferences",
+        description="“mini” (built-in), “released”, or the folder of a FaceLift checkpoint. Leave empty to use the "
+        "weights chosen in the preferences",
         subtype="DIR_PATH",
     )
 
@@ -135,7 +138,7 @@ def photos_of(own: FaceLiftSettings) -> list[str]:
 
 
 def set_photos(own: FaceLiftSettings, paths: list[str]) -> None:
-    """The scene's photos; the first is the one that is shown large."""
+    """Set the scene's photos; the first one is shown large."""
     own.photo = paths[0]
     own.more_photos.clear()
     for path in paths[1:]:

@@ -1,1 +1,1 @@
-"""Getting a machine ready: preferences, runtime, weights."""
+"""Setup: preferences, runtime and weights."""

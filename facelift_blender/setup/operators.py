@@ -1,4 +1,4 @@
-"""The buttons that get a machine ready: which runtime, which weights, what to tell when asking for help."""
+"""Operators for setup: choose and check the runtime, choose weights, copy system information."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .system_information import system_information
 
 
 class FACELIFT_OT_choose_runtime(Chooser, bpy.types.Operator):
-    """Choose the Python that reconstructs: one of version 3.11 to 3.13 with PyTorch, diffusers and transformers"""
+    """Use a Python that is already installed: version 3.11 to 3.13 with PyTorch, diffusers and transformers"""
 
     bl_idname = "facelift.choose_runtime"
     bl_label = "Use Existing Python…"
@@ -29,7 +29,7 @@ class FACELIFT_OT_choose_runtime(Chooser, bpy.types.Operator):
 
 
 class FACELIFT_OT_check_runtime(bpy.types.Operator):
-    """Start the runtime, import what FaceLift needs, try its devices and look at the weights"""
+    """Check whether the runtime works: start it, and test its devices and the weights"""
 
     bl_idname = "facelift.check_runtime"
     bl_label = "Check"
@@ -41,7 +41,7 @@ class FACELIFT_OT_check_runtime(bpy.types.Operator):
         def work() -> None:
             found = runtime_state.find(own)
             if found is None:
-                raise FaceLiftError("There is no runtime to check; choose a Python that has PyTorch.")
+                raise FaceLiftError("There is no runtime to check; install it, or use an existing Python.")
             weights = preferences.weights(context, context.scene.facelift.weights)
             thread = runtime_state.check_soon(own, thorough=True, weights=weights)
             if not window.background():
@@ -57,7 +57,7 @@ class FACELIFT_OT_check_runtime(bpy.types.Operator):
 
 
 class FACELIFT_OT_choose_weights(Chooser, bpy.types.Operator):
-    """Choose the folder of a FaceLift checkpoint: the one that holds “mvdiffusion” and “gslrm”"""
+    """Choose the folder of a FaceLift checkpoint, which contains “mvdiffusion” and “gslrm”"""
 
     bl_idname = "facelift.choose_weights"
     bl_label = "Choose Weights…"
@@ -72,7 +72,7 @@ class FACELIFT_OT_choose_weights(Chooser, bpy.types.Operator):
 
 
 class FACELIFT_OT_use_mini(bpy.types.Operator):
-    """Use the small weights that come with FaceLift"""
+    """Use the small weights that come with FaceLift (preview quality)"""
 
     bl_idname = "facelift.use_mini"
     bl_label = "Use Built-in Weights"
@@ -84,7 +84,7 @@ class FACELIFT_OT_use_mini(bpy.types.Operator):
 
 
 class FACELIFT_OT_copy_system_information(bpy.types.Operator):
-    """Put versions, devices and the state of the runtime on the clipboard, to paste into a report"""
+    """Copy versions, devices and the state of the runtime to the clipboard, to paste into a bug report"""
 
     bl_idname = "facelift.copy_system_information"
     bl_label = "Copy System Information"

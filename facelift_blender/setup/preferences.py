@@ -1,4 +1,4 @@
-"""The extension's preferences: which runtime, how long it stays, where weights and files are."""
+"""Preferences of the extension: runtime, weights, quality and files."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ..layout import paragraphs
 from . import runtime_state
 
 PACKAGE = __package__.rpartition(".")[0]
-"""The extension as Blender knows it."""
+"""Module name under which Blender enables the extension."""
 CACHE_SECONDS = 5.0
 
 
@@ -31,52 +31,57 @@ class FaceLiftPreferences(bpy.types.AddonPreferences):
 
     runtime_python: StringProperty(
         name="Python",
-        description="A Python 3.11 to 3.13 with PyTorch, diffusers and transformers, or the folder of its "
-        "environment. Empty: what the environment variable FACELIFT_PYTHON names, or the installed runtime",
+        description="Python 3.11 to 3.13 that has PyTorch, diffusers and transformers, or the folder of its "
+        "environment. Leave empty to use the installed runtime, or the environment variable FACELIFT_PYTHON if set",
         subtype="FILE_PATH",
         update=_runtime_changed,
     )
     worker_minutes: IntProperty(
-        name="Keep Models Loaded",
-        description="Minutes that the worker waits for the next photo before it ends and frees its memory",
+        name="Keep Models Loaded (min)",
+        description="Minutes to keep the models in memory after the last photo. The next photo starts faster "
+        "while they are loaded",
         default=10,
         min=0,
         soft_max=120,
     )
     default_weights: EnumProperty(
         name="Weights",
-        description="What reconstructs where a scene says nothing else",
+        description="Weights for scenes that do not choose their own",
         items=(
-            ("MINI", "Built-in", "Small weights that come with FaceLift: for trying it out, on any machine"),
-            ("RELEASED", "Released", "The full-size weights of FaceLift's authors, under their own licence"),
-            ("FOLDER", "Folder", "A FaceLift checkpoint of your own"),
+            ("MINI", "Built-in (preview quality)", "For trying out FaceLift on any computer; nothing to download"),
+            (
+                "RELEASED",
+                "Released",
+                "For final heads: the full-size weights of FaceLift's authors, under their own license",
+            ),
+            ("FOLDER", "Folder", "For a FaceLift checkpoint of your own"),
         ),
         default="MINI",
     )
     weights_folder: StringProperty(
-        name="Weights Folder", description="Folder that holds “mvdiffusion” and “gslrm”", subtype="DIR_PATH"
+        name="Weights Folder", description="Folder that contains “mvdiffusion” and “gslrm”", subtype="DIR_PATH"
     )
     weights_store: StringProperty(
-        name="Keep Weights In",
-        description="Folder for downloaded weights, some 13 GB while they are converted. Empty: what the environment "
-        "variable FACELIFT_WEIGHTS names, or the user's data folder, shared by all Blender versions",
+        name="Download Folder",
+        description="Folder for downloaded weights; needs about 13 GB during conversion. Leave empty to use your data "
+        "folder, shared by all Blender versions, or the environment variable FACELIFT_WEIGHTS if set",
         subtype="DIR_PATH",
     )
     default_preset: EnumProperty(
         name="Quality",
-        description="Quality that new scenes start with",
+        description="Quality for new scenes",
         items=presets.ITEMS,
         default=presets.DEFAULT,
     )
     network: BoolProperty(
         name="Allow Downloads",
-        description="Let the worker's libraries fetch models that they lack, such as one that removes backgrounds. "
-        "Needs Blender's own permission too: Preferences > System > Allow Online Access",
+        description="Let FaceLift download missing models, for example one that removes backgrounds. "
+        "Also requires Preferences > System > Network > Allow Online Access",
         default=False,
     )
 
     def worker(self) -> WorkerSettings | None:
-        """What heads and cut-outs are made with; None if there is no runtime."""
+        """Worker settings for heads and cut-outs; None if there is no runtime."""
         found = runtime_state.find(self)
         if found is None:
             return None
@@ -115,7 +120,7 @@ class FaceLiftPreferences(bpy.types.AddonPreferences):
         weights_operators.draw(box, context)
         box.prop(self, "network")
         if self.network and not bpy.app.online_access:
-            box.label(text="Online access is off in Blender's own preferences.", icon="INFO")
+            box.label(text="Online access is off in Blender's preferences (System > Network).", icon="INFO")
 
         box = layout.box()
         box.label(text="Files", icon="FILE_CACHE")
@@ -126,15 +131,15 @@ class FaceLiftPreferences(bpy.types.AddonPreferences):
 
 
 def get(context=None) -> FaceLiftPreferences:
-    """The preferences of this extension."""
+    """This extension's preferences."""
     return (context or bpy.context).preferences.addons[PACKAGE].preferences
 
 
 def weights(context, own: str) -> str:
-    """The weights to use: `own` of the scene, else those of the preferences.
+    """The weights to use: the scene's `own`, else those from the preferences.
 
     Returns:
-        "mini", a folder, or "released" as long as those are not ready.
+        "mini", a folder, or "released" while the released weights are not ready.
     """
     found = get(context)
     by_default = {
@@ -151,7 +156,7 @@ def weights(context, own: str) -> str:
 
 
 def store(context=None):
-    """Where the released weights are or will be, see :mod:`facelift_core.weights.store`."""
+    """Storage location of the released weights, see :mod:`facelift_core.weights.store`."""
     folder = get(context).weights_store.strip()
     return _store.open_store(bpy.path.abspath(folder) if folder else None)
 
@@ -164,7 +169,7 @@ _measured: tuple[float, int] = (-CACHE_SECONDS, 0)
 
 
 def _cache_size() -> int:
-    """Bytes in the cache, counted at most every CACHE_SECONDS: Blender draws the preferences with every move."""
+    """Size of the cache in bytes, updated at most every CACHE_SECONDS, because Blender redraws on every mouse move."""
     global _measured
     now = time.monotonic()
     if now - _measured[0] >= CACHE_SECONDS:

@@ -1,4 +1,4 @@
-"""The buttons that install, repair and remove the runtime; the work itself is :mod:`facelift_core.environment`."""
+"""Operators that install, repair and remove the runtime, which :mod:`facelift_core.environment` implements."""
 
 from __future__ import annotations
 
@@ -24,37 +24,37 @@ from . import preferences, runtime_state
 KIND = "runtime"
 WIDTH = 520
 OFFLINE = (
-    "Blender's online access is off: switch on Preferences > System > Network > Allow Online Access, or install from a "
-    "folder of wheels."
+    "Blender's online access is off: turn on Preferences > System > Network > Allow Online Access, or install from a "
+    "folder of downloaded files."
 )
 
 
 _SYSTEM = "linux" if sys.platform.startswith("linux") else sys.platform
 BUILDS = (
-    ("auto", "What Fits This Machine", "Chosen by the graphics card and its driver"),
+    ("auto", "Automatic", "Choose by the graphics card and its driver"),
     *((build.name, build.label, "") for build in TORCH_BUILDS.get(_SYSTEM, ())),
 )
 
 
 def start(request: Request, title: str) -> Job:
-    """Install, repair or remove the runtime; once that is done, an installed one is in use.
+    """Install, repair or remove the runtime. A newly installed or repaired runtime is then used.
 
     Raises:
-        FaceLiftError: it would download and Blender's online access is off, this machine or folder will not do, or a
-            reconstruction is running; without a window also whatever the installation raises.
+        FaceLiftError: the job needs a download and Blender's online access is off, this machine or folder is not
+            suitable, or a reconstruction is active; in background mode, also any error of the installation.
     """
     if request.do != "remove":
         if not request.wheels and not bpy.app.online_access:
             raise FaceLiftError(OFFLINE)
         request.plan()
     timer.end_worker()
-    # Blender's own Python runs this worker: it needs none of what is about to be installed.
+    # Blender's own Python runs this worker, because it needs nothing that is about to be installed.
     worker = WorkerSettings(Path(sys.executable), offline=None)
     return timer.run_alone(Job(KIND, title, request, worker, _heard))
 
 
 def _heard(job: Job, _: Event) -> None:
-    """Use the runtime that was installed, where the preferences named another Python before."""
+    """When the job ends, switch the preferences to the installed runtime and check it."""
     if not job.over:
         return
     own = preferences.get()
@@ -66,7 +66,7 @@ def _heard(job: Job, _: Event) -> None:
 
 
 class FACELIFT_OT_install_runtime(bpy.types.Operator):
-    """Install PyTorch and what else FaceLift computes with into a folder of its own. Asks before it downloads"""
+    """Set up FaceLift once: download PyTorch and its other dependencies into a separate folder. Shows the size first"""
 
     bl_idname = "facelift.install_runtime"
     bl_label = "Install Runtime"
@@ -74,22 +74,26 @@ class FACELIFT_OT_install_runtime(bpy.types.Operator):
 
     folder: StringProperty(
         name="Folder",
-        description="Where to; empty: the user's data folder, shared by all Blender versions",
+        description="Folder to install into. Leave empty to use your data folder, shared by all Blender versions",
         subtype="DIR_PATH",
     )
     python: StringProperty(
         name="Python",
-        description="What makes the environment, a Python 3.11 to 3.13; empty: Blender's own, else one of the system's",
+        description="Python 3.11 to 3.13 to use. Leave empty to use Blender's own, or one installed on this computer",
         subtype="FILE_PATH",
     )
-    build: EnumProperty(name="PyTorch For", items=BUILDS, default="auto")
-    index_url: StringProperty(
-        name="Index", description="Package index in place of PyPI and PyTorch's own; empty: as pip is configured"
+    build: EnumProperty(
+        name="PyTorch For", description="Graphics card to install PyTorch for", items=BUILDS, default="auto"
     )
-    proxy: StringProperty(name="Proxy", description="As http://name:password@host:port; empty: as the system says")
+    index_url: StringProperty(
+        name="Download Server", description="Address of a mirror. Leave empty to use the default servers"
+    )
+    proxy: StringProperty(
+        name="Proxy", description="For example http://name:password@host:port. Leave empty to use the system's settings"
+    )
     consent: BoolProperty(
         name="Download",
-        description="Agree to the download; the dialog asks, scripts say it here",
+        description="Agree to the download",
         options={"HIDDEN", "SKIP_SAVE"},
     )
 
@@ -98,7 +102,7 @@ class FACELIFT_OT_install_runtime(bpy.types.Operator):
             self.report({"ERROR"}, OFFLINE)
             return {"CANCELLED"}
         self._planned = None
-        self.consent = True  # what OK in the dialog means
+        self.consent = True  # confirming the dialog is consent
         return context.window_manager.invoke_props_dialog(self, width=WIDTH, confirm_text="Download and Install")
 
     def draw(self, context):
@@ -113,12 +117,12 @@ class FACELIFT_OT_install_runtime(bpy.types.Operator):
         column.prop(self, "index_url")
         column.prop(self, "proxy")
         if not will_do:
-            layout.label(text="Change that first.", icon="INFO")
+            layout.label(text="Change the settings above to continue.", icon="INFO")
 
     def execute(self, context):
         def work() -> None:
             if not self.consent:
-                raise FaceLiftError("Nothing was installed: this downloads gigabytes, so consent has to be given.")
+                raise FaceLiftError("Nothing was installed: set consent=True to agree to the download.")
             start(self._request(), "Installing the runtime")
 
         return attempt(self, work)
@@ -128,13 +132,13 @@ class FACELIFT_OT_install_runtime(bpy.types.Operator):
         return Request("install", _chosen(self.folder), _chosen(self.python), self.build, index_url, proxy)
 
     def _text(self) -> tuple[str, bool]:
-        """What would be done, looked up again only after a change: the dialog is drawn with every move."""
+        """What would be installed, and whether it can be. Cached, because Blender redraws on every mouse move."""
         key = (self.folder, self.python, self.build)
         if self._planned is None or self._planned[0] != key:
             try:
                 plan = self._request().plan()
                 enough = plan.free >= plan.needed
-                text = plan.text if enough else f"{plan.text} That is not enough."
+                text = plan.text if enough else f"{plan.text} There is not enough free space."
                 self._planned = (key, f"{text} {plan.note}".strip(), enough)
             except FaceLiftError as error:
                 self._planned = (key, str(error), False)
@@ -142,14 +146,16 @@ class FACELIFT_OT_install_runtime(bpy.types.Operator):
 
 
 class FACELIFT_OT_install_runtime_from_folder(Chooser, bpy.types.Operator):
-    """Install the runtime without internet, from a folder of wheels; says which ones are missing"""
+    """Install without an internet connection, from a folder of files downloaded before. Reports missing files"""
 
     bl_idname = "facelift.install_runtime_from_folder"
     bl_label = "Install from Folder…"
     bl_options = {"INTERNAL"}
 
     directory: StringProperty(subtype="DIR_PATH")
-    folder: StringProperty(name="Folder", description="Where to; empty: the user's data folder", subtype="DIR_PATH")
+    folder: StringProperty(
+        name="Folder", description="Folder to install into. Leave empty to use your data folder", subtype="DIR_PATH"
+    )
     filter_folder: BoolProperty(default=True, options={"HIDDEN"})
 
     def execute(self, context):
@@ -161,7 +167,7 @@ class FACELIFT_OT_install_runtime_from_folder(Chooser, bpy.types.Operator):
 
 
 class FACELIFT_OT_repair_runtime(Confirmed, bpy.types.Operator):
-    """Compare every file of the runtime with what was installed, and install again what is damaged or lost"""
+    """Check every installed file of the runtime, and reinstall damaged or missing ones"""
 
     bl_idname = "facelift.repair_runtime"
     bl_label = "Repair"
@@ -171,14 +177,14 @@ class FACELIFT_OT_repair_runtime(Confirmed, bpy.types.Operator):
         def work() -> None:
             made = location.read(location.chosen_folder())
             if made is None:
-                raise FaceLiftError("There is no installed runtime to repair; install one.")
+                raise FaceLiftError("There is no installed runtime to repair; install it first.")
             start(Request("repair", build=made.build or "auto"), "Repairing the runtime")
 
         return attempt(self, work)
 
 
 class FACELIFT_OT_remove_runtime(Confirmed, bpy.types.Operator):
-    """Remove the runtime that was installed, and nothing else"""
+    """Delete the runtime that FaceLift installed, and nothing else"""
 
     bl_idname = "facelift.remove_runtime"
     bl_label = "Remove"
@@ -194,7 +200,7 @@ class FACELIFT_OT_remove_runtime(Confirmed, bpy.types.Operator):
 
 
 def draw(layout, context) -> None:
-    """The runtime's buttons in the preferences."""
+    """Draw the runtime's buttons in the preferences."""
     draw_job(layout, KIND, context)
     folder = location.chosen_folder()
     made = location.read(folder)
@@ -216,7 +222,7 @@ def draw(layout, context) -> None:
 
 
 def draw_job(layout, kind: str, context) -> None:
-    """The job of `kind` while it runs; why it failed afterwards."""
+    """Draw the latest job of `kind`: its progress while active, or why it failed."""
     job = jobs.latest(kind)
     if job is not None and not job.over:
         bar.draw(layout, job, context)

@@ -1,4 +1,4 @@
-"""What is known about the runtime, for the panel: found out in a thread, so that drawing never waits."""
+"""State of the runtime for the panels. Checks run in a thread, so drawing never waits for them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from facelift_core.environment.check import Check, quick_check, thorough_check
 
 @dataclass
 class _Known:
-    """Results of checks by Python; written by the threads that make them."""
+    """Check results by Python executable; written by the checking threads."""
 
     checks: dict[Path, Check] = field(default_factory=dict)
     running: set[Path] = field(default_factory=set)
@@ -21,14 +21,14 @@ class _Known:
 
 @dataclass(frozen=True)
 class State:
-    """What to show.
+    """State of the runtime as shown in the interface.
 
     Attributes:
-        text, icon: in one line.
+        text, icon: one-line summary.
         problems, notes: sentences.
-        ready: nothing known speaks against running.
-        checking: a check is under way.
-        outdated: it was installed by us, for other versions.
+        ready: no known problem prevents running.
+        checking: a check is in progress.
+        outdated: FaceLift installed this runtime for other versions.
     """
 
     text: str
@@ -48,20 +48,20 @@ def find(preferences) -> location.Found | None:
 
 
 def current(preferences) -> State:
-    """What is known now; does not start anything."""
+    """The state as known now; does not start a check."""
     found = find(preferences)
     if found is None:
         begun = location.read(location.chosen_folder()) is not None
-        text = "installation was not finished; it goes on where it stopped" if begun else "computes with PyTorch"
-        subject = "The runtime's" if begun else "FaceLift"
-        more = "." if begun else ", which Install Runtime puts into a folder of its own."
-        return State("No runtime.", "ERROR", (f"{subject} {text}{more}",))
+        text = "setup is incomplete" if begun else "setup: FaceLift needs PyTorch"
+        subject = "The one-time" if begun else "One-time"
+        more = "; installing again continues where it stopped." if begun else " (a download of 0.3 to 6 GB)."
+        return State("Not installed.", "ERROR", (f"{subject} {text}{more}",))
     where = f"{found.python} (from {found.source})"
     if found.python in _known.running:
         return State(f"Checking {where} …", "SORTTIME", checking=True, ready=True)
     check = _known.checks.get(found.python)
     if check is None:
-        return State(f"{where}, not checked yet.", "QUESTION", ready=True)
+        return State(f"{where}, not yet checked.", "QUESTION", ready=True)
     if check.problems:
         return State(where, "ERROR", check.problems, check.notes)
     versions = f"Python {check.python}, PyTorch {check.packages.get('torch', '')}"
@@ -70,17 +70,17 @@ def current(preferences) -> State:
 
 
 def is_chosen(preferences) -> bool:
-    """Whether the runtime is one that a person has named, so that installing another would not be used."""
+    """Whether the user has chosen a Python, in which case an installed runtime would not be used."""
     return bool(preferences.runtime_python.strip() or os.environ.get(location.VARIABLE))
 
 
 def forget() -> None:
-    """Ask again: the runtime has changed."""
+    """Discard all check results, after the runtime has changed."""
     _known.checks.clear()
 
 
 def check_soon(preferences, thorough: bool = False, weights: str = "mini") -> threading.Thread | None:
-    """Check the runtime of the preferences in a thread, which is returned; None if there is nothing to check."""
+    """Start a thread that checks the runtime; returns it, or None if there is no runtime or a check is running."""
     found = find(preferences)
     if found is None or found.python in _known.running:
         return None
@@ -100,7 +100,7 @@ _running_before = False
 
 
 def watch() -> tuple[bool, bool]:
-    """For :func:`.timer.watch`: whether a check has begun or ended since the last tick, and whether one runs."""
+    """Watcher for the timer: whether a check has started or ended since the last tick, and whether one is running."""
     global _running_before
     running, before = bool(_known.running), _running_before
     _running_before = running

@@ -1,4 +1,4 @@
-"""What a report needs, as text."""
+"""System information for bug reports, as text."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from . import preferences, runtime_state
 
 
 def system_information(context) -> str:
-    """Versions, machine, runtime and the last error; no names of photos."""
+    """Versions, machine, runtime and the last error. Leaves out the names of photos."""
     own = preferences.get(context)
     state = runtime_state.current(own)
     found = runtime_state.find(own)
@@ -49,7 +49,7 @@ def system_information(context) -> str:
 
 def _graphics() -> str:
     if bpy.app.background:
-        return "not asked in background mode"
+        return "not available in background mode"
     import gpu
 
     return f"{gpu.platform.renderer_get()}, {gpu.platform.version_get()}"

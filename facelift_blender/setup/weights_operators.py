@@ -1,4 +1,4 @@
-"""The buttons that get, check and remove the released weights; the work itself is :mod:`facelift_core.weights`."""
+"""Operators that download, check and remove the released weights, which :mod:`facelift_core.weights` implements."""
 
 from __future__ import annotations
 
@@ -26,34 +26,39 @@ from .runtime_operators import draw_job
 KIND = "weights"
 LICENCE_ROWS, LICENCE_LETTERS = 14, 120
 OFFLINE = (
-    "Blender's online access is off: switch on Preferences > System > Network > Allow Online Access, or import a copy "
-    "of the weights that was downloaded elsewhere."
+    "Blender's online access is off: turn on Preferences > System > Network > Allow Online Access, or import a copy "
+    "of the weights that you downloaded on another computer."
 )
 
 
 def start(do: str, title: str, at_end: Callable[[Job], None] = lambda job: None, **request) -> Job:
-    """Have the runtime's Python do `do` of :data:`facelift_core.jobs.weights.STEPS`; then call `at_end`.
+    """Start a weights job in the runtime's Python, and call `at_end` when it ends.
+
+    Args:
+        do: a key of :data:`facelift_core.jobs.weights.STEPS`.
+        title: name of the job in the interface.
+        request: further fields of :class:`facelift_core.jobs.weights.Request`.
 
     Raises:
-        FaceLiftError: it would download and Blender's online access is off, or there is no runtime; without a window
-            also whatever the work raises.
+        FaceLiftError: the job needs a download and Blender's online access is off, or there is no runtime; in
+            background mode, also any error of the job.
     """
     if do in ("download", "licence") and not request.get("source") and not bpy.app.online_access:
         raise FaceLiftError(OFFLINE)
     found = runtime_state.find(preferences.get())
     if found is None:
-        raise FaceLiftError("There is no runtime yet, which does the download; install it first.")
-    # Online as far as the person's own HF_HUB_OFFLINE allows: whoever calls this has asked for a download.
+        raise FaceLiftError("The download needs the runtime; install it first.")
+    # Leaves the user's HF_HUB_OFFLINE as it is: callers have asked for a download.
     worker = WorkerSettings(found.python, offline=None)
     request = Request(do, str(preferences.store().root), **request)
     return timer.run_alone(Job(KIND, title, request, worker, lambda job, _: at_end(job) if job.over else None))
 
 
 def get(source: str = "", remove_original: bool = True) -> None:
-    """Make the released weights ready, from the hub or from a copy at `source`, and use them from then on.
+    """Download and convert the released weights, or import a copy from `source`; then use them by default.
 
     Raises:
-        FaceLiftError: the licence is not accepted; or see :func:`start`.
+        FaceLiftError: the license has not been accepted, or as :func:`start`.
     """
     licence.require(preferences.store())
     found = inventory.status(preferences.store())
@@ -62,16 +67,20 @@ def get(source: str = "", remove_original: bool = True) -> None:
     elif found.complete and not found.converted:
         start("convert", "Converting weights", _use_them, remove_original=remove_original)
     else:
-        start("download", "Released weights", _use_them, remove_original=remove_original)
+        start("download", "Downloading weights", _use_them, remove_original=remove_original)
 
 
 def fetch_licence(source: str = "", at_end: Callable[[Job], None] = lambda job: None) -> None:
-    """Have the text of the licence here. Raises FaceLiftError: see :func:`start`, or `source` is no copy."""
+    """Fetch the license text if it is not stored yet.
+
+    Raises:
+        FaceLiftError: as :func:`start`, or `source` is not a copy of the weights.
+    """
     store = preferences.store()
     if source:
-        read_licence(store, Path(source))  # in a moment, and without the runtime
+        read_licence(store, Path(source))  # fast, and does not need the runtime
     elif licence.text(store) is None:
-        start("licence", "Fetching the licence", at_end)
+        start("licence", "Downloading the license", at_end)
 
 
 def _use_them(job: Job) -> None:
@@ -81,11 +90,11 @@ def _use_them(job: Job) -> None:
 
 
 class FaceLiftLicenceLine(bpy.types.PropertyGroup):
-    """One line; its name is the text."""
+    """One line of the license; its name is the text."""
 
 
 class FACELIFT_UL_licence(bpy.types.UIList):
-    """The licence, to scroll through."""
+    """Scrollable license text."""
 
     bl_idname = "FACELIFT_UL_licence"
 
@@ -97,23 +106,23 @@ class FACELIFT_UL_licence(bpy.types.UIList):
 
 
 class FACELIFT_OT_get_weights(bpy.types.Operator):
-    """Get the weights that FaceLift's authors released: shows their licence and the sizes before anything is fetched"""
+    """Download the full-quality weights that FaceLift's authors released. Shows their license and size first"""
 
     bl_idname = "facelift.get_weights"
-    bl_label = "Released Weights"
+    bl_label = "Get Released Weights"
     bl_options = {"INTERNAL"}
 
     source: StringProperty(
-        name="Copy", description="Folder or zip to import; empty: download", options={"HIDDEN", "SKIP_SAVE"}
+        name="Copy", description="Folder or zip to import. Leave empty to download", options={"HIDDEN", "SKIP_SAVE"}
     )
     accept: BoolProperty(
-        name="I have read this licence and accept it",
-        description="Needed once; scripts say it here",
+        name="I have read and accept this license",
+        description="Required once, before the download",
         options={"SKIP_SAVE"},
     )
     remove_original: BoolProperty(
-        name="Remove the originals once they are converted",
-        description="They are not needed any more; keeping them takes as much room again as the download",
+        name="Remove Original Files After Conversion",
+        description="FaceLift only uses the converted weights. The originals use as much disk space as the download",
         default=True,
     )
     licence: CollectionProperty(type=FaceLiftLicenceLine, options={"HIDDEN", "SKIP_SAVE"})
@@ -123,7 +132,7 @@ class FACELIFT_OT_get_weights(bpy.types.Operator):
         def work() -> None:
             fetch_licence(self.source, lambda job: _ask_again(job, source))
 
-        source = self.source  # the operator itself is gone when the job ends
+        source = self.source  # the operator no longer exists when the job ends
         result = attempt(self, work)
         text = licence.text(preferences.store(context))
         if result != {"FINISHED"} or text is None:
@@ -152,9 +161,9 @@ class FACELIFT_OT_get_weights(bpy.types.Operator):
             )
             layout.prop(self, "accept")
         else:
-            layout.label(text=f"The licence was accepted on {found.accepted[:10]}.", icon="CHECKMARK")
+            layout.label(text=f"License accepted on {found.accepted[:10]}.", icon="CHECKMARK")
         paragraphs(layout, _sizes(catalogue, found, self.source), context, icon="IMPORT", indent=-500)
-        paragraphs(layout, f"They are kept in {store.folder}", context, icon="FILE_FOLDER", indent=-500)
+        paragraphs(layout, f"Saved in {store.folder}", context, icon="FILE_FOLDER", indent=-500)
         if not self.source:
             layout.prop(self, "remove_original")
 
@@ -166,7 +175,7 @@ class FACELIFT_OT_get_weights(bpy.types.Operator):
                 licence.accept(store)
             if licence.accepted(store) is None:
                 raise FaceLiftError(
-                    f"Nothing was fetched: the {store.catalogue.licence} has to be read and accepted first."
+                    f"Nothing was downloaded: the {store.catalogue.licence} must be read and accepted first."
                 )
             get(self.source, self.remove_original)
 
@@ -174,7 +183,7 @@ class FACELIFT_OT_get_weights(bpy.types.Operator):
 
 
 class FACELIFT_OT_import_weights(Chooser, bpy.types.Operator):
-    """Use released weights that were downloaded by hand: the folder, or a zip of it. Says what is missing"""
+    """Import released weights that you downloaded yourself, as a folder or a zip. Reports missing files"""
 
     bl_idname = "facelift.import_weights"
     bl_label = "Import Folder or Zip…"
@@ -186,7 +195,7 @@ class FACELIFT_OT_import_weights(Chooser, bpy.types.Operator):
 
     def execute(self, context):
         source = Path(bpy.path.abspath(self.filepath))
-        if not source.exists() and source.parent.is_dir():  # a folder was entered, and a name left in the field
+        if not source.exists() and source.parent.is_dir():  # a folder was opened with a file name left in the field
             source = source.parent
         if window.background():
             return attempt(self, lambda: get(str(source)))
@@ -194,7 +203,7 @@ class FACELIFT_OT_import_weights(Chooser, bpy.types.Operator):
 
 
 class FACELIFT_OT_verify_weights(bpy.types.Operator):
-    """Read the released weights again and compare their checksums"""
+    """Check the released weights for damage by comparing their checksums"""
 
     bl_idname = "facelift.verify_weights"
     bl_label = "Verify"
@@ -208,7 +217,7 @@ class FACELIFT_OT_verify_weights(bpy.types.Operator):
 
 
 class FACELIFT_OT_remove_weights(Confirmed, bpy.types.Operator):
-    """Remove the released weights from the disk, and nothing else"""
+    """Delete the released weights from this computer, and nothing else"""
 
     bl_idname = "facelift.remove_weights"
     bl_label = "Remove"
@@ -226,10 +235,10 @@ class FACELIFT_OT_remove_weights(Confirmed, bpy.types.Operator):
 
 
 class FACELIFT_OT_revoke_licence(bpy.types.Operator):
-    """Take the acceptance of the licence back: the released weights stay on the disk and are not used any more"""
+    """Withdraw your acceptance of the license. The released weights stay on disk but are no longer used"""
 
     bl_idname = "facelift.revoke_licence"
-    bl_label = "Take Acceptance Back"
+    bl_label = "Withdraw License Acceptance"
     bl_options = {"INTERNAL"}
 
     def execute(self, context):
@@ -237,7 +246,7 @@ class FACELIFT_OT_revoke_licence(bpy.types.Operator):
 
 
 def draw(layout, context) -> None:
-    """The weights in the preferences: what is there, and the buttons."""
+    """Draw the state of the released weights and their buttons in the preferences."""
     store = preferences.store(context)
     found, catalogue = inventory.status(store), store.catalogue
     paragraphs(layout, f"Released weights: {_state(found, catalogue)}", context, icon=_icon(found))
@@ -260,7 +269,7 @@ def draw(layout, context) -> None:
 
 
 def _ask_again(job: Job, source: str) -> None:
-    """Once the licence is here, show it; the button shows it too, should this window be gone."""
+    """Reopen the dialog once the license has been downloaded."""
     if job.state != DONE or window.background():
         return
     windows = [window for manager in bpy.data.window_managers for window in manager.windows]
@@ -271,12 +280,12 @@ def _ask_again(job: Job, source: str) -> None:
 
 def _state(found, catalogue) -> str:
     if found.converted:
-        return f"ready, {size_text(found.converted_bytes)}" + ("" if found.accepted else ", licence not accepted")
+        return f"ready, {size_text(found.converted_bytes)}" + ("" if found.accepted else ", license not accepted")
     if found.complete:
-        return "downloaded, not converted yet"
+        return "downloaded, not yet converted"
     if found.original_bytes:
         return f"{size_text(found.original_bytes)} of {size_text(catalogue.download_bytes)} downloaded"
-    return f"not here ({size_text(catalogue.download_bytes)})"
+    return f"not downloaded ({size_text(catalogue.download_bytes)})"
 
 
 def _icon(found) -> str:
@@ -285,12 +294,12 @@ def _icon(found) -> str:
 
 def _sizes(catalogue, found, source: str) -> str:
     if found.converted:
-        return "They are on this machine and ready."
+        return "The weights are ready on this computer."
     after = f"{size_text(catalogue.converted_bytes)} for the converted weights"
     if source or found.complete:
-        return f"Needed on the disk: {after}."
+        return f"Disk space needed: {after}."
     left = max(0, catalogue.download_bytes - found.original_bytes)
-    return f"To download: {size_text(left)} from {catalogue.repository}; needed on the disk also {after}."
+    return f"Download: {size_text(left)} from {catalogue.repository}. Additional disk space: {after}."
 
 
 CLASSES = (

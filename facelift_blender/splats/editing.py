@@ -1,4 +1,4 @@
-"""What artists do to splats. All of it can be taken back: the Gaussians themselves are never removed."""
+"""Editing splats. Edits are non-destructive, except for joining."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from . import attributes, exporting, importing, nodes, objects, transforms
 from .viewport import state
 
 SELECTION = ".selection"
-"""Attribute in which Blender keeps what is selected in a point cloud's Edit Mode."""
+"""Attribute in which Blender stores the selection of a point cloud in Edit Mode."""
 
 
 def modifier_of(item: bpy.types.Object) -> bpy.types.NodesModifier:
-    """The modifier that shows the splats of `item`, added if it was removed."""
+    """The modifier that shows the splats of `item`; added again if it was removed."""
     if not objects.is_splat_object(item):
-        raise FaceLiftError("Select an object with splats first.")
+        raise FaceLiftError("Select a splat object first.")
     return nodes.find_modifier(item) or nodes.add_modifier(item)
 
 
@@ -33,7 +33,7 @@ def show_as(item: bpy.types.Object, mode: str, *, render: bool, viewport: bool) 
 
 
 def add_crop_box(item: bpy.types.Object) -> bpy.types.Object:
-    """A box around `item`, or the one it has, that leaves out what is outside of it."""
+    """Add a box around `item` that hides everything outside it; returns the existing box if there is one."""
     modifier = modifier_of(item)
     nodes.set_input(modifier, "Crop", True)
     if box := nodes.get_input(modifier, "Crop Box"):
@@ -44,7 +44,7 @@ def add_crop_box(item: bpy.types.Object) -> bpy.types.Object:
     box.empty_display_size = 1.0
     for collection in item.users_collection:
         collection.objects.link(box)
-    # Not by the parent's matrix_world, which is not up to date right after a script has moved it.
+    # Does not use the parent's matrix_world, which is outdated right after a script has moved it.
     box.parent = item
     box.matrix_parent_inverse = Matrix()
     box.location = Vector((0.5 * (low + high)).tolist())
@@ -54,7 +54,7 @@ def add_crop_box(item: bpy.types.Object) -> bpy.types.Object:
 
 
 def remove_crop_box(item: bpy.types.Object) -> None:
-    """Show everything again, and remove the box if nothing else uses it."""
+    """Stop cropping, and delete the box if nothing else uses it."""
     modifier = modifier_of(item)
     box = nodes.get_input(modifier, "Crop Box")
     nodes.set_input(modifier, "Crop", False)
@@ -66,15 +66,15 @@ def remove_crop_box(item: bpy.types.Object) -> None:
 
 
 def delete_selected(item: bpy.types.Object) -> int:
-    """Leave out the points selected in Edit Mode; how many.
+    """Hide the points selected in Edit Mode; returns their number. :func:`restore_deleted` shows them again.
 
     Raises:
-        FaceLiftError: nothing is selected, or this Blender cannot select points.
+        FaceLiftError: nothing is selected, or this Blender version cannot select points.
     """
     modifier_of(item)
     cloud = item.data
     if SELECTION not in cloud.attributes:
-        raise FaceLiftError("Select points in Edit Mode first; Blender versions without it have the crop box instead.")
+        raise FaceLiftError("Select points in Edit Mode first. Without Edit Mode in this Blender, use a crop box.")
     selected = attributes.get_values(cloud, SELECTION, 1)
     if not selected.any():
         raise FaceLiftError("No points are selected.")
@@ -88,7 +88,7 @@ def delete_selected(item: bpy.types.Object) -> int:
 
 
 def restore_deleted(item: bpy.types.Object) -> int:
-    """Bring back all that was left out by :func:`delete_selected`; how many."""
+    """Show all points again that :func:`delete_selected` has hidden; returns their number."""
     cloud = item.data
     if attributes.DELETED not in cloud.attributes:
         return 0
@@ -99,7 +99,7 @@ def restore_deleted(item: bpy.types.Object) -> int:
 
 
 def duplicate_as_instance(item: bpy.types.Object) -> bpy.types.Object:
-    """Another object with the same Gaussians in memory: it can be placed, shown and recoloured on its own."""
+    """Create an object that shares the Gaussians of `item` in memory but has its own transform and modifier."""
     modifier_of(item)
     copy = item.copy()
     for collection in item.users_collection:
@@ -108,16 +108,16 @@ def duplicate_as_instance(item: bpy.types.Object) -> bpy.types.Object:
 
 
 def join(context: bpy.types.Context, item: bpy.types.Object, others: Sequence[bpy.types.Object]) -> None:
-    """Take the Gaussians of `others`, which are removed, into `item`, with the edits and transforms of all applied.
+    """Join `others` into `item`, applying all edits and transforms, and delete `others`.
 
-    EEVEE sorts within one object only. Blender's own Join, where it takes point clouds, moves Gaussians but neither
-    turns nor scales them.
+    EEVEE only sorts splats within one object. Blender's own Join moves point clouds but does not rotate or scale
+    Gaussians.
 
     Raises:
-        FaceLiftError: there are no others, nothing is left of them all, or one is scaled to zero.
+        FaceLiftError: there are no others, no Gaussians remain, or an object is scaled to zero.
     """
     if not others:
-        raise FaceLiftError("Select at least two objects with splats.")
+        raise FaceLiftError("Select at least two splat objects.")
     splats = importing.joined([exporting.edited(context.scene, part) for part in (item, *others)])
     to_item = np.linalg.inv(np.array(item.matrix_world))
     cloud = objects.splat_cloud(item.name, transforms.transform(splats, to_item))
@@ -134,10 +134,10 @@ def join(context: bpy.types.Context, item: bpy.types.Object, others: Sequence[bp
 
 
 def instancers(scene: bpy.types.Scene, item: bpy.types.Object) -> list[bpy.types.Object]:
-    """The objects of `scene` that instance a collection with `item` in it.
+    """The objects of `scene` that instance a collection containing `item`.
 
-    Geometry nodes are evaluated once for all instances, at the place of the original: quads that face the camera there
-    face elsewhere in an instance.
+    Geometry Nodes are evaluated once for all instances, at the original's location, so camera-facing quads face the
+    wrong way in an instance.
     """
     contains: dict[bpy.types.Collection | None, bool] = {None: False}
     found = []
@@ -151,13 +151,13 @@ def instancers(scene: bpy.types.Scene, item: bpy.types.Object) -> list[bpy.types
 
 
 def make_instances_real(context: bpy.types.Context, item: bpy.types.Object) -> int:
-    """Turn collection instances with splats into objects that share their data; how many instances.
+    """Turn collection instances with splats into objects that share their data; returns the number of instances.
 
     Args:
-        item: an instance itself, or splats, for all visible instances that have them.
+        item: a collection instance, or a splat object to convert all visible instances of it.
 
     Raises:
-        FaceLiftError: there is none.
+        FaceLiftError: there is no such instance.
     """
     found = [item] if objects.instanced_splats(item) else instancers(context.scene, item)
     found = [other for other in found if other.visible_get()]
@@ -171,5 +171,5 @@ def make_instances_real(context: bpy.types.Context, item: bpy.types.Object) -> i
 
 
 def match_viewers(item: bpy.types.Object, on: bool) -> None:
-    """Blend colours as splat viewers do; the scene's view transform has to be Raw then."""
+    """Blend colors like splat viewers do. If `on`, the scene needs the Raw view transform."""
     nodes.set_input(modifier_of(item), "Match Viewers", on)

@@ -1,4 +1,4 @@
-"""Objects back to files: what one sees, with the object's transform and all edits applied."""
+"""Exports splat objects to files, with all edits and, optionally, the object's transform applied."""
 
 from __future__ import annotations
 
@@ -17,28 +17,28 @@ from .attributes import SplatArrays
 def export_splats(
     scene: bpy.types.Scene, items: Sequence[bpy.types.Object], path: str | Path, *, apply_transform: bool = True
 ) -> int:
-    """Write the Gaussians of `items` into one file; how many.
+    """Write the Gaussians of `items` to one file; returns their number.
 
     Raises:
-        FaceLiftError: none of them holds Gaussians, nothing is left of them, or the file cannot be written.
+        FaceLiftError: there are no Gaussians to write, or the file cannot be written.
     """
     path = Path(bpy.path.abspath(str(path)))
     parts = [edited(scene, item, apply_transform=apply_transform) for item in items]
     parts = [part for part in parts if len(part)]
     if not parts:
-        raise FaceLiftError("There is nothing to export: select an object with splats that are not all left out.")
+        raise FaceLiftError("There is nothing to export; select an object with visible splats.")
     splats = importing.joined(parts)
     formats.write(splats, path)
     return len(splats)
 
 
 def edited(scene: bpy.types.Scene, item: bpy.types.Object, *, apply_transform: bool = True) -> SplatArrays:
-    """The Gaussians of `item` as they are rendered at the current frame: all its modifiers, its edits, its transform.
+    """The Gaussians of `item` as rendered at the current frame, with all modifiers, edits and its transform applied.
 
     Raises:
-        FaceLiftError: its modifiers leave no Gaussians.
+        FaceLiftError: the modifiers do not output a point cloud.
     """
-    # A copy in a scene of its own, so that nothing of the user's changes or is evaluated again.
+    # Evaluates a copy in a separate scene, so that the user's data is neither changed nor evaluated again.
     other = bpy.data.scenes.new("Export")
     copy = item.copy()
     try:
@@ -53,7 +53,7 @@ def edited(scene: bpy.types.Scene, item: bpy.types.Object, *, apply_transform: b
         evaluated = copy.evaluated_get(layer.depsgraph)
         cloud, matrix = evaluated.data, np.array(evaluated.matrix_world)
         if not isinstance(cloud, bpy.types.PointCloud):
-            raise FaceLiftError(f"The modifiers of “{item.name}” leave no Gaussians to export.")
+            raise FaceLiftError(f"The modifiers of “{item.name}” leave no splats to export.")
         if len(cloud.points) == 0:
             return attributes.nothing()
         splats = attributes.read(cloud)

@@ -1,4 +1,4 @@
-"""Files of Gaussians into the scene: anybody's .ply, by menu, script or drag and drop."""
+"""Imports .ply files of Gaussian splats from any program, by menu, script or drag and drop."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from . import objects
 from .attributes import SplatArrays
 
 UP_AXES = (
-    ("Z", "Z Up", "As in Blender, and as FaceLift writes files"),
-    ("Y", "Y Up", "As in many viewers"),
-    ("-Y", "Y Down", "As from photogrammetry (COLMAP)"),
+    ("Z", "Z Up", "For files from Blender or FaceLift"),
+    ("Y", "Y Up", "For files from many splat viewers"),
+    ("-Y", "Y Down", "For files from photogrammetry (COLMAP)"),
 )
 _TILT = {"Z": 0.0, "Y": math.pi / 2, "-Y": -math.pi / 2}
 
@@ -29,10 +29,10 @@ def import_splats(
     up_axis: str = "Z",
     at_cursor: bool = False,
 ) -> bpy.types.Object:
-    """The Gaussians of a file as a new object, selected and active, named after the file.
+    """Import a file as a new object named after the file. In Object Mode, also select it and make it active.
 
     Raises:
-        FaceLiftError: missing, damaged or other file.
+        FaceLiftError: the file is missing, damaged or of another kind.
     """
     splats = formats.read(Path(bpy.path.abspath(str(path))))
     location = tuple(context.scene.cursor.location) if at_cursor else (0.0, 0.0, 0.0)
@@ -51,7 +51,7 @@ def import_splats(
 
 
 def joined(parts: list[SplatArrays]) -> SplatArrays:
-    """One set of several, with the highest of their degrees."""
+    """Concatenate several sets of Gaussians, padded to the highest spherical-harmonics degree among them."""
     bases = max(part.sh.shape[1] for part in parts)
     sh = [np.pad(part.sh, ((0, 0), (0, bases - part.sh.shape[1]), (0, 0))) for part in parts]
     names = ("positions", "log_scales", "rotations", "opacity_logits")
@@ -60,10 +60,10 @@ def joined(parts: list[SplatArrays]) -> SplatArrays:
 
 
 def paths_of(operator: bpy.types.Operator) -> list[Path]:
-    """What the file browser, a drop, or a script gave an operator with filepath, directory and files."""
+    """The paths that the file browser, a drop or a script passed in `filepath` or `directory` and `files`."""
     several = [Path(operator.directory) / file.name for file in operator.files if file.name]
     if several and operator.directory:
         return several
     if not operator.filepath:
-        raise FaceLiftError("No file was given.")
+        raise FaceLiftError("No file was chosen.")
     return [Path(operator.filepath)]

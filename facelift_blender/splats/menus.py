@@ -1,4 +1,4 @@
-"""Where Blender's own menus and handlers lead here."""
+"""Entries in Blender's menus, and the handler for loaded files."""
 
 from __future__ import annotations
 

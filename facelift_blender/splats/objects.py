@@ -1,4 +1,4 @@
-"""Making the objects: Gaussians become a point cloud with a modifier and a material."""
+"""Splat objects: point clouds of Gaussians with a modifier and a material."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from . import attributes, native, nodes
 from .attributes import SplatArrays
 
 HEAD_HEIGHT = 0.23
-"""Metres from chin to crown of an average adult."""
+"""Height from chin to crown of an average adult, in meters."""
 HEAD_HEIGHT_IN_UNITS = 1.32
-"""The same in the model's world units: twice the .66 from eyes to chin at which heads are aligned."""
+"""The same in the model's world units: twice the aligned eye-to-chin distance of 0.66."""
 
 
 def head_scale(scene: bpy.types.Scene) -> float:
-    """Object scale that gives a reconstructed head its real size in the units of `scene`."""
+    """Object scale that makes a reconstructed head life-size in the units of `scene`."""
     return HEAD_HEIGHT / HEAD_HEIGHT_IN_UNITS / scene.unit_settings.scale_length
 
 
@@ -32,15 +32,15 @@ def create_splat_object(
     scale: float = 1.0,
     metadata: Mapping[str, str | int | float] | None = None,
 ) -> bpy.types.Object:
-    """A point cloud object that looks like `splats`, linked to `collection` and not selected.
+    """Create a point cloud object that shows `splats`, and link it to a collection without selecting it.
 
     Args:
-        context_or_scene: where it goes if no collection is given: the active collection of a context, or the
-            collection of a scene.
+        context_or_scene: determines the collection if none is given: the active collection of a context, or the
+            root collection of a scene.
         splats: N ≥ 1 Gaussians.
-        name: of the object and its point cloud.
-        location: of the object's origin.
-        scale: of the object; :func:`head_scale` for reconstructed heads.
+        name: name of the object and its point cloud.
+        location: location of the object's origin.
+        scale: uniform scale of the object; use :func:`head_scale` for reconstructed heads.
         metadata: custom properties of the object.
 
     Raises:
@@ -61,32 +61,32 @@ def create_splat_object(
 
 
 def splat_cloud(name: str, splats: SplatArrays) -> bpy.types.PointCloud:
-    """A point cloud that holds `splats`.
+    """Create a point cloud with the attributes of `splats`.
 
     Raises:
         FaceLiftError: there are no Gaussians.
     """
     if len(splats) == 0:
-        raise FaceLiftError("There are no Gaussians to make an object of.")
+        raise FaceLiftError("There are no splats to create an object from.")
     cloud = new_point_cloud(name, len(splats))
     attributes.write(cloud, splats)
     return cloud
 
 
 def show_splats(item: bpy.types.Object) -> None:
-    """Have a new object with such a point cloud drawn."""
+    """Add what a new splat object needs to be drawn."""
     nodes.add_modifier(item)
-    native.set_native(item, True)  # where there is such a type
+    native.set_native(item, True)  # if this Blender has a native splat type
 
 
 def new_point_cloud(name: str, count: int) -> bpy.types.PointCloud:
-    """A point cloud of `count` ≥ 1 points."""
+    """Create a point cloud of `count` ≥ 1 points."""
     cloud = bpy.data.pointclouds.new(name)
     if hasattr(cloud, "resize"):
         cloud.resize(count)
         cloud.update_tag()
         return cloud
-    # Before Blender 5.1 only Geometry Nodes make points. In a scene of its own, so that the user's is not evaluated.
+    # Before Blender 5.1, only Geometry Nodes create points. A separate scene avoids evaluating the user's.
     group = bpy.data.node_groups.new("Points", "GeometryNodeTree")
     group.interface.new_socket("Geometry", in_out="OUTPUT", socket_type="NodeSocketGeometry")
     points = group.nodes.new("GeometryNodePoints")
@@ -102,19 +102,19 @@ def new_point_cloud(name: str, count: int) -> bpy.types.PointCloud:
         made = item.evaluated_get(layer.depsgraph).data.copy()
     finally:
         bpy.data.objects.remove(item)
-        # Not scenes.remove, which up to Blender 4.3 crashes where the context has no window, as after opening a file.
+        # Not scenes.remove: up to Blender 4.3 it crashes without a window in the context, as after opening a file.
         bpy.data.batch_remove([scene])
         bpy.data.node_groups.remove(group)
         bpy.data.pointclouds.remove(cloud)
     made.name = name
-    # Its materials and modifiers are ours to give; the radius that came along is set by them, too.
+    # Our modifier sets the radius.
     if "radius" in made.attributes:
         made.attributes.remove(made.attributes["radius"])
     return made
 
 
 def choose(context: bpy.types.Context, item: bpy.types.Object) -> None:
-    """Select `item` and nothing else, and make it the active object."""
+    """Select only `item`, and make it the active object."""
     for other in context.selected_objects:
         other.select_set(False)
     item.select_set(True)
@@ -122,17 +122,17 @@ def choose(context: bpy.types.Context, item: bpy.types.Object) -> None:
 
 
 def is_splat_object(item: bpy.types.Object | None) -> bool:
-    """Whether `item` holds Gaussians, its own or those of a linked duplicate."""
+    """Whether `item` is a splat object; linked duplicates count, too."""
     return item is not None and item.type == "POINTCLOUD" and attributes.is_splats(item.data)
 
 
 def splat_objects(objects) -> list[bpy.types.Object]:
-    """Those of `objects` that hold Gaussians."""
+    """The splat objects among `objects`."""
     return [item for item in objects if is_splat_object(item)]
 
 
 def instanced(items: Iterable[bpy.types.Object]) -> set[bpy.types.Object]:
-    """What the collections that `items` instance hold, with what is instanced in them."""
+    """All objects in the collections that `items` instance, including nested instances."""
     found: set[bpy.types.Object] = set()
     collections: set[bpy.types.Collection] = set()
     waiting = list(items)
@@ -150,12 +150,12 @@ def instanced_collection(item: bpy.types.Object) -> bpy.types.Collection | None:
 
 
 def instanced_splats(item: bpy.types.Object | None) -> list[bpy.types.Object]:
-    """Objects with Gaussians in the collection that `item` instances."""
+    """Splat objects in the collection that `item` instances."""
     return splat_objects(instanced([item])) if item is not None else []
 
 
 def bounds(splats: SplatArrays, share: float = 0.98) -> tuple[np.ndarray, np.ndarray]:
-    """Lowest and highest corner of a box around the central `share` of the Gaussians along each axis."""
+    """Minimum and maximum corner of the box that contains the central `share` of the Gaussians along each axis."""
     edge = 0.5 * (1.0 - share)
     low, high = np.quantile(splats.positions, [edge, 1.0 - edge], axis=0)
     return low, high

@@ -1,4 +1,4 @@
-"""The buttons. Each only collects its properties and calls a function."""
+"""Operators on splats. Each one collects its properties and calls a function."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from . import editing, exporting, importing, native, nodes, objects, scene_setti
 from .viewport import rendering
 
 _MODE_ITEMS = [
-    (nodes.CAMERA_FACING, "Camera Facing", "Exact for the scene's camera"),
+    (nodes.CAMERA_FACING, "Camera Facing", "For final renders: exact from the scene camera only"),
     (
         nodes.ANY_VIEW,
         "Any View",
-        "Right from everywhere: mirrors, other cameras, collection instances, looking around",
+        "For orbiting the view, mirrors, several cameras and collection instances: correct from every direction",
     ),
-    (nodes.POINTS, "Points", "The plain points"),
+    (nodes.POINTS, "Points", "For selecting and editing: draws plain points"),
 ]
 
 
 class _OnSplats:
-    """For operators on the active object."""
+    """Mixin for operators on the active splat object."""
 
     bl_options = {"REGISTER", "UNDO"}
 
@@ -32,7 +32,7 @@ class _OnSplats:
 
 
 class FACELIFT_OT_import_splats(bpy.types.Operator, ImportHelper):
-    """Open files of Gaussian splats"""
+    """Import Gaussian splats from .ply files"""
 
     bl_idname = "facelift.import_splats"
     bl_label = "Import Gaussian Splats"
@@ -42,9 +42,9 @@ class FACELIFT_OT_import_splats(bpy.types.Operator, ImportHelper):
     filter_glob: StringProperty(default="*.ply", options={"HIDDEN"})
     directory: StringProperty(subtype="DIR_PATH", options={"HIDDEN", "SKIP_SAVE"})
     files: CollectionProperty(type=bpy.types.OperatorFileListElement, options={"HIDDEN", "SKIP_SAVE"})
-    scale: FloatProperty(name="Scale", default=1.0, min=1e-6, soft_max=100.0, description="Of the object")
-    up_axis: EnumProperty(name="Up Axis", items=importing.UP_AXES, description="Which way is up in the file")
-    at_cursor: BoolProperty(name="At 3D Cursor", default=False)
+    scale: FloatProperty(name="Scale", default=1.0, min=1e-6, soft_max=100.0, description="Scale of the object")
+    up_axis: EnumProperty(name="Up Axis", items=importing.UP_AXES, description="Axis that points up in the file")
+    at_cursor: BoolProperty(name="At 3D Cursor", default=False, description="Place at the cursor, not the origin")
 
     def execute(self, context):
         def work() -> str:
@@ -52,7 +52,7 @@ class FACELIFT_OT_import_splats(bpy.types.Operator, ImportHelper):
                 importing.import_splats(context, path, scale=self.scale, up_axis=self.up_axis, at_cursor=self.at_cursor)
                 for path in importing.paths_of(self)
             ]
-            return f"{sum(len(item.data.points) for item in made):,} Gaussians imported"
+            return f"{sum(len(item.data.points) for item in made):,} splats imported"
 
         return attempt(self, work)
 
@@ -63,7 +63,7 @@ class FACELIFT_OT_import_splats(bpy.types.Operator, ImportHelper):
 
 
 class FACELIFT_OT_export_splats(bpy.types.Operator, ExportHelper):
-    """Write the selected splats, as they are shown, into one file that splat viewers open"""
+    """Export the selected splats, with all edits, to one .ply file for splat viewers"""
 
     bl_idname = "facelift.export_splats"
     bl_label = "Export Gaussian Splats"
@@ -71,7 +71,7 @@ class FACELIFT_OT_export_splats(bpy.types.Operator, ExportHelper):
     filename_ext = ".ply"
     filter_glob: StringProperty(default="*.ply", options={"HIDDEN"})
     apply_transform: BoolProperty(
-        name="Apply Transform", default=True, description="As placed in the scene; else as in the object"
+        name="Apply Transform", default=True, description="Export in world space. Turn off to export in object space"
     )
 
     @classmethod
@@ -82,13 +82,13 @@ class FACELIFT_OT_export_splats(bpy.types.Operator, ExportHelper):
         def work() -> str:
             items = objects.splat_objects(context.selected_objects) or [context.object]
             count = exporting.export_splats(context.scene, items, self.filepath, apply_transform=self.apply_transform)
-            return f"{count:,} Gaussians written to {self.filepath}"
+            return f"{count:,} splats written to {self.filepath}"
 
         return attempt(self, work)
 
 
 class FACELIFT_OT_apply_render_settings(bpy.types.Operator):
-    """Set what this scene needs so that splats render as they should"""
+    """Change the settings of this scene that splats need to render correctly"""
 
     bl_idname = "facelift.apply_render_settings"
     bl_label = "Set Up Scene for Splats"
@@ -99,7 +99,7 @@ class FACELIFT_OT_apply_render_settings(bpy.types.Operator):
 
 
 class FACELIFT_OT_splats_show_as(_OnSplats, bpy.types.Operator):
-    """How the splats are drawn"""
+    """Choose how the splats are drawn"""
 
     bl_idname = "facelift.splats_show_as"
     bl_label = "Show Splats As"
@@ -115,7 +115,7 @@ class FACELIFT_OT_splats_show_as(_OnSplats, bpy.types.Operator):
 
 
 class FACELIFT_OT_splats_match_viewers(_OnSplats, bpy.types.Operator):
-    """Blend colours as splat viewers do, or as light so that splats and meshes mix; then look at the render settings"""
+    """Blend colors like splat viewers do, or turn off to mix splats with meshes. Then use Set Up Scene for Splats"""
 
     bl_idname = "facelift.splats_match_viewers"
     bl_label = "Match Splat Viewers"
@@ -131,7 +131,7 @@ class FACELIFT_OT_splats_match_viewers(_OnSplats, bpy.types.Operator):
 
 
 class FACELIFT_OT_splats_crop(_OnSplats, bpy.types.Operator):
-    """Add a box that leaves out what is outside; move, rotate and scale it"""
+    """Add a box that hides everything outside it. Move, rotate and scale the box to crop"""
 
     bl_idname = "facelift.splats_crop"
     bl_label = "Crop Box"
@@ -141,7 +141,7 @@ class FACELIFT_OT_splats_crop(_OnSplats, bpy.types.Operator):
 
 
 class FACELIFT_OT_splats_uncrop(_OnSplats, bpy.types.Operator):
-    """Remove the crop box and show everything again"""
+    """Remove the crop box and show all splats again"""
 
     bl_idname = "facelift.splats_uncrop"
     bl_label = "Remove Crop Box"
@@ -151,27 +151,27 @@ class FACELIFT_OT_splats_uncrop(_OnSplats, bpy.types.Operator):
 
 
 class FACELIFT_OT_splats_delete_selected(_OnSplats, bpy.types.Operator):
-    """Leave out the points selected in Edit Mode; they can be restored"""
+    """Hide the points selected in Edit Mode. Restore Deleted Points shows them again"""
 
     bl_idname = "facelift.splats_delete_selected"
     bl_label = "Delete Selected Points"
 
     def execute(self, context):
-        return attempt(self, lambda: f"{editing.delete_selected(context.object):,} Gaussians left out")
+        return attempt(self, lambda: f"{editing.delete_selected(context.object):,} splats deleted")
 
 
 class FACELIFT_OT_splats_restore_deleted(_OnSplats, bpy.types.Operator):
-    """Bring back all deleted points"""
+    """Show all deleted points again"""
 
     bl_idname = "facelift.splats_restore_deleted"
     bl_label = "Restore Deleted Points"
 
     def execute(self, context):
-        return attempt(self, lambda: f"{editing.restore_deleted(context.object):,} Gaussians are back")
+        return attempt(self, lambda: f"{editing.restore_deleted(context.object):,} splats restored")
 
 
 class FACELIFT_OT_splats_duplicate(_OnSplats, bpy.types.Operator):
-    """Duplicate the object; both share the same Gaussians in memory"""
+    """Duplicate the object without using more memory: both objects share the same splats"""
 
     bl_idname = "facelift.splats_duplicate"
     bl_label = "Duplicate as Instance"
@@ -181,7 +181,7 @@ class FACELIFT_OT_splats_duplicate(_OnSplats, bpy.types.Operator):
 
 
 class FACELIFT_OT_splats_join(_OnSplats, bpy.types.Operator):
-    """Take the other selected splats into the active object, with all edits applied; EEVEE sorts it as a whole"""
+    """Join the selected splats into the active object, applying all edits, so that EEVEE sorts them together"""
 
     bl_idname = "facelift.splats_join"
     bl_label = "Join Splats"
@@ -195,7 +195,7 @@ class FACELIFT_OT_splats_join(_OnSplats, bpy.types.Operator):
 
 
 class FACELIFT_OT_splats_instances_real(bpy.types.Operator):
-    """Turn collection instances with splats into linked duplicates, which face the camera each on its own"""
+    """Turn collection instances with splats into linked duplicates, so that each one faces the camera"""
 
     bl_idname = "facelift.splats_instances_real"
     bl_label = "Make Instances Real"
@@ -210,7 +210,7 @@ class FACELIFT_OT_splats_instances_real(bpy.types.Operator):
 
 
 class FACELIFT_OT_splats_native(_OnSplats, bpy.types.Operator):
-    """Let Blender itself draw these splats, without the edits of the modifier, or the modifier again"""
+    """Draw these splats with Blender's own splat type, without the modifier's edits. Turn off to use the modifier"""
 
     bl_idname = "facelift.splats_native"
     bl_label = "Blender's Own Splats"
@@ -222,13 +222,13 @@ class FACELIFT_OT_splats_native(_OnSplats, bpy.types.Operator):
 
 
 class FACELIFT_OT_viewport_render(bpy.types.Operator):
-    """Make a picture of this viewport with its splats, or one of every frame. Blender's own Viewport Render leaves
-    out what add-ons draw"""
+    """Render this viewport, or every frame of it, including splats. Blender's own Viewport Render leaves out what
+    add-ons draw"""
 
     bl_idname = "facelift.viewport_render"
     bl_label = "Viewport Render with Splats"
 
-    animation: BoolProperty(name="Animation", description="All frames of the scene, into its output folder")
+    animation: BoolProperty(name="Animation", description="Render all frames to the output folder of the scene")
 
     @classmethod
     def poll(cls, context):
@@ -268,13 +268,13 @@ class FACELIFT_OT_viewport_render(bpy.types.Operator):
         self._frames = iter(range(scene.frame_start, scene.frame_end + 1, scene.frame_step))
 
     def _next_frame(self, context) -> bool:
-        """Write one; whether more may follow."""
+        """Render and save the next frame; returns whether there may be more."""
         frame = next(self._frames, None)
         if frame is None:
             self._message = f"{self._written} frames written to {context.scene.render.filepath}"
             return False
         context.scene.frame_set(frame)
-        context.workspace.status_text_set(f"Viewport Render: frame {frame} of {context.scene.frame_end}; Esc stops")
+        context.workspace.status_text_set(f"Viewport Render: frame {frame} of {context.scene.frame_end}. Esc: Stop")
         if attempt(self, lambda: rendering.save_frame(context)) != {"FINISHED"}:
             return False
         self._written += 1
@@ -283,7 +283,7 @@ class FACELIFT_OT_viewport_render(bpy.types.Operator):
     def _end(self, context):
         context.scene.frame_set(self._before)
         context.workspace.status_text_set(None)
-        if not self._message:  # it failed, and has told why
+        if not self._message:  # failed and already reported
             return {"CANCELLED"}
         self.report({"INFO"}, self._message)
         return {"FINISHED"}

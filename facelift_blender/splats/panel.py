@@ -1,4 +1,4 @@
-"""The sub-panel for the active splats, in the sidebar's tab FaceLift."""
+"""The *Splats* panel in the FaceLift tab of the sidebar, for the active object."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class FACELIFT_PT_splats(bpy.types.Panel):
             _draw_instances(layout, [item], objects.instanced_splats(item))
             return
         modifier = nodes.find_modifier(item)
-        layout.label(text=f"{len(item.data.points):,} Gaussians", icon="POINTCLOUD_DATA")
+        layout.label(text=f"{len(item.data.points):,} splats", icon="POINTCLOUD_DATA")
         if modifier is None:
             layout.operator("facelift.splats_show_as", text="Show as Splats", icon="ADD")
             return
@@ -47,7 +47,7 @@ class FACELIFT_PT_splats(bpy.types.Panel):
                 button.mode, button.render, button.viewport = mode, key == "render", key == "viewport"
         if nodes.get_input(modifier, "Viewport As") == nodes.ANY_VIEW:
             if reason := state.problem():
-                layout.label(text=f"Not drawn sorted: {reason}", icon="ERROR")
+                layout.label(text=f"Cannot draw sorted: {reason}", icon="ERROR")
             else:
                 layout.prop(context.scene, state.ENABLED)
         _draw_instances(layout, editing.instancers(context.scene, item), [item])
@@ -81,11 +81,11 @@ class FACELIFT_PT_splats(bpy.types.Panel):
 
 
 def _draw_instances(layout: bpy.types.UILayout, instances: list, items: list) -> None:
-    """What to do about splats in collection instances, whose quads would face the camera from elsewhere."""
+    """Warn about camera-facing splats in collection instances, which face the wrong way, and offer two fixes."""
     modifiers = filter(None, map(nodes.find_modifier, items))
     if instances and any(nodes.get_input(modifier, "Render As") == nodes.CAMERA_FACING for modifier in modifiers):
         box = layout.box()
-        box.label(text="Collection instances do not face the camera", icon="ERROR")
+        box.label(text="Instances do not face the camera", icon="ERROR")
         box.operator("facelift.apply_render_settings", text="Render as Any View")
         box.operator("facelift.splats_instances_real")
 

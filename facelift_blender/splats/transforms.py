@@ -1,4 +1,4 @@
-"""Moving Gaussians by an affine transform, in NumPy. No ``bpy`` in here."""
+"""Affine transforms of Gaussians, in NumPy. Does not use ``bpy``."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from facelift_core.gaussians.files import SplatArrays
 
 
 def transform(splats: SplatArrays, matrix: np.ndarray) -> SplatArrays:
-    """`splats` seen from outside an object with this `matrix`.
+    """Transform `splats` by `matrix`.
 
-    Exact for positions and shapes, whatever the matrix. Colours that depend on the view turn with the rotation in it
-    (the orthogonal matrix nearest to it); this is exact for rotation, uniform scale and reflection.
+    Positions and shapes are exact for any matrix. View-dependent colors are rotated by the nearest orthogonal matrix,
+    which is exact for rotation, uniform scale and reflection.
 
     Args:
         matrix: (4, 4) from object to world.
 
     Raises:
-        FaceLiftError: the matrix flattens space.
+        FaceLiftError: the matrix is singular.
     """
     matrix = np.asarray(matrix, np.float64)
     linear = matrix[:3, :3]
     left, stretch, right = np.linalg.svd(linear)
     if stretch[2] < 1e-12 * max(stretch[0], 1e-30):
-        raise FaceLiftError("The object is scaled to zero along an axis; give it a thickness first.")
+        raise FaceLiftError("The object is scaled to zero along an axis; give it a nonzero scale first.")
     orthogonal = left @ right
     if np.array_equal(matrix, np.eye(4)):
         return splats
@@ -50,12 +50,12 @@ def transform(splats: SplatArrays, matrix: np.ndarray) -> SplatArrays:
 
 
 def rotate_sh(sh: np.ndarray, orthogonal: np.ndarray) -> np.ndarray:
-    """(N, K, 3) features that look along O·d as `sh` looks along d, for a (3, 3) rotation or reflection O."""
+    """Rotate or reflect (N, K, 3) spherical harmonics by a (3, 3) matrix O: the result at O·d equals `sh` at d."""
     degree = int(sh.shape[1] ** 0.5) - 1
     if degree == 0:
         return sh
     directions = _directions()
-    # Σ f'_k Y_k(d) = Σ f_k Y_k(Oᵀ d) in more directions than there are features: solved exactly.
+    # Solve Σ f'_k Y_k(d) = Σ f_k Y_k(Oᵀ d) in more directions than features; the solution is exact.
     mapping = np.linalg.pinv(basis(directions, degree)) @ basis(directions @ orthogonal, degree)
     mapping[0], mapping[:, 0] = 0.0, 0.0
     mapping[0, 0] = 1.0
@@ -63,7 +63,7 @@ def rotate_sh(sh: np.ndarray, orthogonal: np.ndarray) -> np.ndarray:
 
 
 def basis(directions: np.ndarray, degree: int) -> np.ndarray:
-    """(N, (degree + 1)²) real spherical harmonics at (N, 3) unit vectors, as 3D Gaussian Splatting orders them."""
+    """(N, (degree + 1)²) real spherical harmonics at (N, 3) unit vectors, in the order of 3D Gaussian Splatting."""
     x, y, z = directions.T
     values = [np.full_like(x, 0.28209479177387814)]
     if degree >= 1:
@@ -86,7 +86,7 @@ def basis(directions: np.ndarray, degree: int) -> np.ndarray:
 
 @cache
 def _directions() -> np.ndarray:
-    """(64, 3) unit vectors spread over the sphere."""
+    """(64, 3) unit vectors, evenly spread over the sphere."""
     turn = np.arange(64) * np.pi * (3.0 - 5.0**0.5)
     z = (np.arange(64) + 0.5) / 32.0 - 1.0
     ring = np.sqrt(1.0 - z * z)
@@ -94,7 +94,7 @@ def _directions() -> np.ndarray:
 
 
 def rotation_matrices(quaternions: np.ndarray) -> np.ndarray:
-    """(N, 3, 3) float64 from (N, 4) w, x, y, z of any length."""
+    """(N, 3, 3) float64 rotations from (N, 4) quaternions w, x, y, z of any length."""
     q = quaternions.astype(np.float64)
     norm = np.linalg.norm(q, axis=1, keepdims=True)
     w, x, y, z = np.where(norm > 0, q / np.where(norm > 0, norm, 1), [1.0, 0.0, 0.0, 0.0]).T
@@ -107,7 +107,7 @@ def rotation_matrices(quaternions: np.ndarray) -> np.ndarray:
 
 
 def _quaternions(matrices: np.ndarray) -> np.ndarray:
-    """(N, 4) w, x, y, z of (N, 3, 3) rotations, from the largest of the four components (Shepperd)."""
+    """(N, 4) quaternions w, x, y, z from (N, 3, 3) rotations, by Shepperd's method."""
     m = matrices
     trace = m[:, 0, 0] + m[:, 1, 1] + m[:, 2, 2]
     squares = np.stack([trace, m[:, 0, 0], m[:, 1, 1], m[:, 2, 2]], axis=1)
@@ -128,7 +128,7 @@ def _quaternions(matrices: np.ndarray) -> np.ndarray:
 
 
 def _times(turn: np.ndarray, quaternions: np.ndarray) -> np.ndarray:
-    """Hamilton product of one (4,) with (N, 4)."""
+    """Hamilton product of one (4,) quaternion with (N, 4) quaternions."""
     w, x, y, z = turn
     a, b, c, d = quaternions.T
     return np.stack(
