@@ -72,7 +72,7 @@ PRESETS = {
     "fast": Sampling(8, "dpm", reuse=2, agreeing_steps=1, max_gaussians=150_000),
 }
 """“quality” samples as the released system does, except for its agreeing steps, which take effect only on request.
-The other presets and the numbers of agreeing steps were chosen by measurement; see docs/performance.md."""
+The other presets and the numbers of agreeing steps were chosen by measurement; see docs/measurements/performance.md."""
 
 
 def sampling(preset: str | Sampling = "quality", steps: int | None = None) -> Sampling:

@@ -76,6 +76,15 @@ def test_links_lead_somewhere(page):
             assert parts.fragment in anchors(there), f"{name(page)} refers to {target}, which has no such heading"
 
 
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_modules_that_are_named_exist(page):
+    """Such as `facelift_core/files.py`, or `align/crop.py` for short."""
+    places = (ROOT, ROOT / "facelift_core", ROOT / "facelift_blender")
+    for text in code(page):
+        for path in re.findall(r"(?<![\w/.-])\w[\w/-]*/[\w-]+\.py\b", text):
+            assert any((place / path).is_file() for place in places), f"{name(page)} names {path}"
+
+
 def test_every_picture_is_shown():
     shown = {(page.parent / target).resolve() for page in PAGES for target in targets(page)}
     assert {path for path in (ROOT / "docs" / "images").iterdir()} <= shown
