@@ -266,7 +266,7 @@ def test_a_portrait_of_odd_size_is_refused(model, portrait):
     ],
 )
 def test_settings_out_of_range_are_refused(model, portrait, settings):
-    with pytest.raises(fl.FaceLiftError, match="(should|must) be"):
+    with pytest.raises(fl.FaceLiftError, match=r"(should|must) be"):
         model(portrait, **settings)
 
 
