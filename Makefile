@@ -20,7 +20,7 @@ MINUTES ?= 6
 MINI ?= facelift_core/weights/mini
 TRAINING_PYTHON ?= $(VENV)/bin/python
 
-.PHONY: setup head test test-setup test-blender extension api release mini-on-gpu clean
+.PHONY: setup head test test-slow test-setup test-blender extension api release mini-on-gpu clean
 
 setup: $(VENV)/installed
 
@@ -35,6 +35,10 @@ test: $(VENV)/installed-test
 	$(VENV)/bin/ruff format --check
 	$(VENV)/bin/python docs/make_api.py --check
 	$(VENV)/bin/python -m pytest
+
+# Training, measured memory, installing over and over: what takes long.
+test-slow: $(VENV)/installed-test
+	$(VENV)/bin/python -m pytest -m slow
 
 # From an empty user folder to a head, with the real packages from pip's index and small weights from a hub on this machine.
 test-setup: $(VENV)/installed-test

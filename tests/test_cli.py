@@ -295,6 +295,7 @@ def test_a_bar_on_a_terminal(photo, quick, tmp_path, capsys, monkeypatch):
     assert "\ranna.png: " in capsys.readouterr().err
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="signals are of POSIX")
 @pytest.mark.parametrize("sent, code", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_interrupting_leaves_nothing_behind(photo, quick, tmp_path, sent, code):

@@ -30,6 +30,7 @@ def portrait() -> Image.Image:
     return Image.open(GOLDENS / "input.png").convert("RGB")
 
 
+@pytest.mark.slow
 def test_nothing_is_compiled_twice(model, portrait):
     """Neither for another step, nor where features are reused, nor for another photo."""
     plain = [model(portrait, 3, 3.0, preset=preset) for preset in ("quality", "fast")]

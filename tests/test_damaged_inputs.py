@@ -239,6 +239,7 @@ def test_heads(tmp_path, capsys):
         assert not output.exists(), name
 
 
+@pytest.mark.slow
 def test_weights(tmp_path, capsys):
     photo, victim = tmp_path / "photo.png", tmp_path / "executed"
     landscape().save(photo)

@@ -84,6 +84,7 @@ def test_the_photos_front_is_made_when_no_network_is_at_work():
     assert all(dataclasses.replace(needs, skin=30).peak(plan) == needs.peak(plan) for plan in PLANS)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="resident memory is told differently")
 @pytest.mark.parametrize("number", range(len(PLANS)), ids=[plan.name for plan in PLANS])
 def test_measured_memory_is_not_above_what_was_planned(number):

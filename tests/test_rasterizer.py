@@ -306,6 +306,7 @@ def test_bad_arguments_get_a_sentence(change, words):
         render(handful(), **arguments)
 
 
+@pytest.mark.slow
 def test_memory_stays_bounded():
     """160,000 Gaussians at 512², forwards and backwards, in far less than 4 GB; close up the pairs are split."""
     script = """

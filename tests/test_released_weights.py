@@ -656,6 +656,7 @@ for root in map(Path, sys.argv[1:]):
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="kills processes that it forks")
 def test_kill_9_at_many_moments_leaves_all_or_nothing(hub, repository, tmp_path):
     """Each process dies at one of the system calls that make a change last; the next one goes on."""

@@ -261,6 +261,7 @@ def test_quick_check_says_what_is_missing(tmp_path, fake):
     assert "lacks torch, diffusers" in problem and "pip install" in problem and "torch==" in problem
 
 
+@pytest.mark.slow
 def test_thorough_check_of_this_python(weights_folder):
     result = check.thorough_check(Path(sys.executable), str(weights_folder))
     assert result.problems == ()
@@ -353,6 +354,7 @@ def test_wheels_that_a_folder_lacks(tmp_path):
 # The trial run
 
 
+@pytest.mark.slow
 def test_trial_of_this_python(tmp_path):
     said = []
     summary = trial.run(Path(sys.executable), tmp_path, "cpu", said.append, lambda: False)

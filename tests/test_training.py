@@ -18,6 +18,8 @@ from facelift_core.training.batches import ColorShift, HeadTensors, as_photograp
 from facelift_core.training.heads.dataset import HeadDataset, write_shard
 from facelift_core.training.loop import LoopOptions, Task, learning_rate, load_averaged, train
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def heads_folder(tmp_path_factory) -> Path:

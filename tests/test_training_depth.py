@@ -13,6 +13,8 @@ from facelift_core.training.cli import main
 from facelift_core.training.depth import Portraits, as_cut_out, mean_where, slope_error, without_offset
 from facelift_core.training.heads.dataset import HeadDataset, write_shard
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def heads_folder(tmp_path_factory) -> Path:

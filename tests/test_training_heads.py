@@ -374,6 +374,7 @@ def small_shards(monkeypatch):
     monkeypatch.setattr(command, "SHARD_SIZE", 2)
 
 
+@pytest.mark.slow
 def test_shards_are_the_same_for_any_number_of_processes(tmp_path, small_shards):
     assert command.run(arguments(tmp_path / "one", *SMALL)) == 0
     assert command.run(arguments(tmp_path / "two", *SMALL, "--processes", "2")) == 0

@@ -18,6 +18,8 @@ from facelift_core.training.heads.dataset import GrowingHeads, write_shard
 from facelift_core.training.loop import learning_rate
 from facelift_core.weights.layout import find_checkpoint
 
+pytestmark = pytest.mark.slow
+
 UNET = "mvdiffusion/pipeckpts/unet/diffusion_pytorch_model.safetensors"
 
 

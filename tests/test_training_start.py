@@ -277,6 +277,8 @@ from torch import nn
 from facelift_core.training.loop import LoopOptions, Task, train
 from facelift_core.training.processes import Processes
 
+pytestmark = pytest.mark.slow
+
 model = nn.Linear(3, 2)  # differs between processes until they agree
 if Processes().main:
     torch.nn.init.constant_(model.weight, 0.3), torch.nn.init.constant_(model.bias, 0.1)
