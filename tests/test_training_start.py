@@ -26,6 +26,8 @@ from facelift_core.training.heads.folders import write_folder
 from facelift_core.training.reconstruction import ReconstructionBatch
 from facelift_core.training.view_model import ViewStage
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def heads(tmp_path_factory) -> Path:
@@ -276,8 +278,6 @@ from torch import nn
 
 from facelift_core.training.loop import LoopOptions, Task, train
 from facelift_core.training.processes import Processes
-
-pytestmark = pytest.mark.slow
 
 model = nn.Linear(3, 2)  # differs between processes until they agree
 if Processes().main:
