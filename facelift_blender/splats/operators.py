@@ -108,6 +108,10 @@ class FACELIFT_OT_splats_show_as(_OnSplats, bpy.types.Operator):
     render: BoolProperty(name="Render", default=True)
     viewport: BoolProperty(name="Viewport", default=False)
 
+    @classmethod
+    def description(cls, context, properties):
+        return next(about for name, _, about in _MODE_ITEMS if name == properties.mode)
+
     def execute(self, context):
         return attempt(
             self, lambda: editing.show_as(context.object, self.mode, render=self.render, viewport=self.viewport)

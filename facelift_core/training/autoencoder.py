@@ -1,4 +1,4 @@
-"""The small variational autoencoder in whose latents `mini`'s view diffusion works."""
+"""The small variational autoencoder that provides the latents for `mini`'s view diffusion."""
 
 from __future__ import annotations
 
@@ -21,23 +21,24 @@ from .heads.dataset import HeadDataset
 from .loop import LoopOptions, Task, load_averaged, read_origin, train
 
 LATENT_CHANNELS = 8
-"""Twice Stable Diffusion's: at 64² a face's features are a few pixels, which four numbers per 4 × 4 cannot hold."""
+"""Twice Stable Diffusion's: at 64², facial features span a few pixels, too much detail for 4 numbers per 4 × 4."""
 KL_WEIGHT = 1e-6
 EDGE_WEIGHT = 0.5
 TONE_WEIGHT = 2.0
 TONE_POOL = 8
-"""Pixels per side over which colours are averaged for the loss on tone."""
+"""Width and height in pixels of the blocks whose average colors enter the tone loss."""
 CROPS_UNTIL = 0.75
-"""Fraction of the steps that see quarter-sized crops, four times as many: most of a whole view is background."""
+"""Fraction of the steps that use crops of a quarter of the area, four times as many, because most of a view is
+background."""
 
 
 def downscaling(size: int) -> int:
-    """Pixels per latent along a side: views of 64 become latents of 16, views of 128 latents of 32, and so do 256."""
+    """Downscaling factor: 64-pixel views have latents of 16; 128- and 256-pixel views have latents of 32."""
     return 4 if size <= 128 else 8
 
 
 def build_autoencoder(size: int) -> AutoencoderKL:
-    """Untrained, for pictures of `size`."""
+    """An untrained autoencoder for images of `size` × `size` pixels."""
     channels = (24, 48, 64) if downscaling(size) == 4 else (24, 48, 64, 96)
     return AutoencoderKL(
         in_channels=3,
@@ -53,7 +54,7 @@ def build_autoencoder(size: int) -> AutoencoderKL:
 
 
 def autoencoder_of(origin: str | None, size: int) -> AutoencoderKL:
-    """With the architecture and weights of a checkpoint of the released layout, ready to be learned on; else untrained.
+    """The trainable autoencoder of the checkpoint `origin` (in the released layout), or an untrained one if None.
 
     Raises:
         FaceLiftError: as :func:`load_vae`.
@@ -69,10 +70,10 @@ def autoencoder_of(origin: str | None, size: int) -> AutoencoderKL:
 def train_autoencoder(
     heads: HeadDataset, held_out: HeadDataset, model: AutoencoderKL, options: LoopOptions, batch: int
 ) -> nn.Module:
-    """Train on single views over white, recoloured; see :mod:`.loop` for resuming and what `options.folder` gets.
+    """Train on single views over white with random colors. See :mod:`.loop` for resuming and for `options.folder`.
 
     Args:
-        batch: pictures per step.
+        batch: images per step.
     """
     model = model.to(options.device)
     samples = _fixed_views(held_out, 48).to(options.device)
@@ -106,11 +107,11 @@ def train_autoencoder(
 
 
 def load_autoencoder(folder: Path, held_out: HeadDataset) -> AutoencoderKL:
-    """The trained one, frozen. Its scaling factor gives latents unit variance, or stays that of the checkpoint which
-    the run went on from: a view diffusion that belongs to it expects that scale.
+    """Load the trained autoencoder, frozen. Its scaling factor gives latents unit variance, except if the run was
+    started from a checkpoint: it then keeps that checkpoint's factor, which its view diffusion expects.
 
     Raises:
-        FaceLiftError: no run is there, or that of another model.
+        FaceLiftError: there is no run, or it belongs to another model.
     """
     origin = read_origin(folder)
     model = load_averaged(autoencoder_of(origin, held_out.size), folder).requires_grad_(False)
@@ -125,7 +126,7 @@ def _draw(heads: HeadDataset, count: int, crops_until: float, step: int, random:
     images = [_random_view(heads, random) for _ in range(count)]
     if step < crops_until:
         crops = [_random_crop(view, random) for view in images for _ in range(4)]
-        # Skin and hair span two directions of colour; swapped channels teach the third, which clothes need.
+        # Skin and hair colors span only two dimensions; swapping channels covers the third, which clothes need.
         images = [crop[random.permutation(3)] if random.random() < 0.4 else crop for crop in crops]
     return (torch.stack(images) * 255).round().byte()
 
@@ -137,7 +138,7 @@ def _random_view(heads: HeadDataset, random: np.random.Generator) -> Tensor:
 
 
 def _random_crop(image: Tensor, random: np.random.Generator) -> Tensor:
-    """(3, H, W) → (3, H/2, W/2) somewhere with more than background in it, if a few tries find that."""
+    """(3, H, W) → random (3, H/2, W/2) crop; tries a few times to find one that is not only background."""
     half = image.shape[-1] // 2
     for _ in range(4):
         top, left = random.integers(0, half + 1, 2)

@@ -1,4 +1,4 @@
-"""Head renders to training batches: compositing, and the ways in which photos differ from renders."""
+"""Training batches from rendered heads: compositing, and augmentations that imitate photos."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ WHITE = torch.ones(3)
 
 @dataclass(frozen=True)
 class HeadTensors:
-    """One head as floats.
+    """One head as float tensors.
 
     Attributes:
         rgba: (V, 4, H, W) in [0, 1], straight alpha.
-        depth: (V, H, W), None where nobody measured it.
+        depth: (V, H, W), or None if unknown.
         c2w: (V, 4, 4).
-        sampled: (6, 3, H, W) in [0, 1], the input views as the diffusion draws them, if it did.
+        sampled: (6, 3, H, W) in [0, 1], input views sampled by the diffusion, or None.
     """
 
     rgba: Tensor
@@ -55,12 +55,12 @@ def composite(rgba: Tensor, background: Tensor) -> Tensor:
 
 
 def plain_background(random: np.random.Generator) -> Tensor:
-    """(3,): white, black or grey."""
+    """(3,): white, black or gray."""
     return torch.full((3,), float(random.choice([1.0, 0.0, 0.5])))
 
 
 def random_backgrounds(random: np.random.Generator, count: int) -> Tensor:
-    """(count, 3): white, black or grey each a quarter of the time, else any colour."""
+    """(count, 3): white, black or gray each a quarter of the time, else any color."""
 
     def one() -> Tensor:
         return plain_background(random) if random.random() < 0.75 else torch.from_numpy(random.random(3)).float()
@@ -70,9 +70,9 @@ def random_backgrounds(random: np.random.Generator, count: int) -> Tensor:
 
 @dataclass(frozen=True)
 class ColorShift:
-    """One photographer's colours, the same in every view of a head; or those of B heads.
+    """Random color adjustment, the same in every view of a head; or adjustments of B heads.
 
-    gain (3,) per channel, gamma and saturation (); or (B, 1, 3), (B, 1) and (B, 1).
+    `gain` (3,) per channel, `gamma` and `saturation` (); or (B, 1, 3), (B, 1) and (B, 1).
     """
 
     gain: Tensor
@@ -96,7 +96,7 @@ class ColorShift:
         return ColorShift(self.gain.to(device), self.gamma.to(device), self.saturation.to(device))
 
     def __call__(self, rgba: Tensor) -> Tensor:
-        """(…, 4, H, W), or (B, V, 4, H, W) of B heads → the same with other colours and untouched alpha."""
+        """Adjust the colors of (…, 4, H, W), or (B, V, 4, H, W) of B heads; alpha is unchanged."""
         color, alpha = rgba.split([3, 1], dim=-3)
         gamma, saturation = (x[..., None, None, None] for x in (self.gamma, self.saturation))
         color = color.clamp(1e-4, 1) ** gamma * self.gain[..., None, None]
@@ -105,12 +105,12 @@ class ColorShift:
 
 
 def as_photographed(rgba: Tensor, random: np.random.Generator, background: Tensor = WHITE) -> Tensor:
-    """One aligned portrait as photos, mattes and face detectors make it, over a (3,) background.
+    """Augment an aligned portrait to look like a photo that was matted and aligned, over a (3,) background.
 
-    Bends the matte (threshold, soft edge), cuts off what the photo did not show, blurs, adds noise, compresses, and
-    moves the picture by a pixel or so. Heads that stand elsewhere or are larger, as a face detector leaves them, are
-    made by the generator: there all six views move along, while a moved portrait alone would teach the model to draw a
-    front view that is not the portrait.
+    Changes the matte (threshold, soft edge), cuts off parts outside the photo, blurs, adds noise, compresses, and
+    shifts the picture by about a pixel. Larger variations in position and size, as face detectors cause them, are part
+    of the generated heads, where all six views change together; moving the portrait alone would teach the model to draw
+    a front view that differs from the portrait.
 
     Args:
         rgba: (4, H, W) in [0, 1].
@@ -126,7 +126,7 @@ def as_photographed(rgba: Tensor, random: np.random.Generator, background: Tenso
     theta = torch.tensor([[[c, -s, shift[0] * 2], [s, c, shift[1] * 2]]], dtype=torch.float32)
     premultiplied = torch.cat([rgba[:3] * rgba[3:], rgba[3:]])[None]
     grid = F.affine_grid(theta, list(premultiplied.shape), align_corners=False)
-    # Bust and shoulders run over the lower border: repeat it instead of inventing background there.
+    # Shoulders continue beyond the lower border, so repeat it instead of adding background.
     warped = F.grid_sample(premultiplied, grid, padding_mode="border", align_corners=False)[0]
     color, alpha = warped[:3], warped[3:]
     if random.random() < 0.3:
@@ -150,7 +150,7 @@ def as_photographed(rgba: Tensor, random: np.random.Generator, background: Tenso
 
 
 def _within_photo(size: int, random: np.random.Generator) -> Tensor:
-    """(size, size) one where the photo goes on, zero beyond its lower, left or right border."""
+    """(size, size) mask: 1 inside the photo, 0 beyond its lower, left or right border."""
     inside, border = torch.ones(size, size), int(size * random.uniform(0.03, 0.2))
     side = random.integers(3)
     if side == 0:
@@ -169,6 +169,6 @@ def _jpeg(image: Tensor, quality: int) -> Tensor:
 
 
 def picture_grid(rows: list[Tensor], scale: int = 2) -> Image.Image:
-    """Rows of (V, 3, H, W) pictures in [0, 1] below one another, enlarged by `scale`."""
+    """Arrange rows of (V, 3, H, W) pictures in [0, 1] in a grid, enlarged by `scale`."""
     sheet = contact_sheet(torch.cat([row.cpu() for row in rows]), columns=len(rows[0]))
     return sheet.resize((sheet.width * scale, sheet.height * scale), Image.Resampling.NEAREST)

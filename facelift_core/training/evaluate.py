@@ -1,4 +1,4 @@
-"""How good a checkpoint is on synthetic heads that it never saw."""
+"""Evaluates a checkpoint on held-out synthetic heads."""
 
 from __future__ import annotations
 
@@ -27,22 +27,22 @@ VIEWS = len(VIEW_NAMES)
 UNSEEN = 4
 TURNTABLE = 8
 RENDER_SCALE = 4
-"""Renders are compared after averaging from this many times the size, as a picture on a screen is looked at; at the
-model's own few pixels the renderer's fixed low-pass would dominate."""
+"""Supersampling factor of the compared renders. At the model's own resolution, the renderer's fixed low-pass filter
+would dominate."""
 
 
 @dataclass(frozen=True)
 class Score:
-    """Averages over heads; PSNR in dB. Higher is better throughout.
+    """Scores averaged over heads; PSNR in dB. Higher is better for all of them.
 
     Attributes:
-        lift_psnr: of GS-LRM from true views, on unseen views, before the filters.
-        front_view_psnr, other_views_psnr: of the views that the diffusion draws from the front view, themselves.
-        psnr, ssim, front_psnr, inner_ssim: of the whole pipeline from the front view alone, as reconstructed: on eight
-            views around (of which the front is the first), and on the front. The inner SSIM is without the windows that
-            reach over the border.
-        delivered_psnr, delivered_ssim, delivered_front_psnr: the same after the filters of docs/model.md, 6.1. They cut
-            the shoulders off, where the truth goes on to the border, so that these can never be perfect.
+        lift_psnr: GS-LRM from true views, on unseen views, before the filters.
+        front_view_psnr, other_views_psnr: views that the diffusion generates from the front view.
+        psnr, ssim, front_psnr, inner_ssim: the whole pipeline from the front view alone, before the filters: on eight
+            views around the head (the first is the front), and on the front. The inner SSIM excludes windows that
+            extend over the border.
+        delivered_psnr, delivered_ssim, delivered_front_psnr: the same after the filters of docs/model.md, 6.1. The
+            filters cut off the shoulders, which the ground truth has, so these scores cannot be perfect.
     """
 
     lift_psnr: float
@@ -80,7 +80,7 @@ def evaluate(
     picture: Path | None = None,
     device: str = "auto",
 ) -> Score:
-    """Score `weights` on the heads of `seeds`, and draw the first eight of them to `picture`.
+    """Evaluate `weights` on the heads of `seeds`, and draw the first eight of them to `picture`.
 
     Raises:
         FaceLiftError: as :meth:`FaceLift.from_pretrained` and :meth:`FaceLift.reconstruct_from_views`.
@@ -119,7 +119,7 @@ def evaluate(
 
 
 def _quality(renders: Tensor, truth: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """PSNR and SSIM over all views, PSNR of the first."""
+    """PSNR and SSIM over all views, and PSNR of the first view."""
     by_view = psnr(renders, truth)
     return by_view.mean(), ssim(renders, truth, with_border=True).mean(), by_view[0]
 

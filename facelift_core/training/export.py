@@ -1,4 +1,4 @@
-"""Trained runs to one checkpoint folder in the released layout (docs/model.md, 1), in half precision."""
+"""Exports trained runs to a checkpoint folder in the released layout (docs/model.md, 1), in half precision."""
 
 from __future__ import annotations
 
@@ -38,15 +38,16 @@ def export(
     """Write `folder`/mvdiffusion/pipeckpts/… and `folder`/gslrm/gslrm.safetensors.
 
     Args:
-        autoencoder_run: may be None where the views were learned on from a checkpoint, which then gives its own.
-        views: a run, or a checkpoint whose views, with its own autoencoder, go with the new Gaussians.
-        gaussians: likewise, a run or a checkpoint whose GS-LRM it is to be.
-        held_out: heads of the size that a run's views have; None where `views` is a checkpoint.
-        guidance_scale: what the checkpoint is to be sampled with where nothing else is asked for; None: as published,
-            or as `views` says if that is a checkpoint.
+        autoencoder_run: run of the autoencoder; None if `views` was started from a checkpoint, whose autoencoder is
+            used then.
+        views: run of the view diffusion, or a checkpoint whose view diffusion and autoencoder to use.
+        gaussians: run of GS-LRM, or a checkpoint whose GS-LRM to use.
+        held_out: heads of the size of the run's views; None if `views` is a checkpoint.
+        guidance_scale: default guidance scale of the checkpoint; None: the published one, or that of `views` if it is a
+            checkpoint.
 
     Raises:
-        FaceLiftError: a run is missing or of another model, or the folder cannot be written.
+        FaceLiftError: a run is missing or belongs to another model, or the folder cannot be written.
     """
     if autoencoder_run or is_run(views):
         stage = ViewStage.of_run(Path(views), autoencoder_run, HeadDataset(held_out))
@@ -91,7 +92,7 @@ def _unet_config(unet: nn.Module) -> dict:
 
 
 def _config(part) -> dict:
-    """A diffusers config without what only belongs to this machine or run."""
+    """A diffusers config without entries specific to this machine or run."""
     return {key: value for key, value in json.loads(part.to_json_string()).items() if key != "_name_or_path"}
 
 
@@ -107,7 +108,7 @@ def _write_json(path: Path, content: Mapping) -> None:
 
 
 def save_half(tensors: Mapping[str, Tensor], path: Path) -> None:
-    """Write a safetensors file in half precision, and the folder it lies in."""
+    """Write a safetensors file in half precision; creates its folder if necessary."""
     path.parent.mkdir(parents=True, exist_ok=True)
     halves = {
         name: tensor.detach().half() if tensor.is_floating_point() else tensor for name, tensor in tensors.items()

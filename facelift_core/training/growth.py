@@ -1,4 +1,4 @@
-"""A model that learned on small pictures as the beginning of one for larger ones, so that nothing is learned twice."""
+"""Grows a model trained on small images into one for larger images, keeping what it has learned."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ OUTER = 0
 
 @torch.no_grad()
 def with_outer_level(unet: UNet2DConditionModel, mode: str) -> UNet2DConditionModel:
-    """The same UNet within one more level, without attention, for latents of twice the side.
+    """Add an outer level without attention to a UNet, for latents of twice the width and height.
 
-    At first the new level only averages 2 × 2 features on the way in and repeats them on the way out, so that all that
-    `unet` has learned is of use, and only its first and last convolution meet features of another scale.
+    Initially, the new level averages 2 × 2 features on the way down and repeats them on the way up, so the trained
+    weights of `unet` remain useful; only its first and last convolutions see features of another scale.
 
     Args:
-        mode: of its self-attention, as :func:`set_attention` takes it.
+        mode: self-attention mode of the result, as in :func:`set_attention`.
     """
     config = dict(unet.config)
     for key in ("block_out_channels", "attention_head_dim"):
-        if not isinstance(config[key], int):  # one number serves all levels
+        if not isinstance(config[key], int):  # a single number applies to all levels
             config[key] = [config[key][OUTER], *config[key]]
     config["down_block_types"] = ["DownBlock2D", *config["down_block_types"]]
     config["up_block_types"] = [*config["up_block_types"], "UpBlock2D"]
@@ -37,7 +37,7 @@ def with_outer_level(unet: UNet2DConditionModel, mode: str) -> UNet2DConditionMo
     down, up = grown.down_blocks[OUTER], grown.up_blocks[-1]
     for resnet in (*down.resnets, *up.resnets):
         nn.init.zeros_(resnet.conv2.weight), nn.init.zeros_(resnet.conv2.bias)
-    for resnet in up.resnets:  # of what comes from within and what the way in had left, only the first
+    for resnet in up.resnets:  # pass on the upsampled features, ignore the skip connection
         _pass_on(resnet.conv_shortcut, torch.ones(1, 1))
     average, same = torch.zeros(3, 3), torch.zeros(3, 3)
     average[1:, 1:], same[1, 1] = 0.25, 1
@@ -47,12 +47,12 @@ def with_outer_level(unet: UNet2DConditionModel, mode: str) -> UNet2DConditionMo
 
 
 def is_grown(state: dict[str, Tensor], levels: int) -> bool:
-    """Whether the learned weights of a UNet have more than so many levels; their names begin with ``unet.``."""
+    """Whether the weights of a UNet, with names that begin with ``unet.``, have more than this number of levels."""
     return any(name.startswith(f"unet.down_blocks.{levels}.") for name in state)
 
 
 def _inner(name: str) -> str:
-    """What a weight is called once its level is no longer the outermost."""
+    """Name of a weight after an outer level has been added."""
     block, _, rest = name.partition(".")
     if block != "down_blocks":
         return name
@@ -61,7 +61,7 @@ def _inner(name: str) -> str:
 
 
 def _pass_on(convolution: nn.Conv2d, kernel: Tensor) -> None:
-    """Every output channel becomes that input channel, filtered by `kernel`."""
+    """Set the convolution to filter each channel by `kernel`, without mixing channels."""
     nn.init.zeros_(convolution.weight), nn.init.zeros_(convolution.bias)
     channels = range(convolution.out_channels)
     convolution.weight[channels, channels] = kernel

@@ -1,8 +1,8 @@
-"""The training loop that the autoencoder, the view diffusion and GS-LRM share.
+"""Training loop shared by the autoencoder, the view diffusion and GS-LRM.
 
-Randomness is a function of (seed, step, process) alone and the learning rate of (step, steps), so a run that was
-interrupted and resumed takes exactly the steps of one that was not. Under ``accelerate launch`` every process draws
-batches of its own, and gradients are averaged over all of them.
+Random numbers depend only on (seed, step, process) and the learning rate only on (step, steps), so a resumed run takes
+exactly the same steps as an uninterrupted one. Under ``accelerate launch``, every process draws its own batches, and
+gradients are averaged over all processes.
 """
 
 from __future__ import annotations
@@ -47,14 +47,15 @@ class Task(Generic[Batch]):
     """What to train.
 
     Attributes:
-        model: every parameter that asks for a gradient is learned.
-        draw: step number and that step's own generator to a batch on the CPU. Other processes may do this ahead, so it
-            is to be picklable and has to leave the model alone.
-        loss: step number, its batch and another generator to a scalar loss; may log further figures into the mapping.
-        validate: figures of the averaged model on held-out heads, higher or lower being the reader's business.
-        picture: what the averaged model makes of a few held-out heads.
-        matrices: weights of hidden linear layers, which Muon learns; AdamW learns the others. From the same checkpoint
-            and at the same rate, GS-LRM's unseen views were .25 dB better after 250 steps than with AdamW alone.
+        model: the model; every parameter with ``requires_grad`` is trained.
+        draw: maps a step number and that step's random generator to a batch on the CPU. Worker processes may call it
+            in advance, so it must be picklable and must not use the model.
+        loss: maps a step number, its batch and a second generator to a scalar loss; may add metrics to the mapping.
+        validate: computes metrics of the averaged model on held-out heads.
+        picture: draws outputs of the averaged model for a few held-out heads.
+        matrices: weights of hidden linear layers, optimized with Muon; AdamW optimizes the others. From the same
+            checkpoint and at the same rate, GS-LRM's unseen views were 0.25 dB better after 250 steps than with AdamW
+            alone.
         export: called with the averaged model and the run's folder whenever the run is saved.
     """
 
@@ -69,16 +70,16 @@ class Task(Generic[Batch]):
 
 @dataclass(frozen=True)
 class LoopOptions:
-    """How long and how fast; `folder` holds the state, the log and the pictures of the run.
+    """Options of a run; `folder` stores its state, log and pictures.
 
     Attributes:
-        mixed_precision: bfloat16 where torch deems it safe.
-        processes: this one among those of `accelerate launch`, with its device.
-        workers: further processes that draw batches ahead, so that a GPU need not wait for them. Which heads are drawn
-            does not depend on their number.
-        minutes: the run ends after so many even if there are steps left, at a rate that has fallen to zero by then.
-            The same command then no longer takes the same steps.
-        origin: checkpoint whose architecture (and frozen parts) the run has; None for our own.
+        mixed_precision: use bfloat16 autocast.
+        processes: this process among those of `accelerate launch`, with its device.
+        workers: number of processes that prepare batches in advance, so that a GPU does not wait for them. Does not
+            affect which heads are drawn.
+        minutes: time limit. The run ends after this time even if steps remain, and the learning rate decays to zero by
+            then. Runs with a time limit are not reproducible.
+        origin: checkpoint that provides the architecture (and frozen parts); None for our own.
     """
 
     folder: Path
@@ -99,10 +100,10 @@ class LoopOptions:
 
 
 def learning_rate(step: int, steps: int, peak: float, spent: float = 0.0) -> float:
-    """Warm-up, plateau, then a cosine to zero over the last quarter; a plateau can be prolonged later.
+    """Warm-up, plateau, then cosine decay to zero over the last quarter. A run can be extended during the plateau.
 
     Args:
-        spent: the part of the time that is gone, where time is limited and ends the run before the steps do.
+        spent: elapsed fraction of the time limit, if there is one; takes effect if time runs out before the steps.
     """
     step_of_clock = max(step, min(1.0, spent) * steps)
     decay_start = steps * (1 - DECAY_FRACTION)
@@ -112,14 +113,14 @@ def learning_rate(step: int, steps: int, peak: float, spent: float = 0.0) -> flo
 
 
 def train(task: Task, options: LoopOptions) -> nn.Module:
-    """Train to `options.steps`, resuming what the folder holds; returns the averaged (EMA) model.
+    """Train until `options.steps`, resuming a run in the folder; returns the averaged (EMA) model.
 
     Raises:
-        FaceLiftError: the folder belongs to another model, or the loss is no longer finite.
+        FaceLiftError: the folder contains the run of another model, or the loss is not finite.
     """
     model, processes = task.model.train(), options.processes
     learned = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    # The frozen ones are shared with the average.
+    # The averaged model shares the frozen parameters.
     averaged = copy.deepcopy(model, {id(p): p for p in model.parameters() if not p.requires_grad})
     state_names = _learned_names(model)
     averaged.requires_grad_(False).eval()
@@ -189,7 +190,7 @@ def train(task: Task, options: LoopOptions) -> nn.Module:
 
 
 def _spent(options: LoopOptions, started: float) -> float:
-    """The part of the run's time that is gone by the first process's clock; 0 where it is not limited."""
+    """Elapsed fraction of the time limit, by the first process's clock; 0 without a limit."""
     if options.minutes is None:
         return 0.0
     spent = torch.tensor((time.monotonic() - started) / (60 * options.minutes), device=options.device)
@@ -198,13 +199,13 @@ def _spent(options: LoopOptions, started: float) -> float:
 
 
 def _streams(options: LoopOptions, step: int) -> tuple[np.random.Generator, np.random.Generator]:
-    """Random numbers of one step: for its batch and for all else."""
+    """Random generators of one step: for its batch, and for everything else."""
     drawing, other = np.random.default_rng((options.seed, step, *options.processes.stream)).spawn(2)
     return drawing, other
 
 
 class _Draws(Dataset):
-    """The batch of every step."""
+    """Dataset of batches by step."""
 
     def __init__(self, task: Task, options: LoopOptions):
         self._draw, self._options = task.draw, options
@@ -214,7 +215,7 @@ class _Draws(Dataset):
 
 
 def _batches(task: Task, options: LoopOptions, first: int) -> Iterator:
-    """Of the steps from `first` on; each is one item to torch, which spreads them over the workers."""
+    """Batches of the steps from `first` on. Each batch is one item for torch's data loader."""
     steps = range(first, options.steps)
     return iter(DataLoader(_Draws(task, options), batch_size=None, sampler=steps, num_workers=options.workers))
 
@@ -228,7 +229,7 @@ def _optimizers(
         torch.optim.AdamW(others, lr=rate, betas=(0.9, 0.95), weight_decay=WEIGHT_DECAY)
     ]
     if matrices:
-        # Steps as long as AdamW's, so that one rate and one decay serve both.
+        # Matches the update size of AdamW, so that both share one learning rate and weight decay.
         muon = torch.optim.Muon(list(matrices), lr=rate, weight_decay=WEIGHT_DECAY, adjust_lr_fn="match_rms_adamw")
         optimizers.append(muon)
     return optimizers
@@ -239,32 +240,32 @@ def is_run(folder: str | Path) -> bool:
 
 
 def read_origin(folder: Path) -> str | None:
-    """The checkpoint that the run in `folder` began with, by its own account; None: it began with nothing."""
+    """The checkpoint that the run in `folder` was started from, as it recorded; None if it started from scratch."""
     path = folder / ORIGIN_FILE
     return load_json(path).get("origin") if path.is_file() else None
 
 
 def averaged_weights(folder: Path) -> dict[str, Tensor]:
-    """The learned weights of the run in `folder`, averaged.
+    """Averaged (EMA) trained weights of the run in `folder`.
 
     Raises:
-        FaceLiftError: no run is there, or it is damaged.
+        FaceLiftError: there is no run, or it is damaged.
     """
     return _read_state(folder)["averaged"]
 
 
 def load_averaged(model: nn.Module, folder: Path) -> nn.Module:
-    """`model` with the averaged weights of the run in `folder`, in evaluation mode.
+    """Load the averaged weights of the run in `folder` into `model`, and set it to evaluation mode.
 
     Raises:
-        FaceLiftError: no run is there, or that of another model.
+        FaceLiftError: there is no run, or it belongs to another model.
     """
     load_learned(model, averaged_weights(folder), folder)
     return model.eval()
 
 
 def checkpoint_activations(blocks: nn.ModuleList) -> None:
-    """Recompute each block in the backward pass instead of keeping what it computed."""
+    """Enable activation checkpointing: recompute each block in the backward pass instead of storing activations."""
     for block in blocks:
         block.forward = partial(torch.utils.checkpoint.checkpoint, block.forward, use_reentrant=False)
 
@@ -279,14 +280,14 @@ def _state(model: nn.Module, names: set[str]) -> dict[str, Tensor]:
 
 
 def load_learned(model: nn.Module, state: Mapping[str, Tensor], folder: Path) -> None:
-    """Give `model` the learned weights of the run in `folder`.
+    """Load the trained weights `state` of the run in `folder` into `model`.
 
     Raises:
-        FaceLiftError: they are another model's.
+        FaceLiftError: they belong to another model.
     """
     expected = {name: tensor.shape for name, tensor in _state(model, _learned_names(model)).items()}
     if expected != {name: tensor.shape for name, tensor in state.items()}:
-        raise FaceLiftError(f"{folder} holds the run of another model; choose another folder.")
+        raise FaceLiftError(f"{folder} contains the run of another model; choose another folder.")
     model.load_state_dict(state, strict=False)
 
 
@@ -303,8 +304,8 @@ def _read_state(folder: Path) -> dict:
     try:
         return torch.load(folder / STATE_FILE, weights_only=True, map_location="cpu")
     except FileNotFoundError:
-        raise FaceLiftError(f"{folder} holds no training run; train it first or name another folder.") from None
-    except Exception as error:  # torch's reader can raise nearly anything on a damaged file
+        raise FaceLiftError(f"{folder} contains no training run; train first, or choose another folder.") from None
+    except Exception as error:  # torch can raise almost any exception for a damaged file
         raise FaceLiftError(f"{folder / STATE_FILE} is damaged; delete it and train again.") from error
 
 
@@ -315,9 +316,10 @@ def _resume(model: nn.Module, averaged: nn.Module, optimizers: Sequence[torch.op
     load_learned(model, state["model"], folder)
     if len(state.get("optimizers", ())) != len(optimizers):
         raise FaceLiftError(
-            f"{folder} holds another version's run, which cannot be resumed; choose another folder and --start-from it."
+            f"{folder} contains another version's run, which cannot be resumed; choose another folder and use "
+            "--start-from."
         )
-    # The average asks for no gradients, so its learned names are told by the model's.
+    # The averaged model has requires_grad off, so the trained names come from the model.
     averaged.load_state_dict(state["averaged"], strict=False)
     for optimizer, kept in zip(optimizers, state["optimizers"], strict=True):
         optimizer.load_state_dict(kept)
@@ -328,7 +330,7 @@ def _write_origin(options: LoopOptions) -> None:
     try:
         options.folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise FaceLiftError(f"Cannot make the folder {options.folder}: {error.strerror}.") from error
+        raise FaceLiftError(f"Cannot create the folder {options.folder}: {error.strerror}.") from error
     with replacing(options.folder / ORIGIN_FILE) as temporary:
         temporary.write_text(json.dumps({"origin": options.origin}) + "\n", encoding="utf-8")
 

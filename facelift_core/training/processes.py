@@ -1,4 +1,4 @@
-"""One process of training or several, as `accelerate launch` starts them."""
+"""Distributed training: one process, or several started by `accelerate launch`."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from ..compute.device import select_device
 
 @dataclass(frozen=True)
 class Processes:
-    """This process among those that train together.
+    """This process in a group of training processes.
 
     Attributes:
-        wanted: "auto", "cuda", "mps" or "cpu".
+        wanted: requested device: "auto", "cuda", "mps" or "cpu".
     """
 
     wanted: str = "cpu"
 
     @cached_property
     def _state(self) -> PartialState:
-        # Asked first for its sentence about devices that are not there.
+        # Called first, because its error message names missing devices.
         return PartialState(cpu=select_device(self.wanted).type == "cpu")
 
     @property
@@ -35,7 +35,7 @@ class Processes:
 
     @property
     def main(self) -> bool:
-        """Whether this one validates and saves."""
+        """Whether this is the main process, which validates and saves."""
         return self._state.is_main_process
 
     @property
@@ -44,20 +44,20 @@ class Processes:
 
     @property
     def stream(self) -> tuple[int, ...]:
-        """Tells this process's random numbers from the others'; nothing for the first, so that one alone is as ever."""
+        """Seed suffix of this process. Empty for the first one, so that single-process runs do not change."""
         return () if self.main else (self._state.process_index,)
 
     def wait(self) -> None:
         self._state.wait_for_everyone()
 
     def agree_on(self, tensors: Iterable[Tensor]) -> None:
-        """Everybody takes over the first one's numbers, in place."""
+        """Broadcast the first process's values to all others, in place."""
         if self.count > 1:
             for tensor in tensors:
                 tensor.data.copy_(broadcast(tensor.data))
 
     def average_gradients(self, parameters: list[nn.Parameter]) -> None:
-        """Replace every gradient by its mean over the processes, in one message."""
+        """Replace every gradient with its mean over all processes, in a single all-reduce."""
         if self.count == 1:
             return
         gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]

@@ -1,7 +1,7 @@
-"""Heads whose six input views are as the diffusion draws them, while depth and all other views stay true.
+"""Heads whose six input views are sampled by the diffusion, while depth and all other views are ground truth.
 
-GS-LRM meets at inference views that disagree with one another and with any head; trained on true views alone it lays
-every pixel's Gaussian where that view says, and where they disagree gaps open between them.
+At inference, GS-LRM gets views that are inconsistent with each other. If it is trained on true views alone, it places
+each pixel's Gaussian where that view suggests, which leaves gaps where views are inconsistent.
 """
 
 from __future__ import annotations
@@ -19,24 +19,24 @@ from .heads.dataset import Shard, read_shard, save_shard, shard_paths
 from .view_model import VIEWS, ViewStage
 
 STRENGTHS = (0.2, 0.8)
-"""How far true views are noised before the diffusion finishes them, from … to. From pure noise, sides and back would be
-of somebody else, and their true renders nothing that could be learned from them."""
+"""Range of noise strengths added to true views before the diffusion denoises them. Starting from pure noise would give
+sides and backs of another person, for which the true renders are not a useful target."""
 
 
 def sample_heads(
     stage: ViewStage, heads: Path, output: Path, steps: int, guidance_scale: float, batch: int, seed: int = 0
 ) -> None:
-    """Write every shard of `heads` to `output` again, with sampled input views; finished ones are kept.
+    """Copy every shard of `heads` to `output` with sampled input views; shards that exist already are kept.
 
     Args:
-        steps: of the diffusion from pure noise; the noisier part of them is left out, see :data:`STRENGTHS`.
+        steps: diffusion steps from pure noise; the noisiest ones are skipped, see :data:`STRENGTHS`.
 
     Raises:
-        FaceLiftError: no shards, of another size than the model, or the folder cannot be written.
+        FaceLiftError: there are no shards, their size does not fit the model, or the folder cannot be written.
     """
     output.mkdir(parents=True, exist_ok=True)
     if output.resolve() == heads.resolve():
-        raise FaceLiftError("Sampled heads need a folder of their own; name another one after -o.")
+        raise FaceLiftError("Sampled heads need a separate folder; choose another one with -o.")
     missing = [path for path in shard_paths(heads) if not (output / path.name).exists()]
     for path in tqdm(missing, unit="shard", disable=None):
         shard = read_shard(path)

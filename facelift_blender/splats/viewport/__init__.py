@@ -1,23 +1,23 @@
-"""Splats in the viewport: sorted quads drawn with Blender's ``gpu`` module, from the evaluated objects.
+"""Viewport drawing: sorted quads, drawn with Blender's ``gpu`` module from the evaluated objects.
 
-Workbench (Solid shading) draws points as large grey diamonds, and EEVEE needs samples to resolve *Any View*. Here each
-Gaussian is a quad shaped by the projection of 3D Gaussian Splatting for the region's own view, blended far to near, and
-hidden by whatever the engine has drawn in front of it. Renders are not touched.
+Workbench (Solid shading) draws points as large gray diamonds, and EEVEE needs samples to resolve *Any View*. Here, each
+Gaussian is a quad in the shape of its projection (3D Gaussian Splatting) in the current view, blended back to front and
+occluded by what the engine has drawn. Does not affect renders.
 
-state     who draws: a property of scenes that the node group reads by a driver
-collect   what is visible: evaluated point clouds and where they stand
+state     whether the engine or we draw: a scene property that the node group reads through a driver
+collect   visible point clouds and their transforms, from the dependency graph
 arrays    packing and sorting, in NumPy
 shader    the shader
-drawing   textures, and the draw call
-handlers  what Blender calls
-rendering pictures and films of a viewport, with the splats
+drawing   textures and the draw call
+handlers  Blender's draw handler and application handlers
+rendering images and animations of a viewport, with splats
 """
 
 from __future__ import annotations
 
 
 def attach() -> None:
-    """Draw in every 3D viewport from now on. In background mode there is none."""
+    """Draw splats in every 3D viewport from now on. Draws nothing in background mode."""
     from . import handlers, state
 
     state.register_properties()

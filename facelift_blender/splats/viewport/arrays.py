@@ -1,4 +1,4 @@
-"""Gaussians as texels, and their order far to near. No ``bpy`` in here."""
+"""Packs Gaussians into texels and sorts them back to front. Does not use ``bpy``."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from facelift_core.gaussians.files import SplatArrays
 from ..transforms import rotation_matrices
 
 TEXELS = 4
-"""Per Gaussian: position and opacity; covariance xx xy xz yy; covariance yz zz; displayed colour."""
+"""Texels per Gaussian: position and opacity; covariance xx xy xz yy; covariance yz zz; display color."""
 
 
 @dataclass(frozen=True)
 class PackedCloud:
-    """One point cloud, in object space."""
+    """A point cloud in object space, packed for the shader."""
 
     positions: np.ndarray
     """(N, 3) float32."""
     texels: np.ndarray
     """(N, TEXELS, 4) float32."""
     features: np.ndarray
-    """(N, K − 1, 3) float32 spherical harmonics beyond the constant; K = 1, 4, 9 or 16."""
+    """(N, K − 1, 3) float32 spherical harmonics without the constant term; K = 1, 4, 9 or 16."""
 
 
 def packed(splats: SplatArrays) -> PackedCloud:
-    """What the shader reads of N Gaussians."""
+    """Pack N Gaussians for the shader."""
     count = len(splats)
     with np.errstate(over="ignore", under="ignore"):
         arms = rotation_matrices(splats.rotations).astype(np.float32) * np.exp(splats.log_scales)[:, None, :]
@@ -44,12 +44,12 @@ def packed(splats: SplatArrays) -> PackedCloud:
 
 
 def far_to_near(depths: np.ndarray) -> np.ndarray:
-    """Indices that sort (N,) float32 view-space z, negative in front, so that what is farthest comes first.
+    """Indices that sort (N,) float32 view-space z (negative in front) from farthest to nearest.
 
-    Two passes over 16 bits each, which every NumPy sorts by counting.
+    Sorts in two passes of 16 bits each, for which NumPy uses radix sort.
     """
     bits = depths.view(np.uint32)
-    # Floats as integers of the same order: negative ones run backwards.
+    # Map floats to unsigned integers of the same order; negative floats need all bits flipped.
     keys = np.where(bits >> 31, ~bits, bits | np.uint32(0x80000000))
     first = np.argsort(keys.astype(np.uint16), kind="stable")
     second = np.argsort((keys >> 16).astype(np.uint16)[first], kind="stable")

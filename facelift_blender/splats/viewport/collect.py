@@ -1,4 +1,4 @@
-"""What is visible: evaluated point clouds, read once per change, and where they stand in the scene."""
+"""Visible splats: evaluated point clouds, read once per change, and their transforms."""
 
 from __future__ import annotations
 
@@ -14,44 +14,44 @@ from . import arrays
 
 @dataclass(frozen=True)
 class Placed:
-    """A point cloud at one place: an object of its own, or an instance."""
+    """A point cloud placed in the scene, as an object or as an instance."""
 
     key: int
-    """Of its cloud."""
+    """Key of the point cloud."""
     matrix: np.ndarray
     """(4, 4) float64 from object to world."""
     owner: bpy.types.Object
-    """The object that has to be visible: its own, or the one that makes the instance."""
+    """The object whose visibility counts: the object itself, or the instancer."""
 
 
 class Reader:
-    """Reads what the dependency graph has evaluated, and keeps it until :meth:`forget`."""
+    """Reads evaluated point clouds from the dependency graph, and caches them until :meth:`forget`."""
 
     def __init__(self) -> None:
         self._clouds: dict[int, arrays.PackedCloud] = {}
         self._placed: dict[tuple[str, str], list[Placed]] = {}
 
     def forget(self, geometry: bool = True) -> None:
-        """Something has changed; if not `geometry`, only places and visibility.
+        """Clear the cache; unless `geometry`, only transforms and visibility.
 
-        May be called by another thread than the one that draws, which goes on with what it has.
+        May be called from a thread other than the drawing thread, which finishes with the data it has.
         """
         self._placed = {}
         if geometry:
             self._clouds = {}
 
     def visible(self, context: bpy.types.Context) -> tuple[dict[int, arrays.PackedCloud], list[Placed]]:
-        """What `context`'s viewport shows: clouds by their keys, and where they are."""
+        """The point clouds, by key, and the placements that the viewport of `context` shows."""
         clouds, placed = self._clouds, self._placed
         key = (context.scene.name, context.view_layer.name)
         if key not in placed:
             placed[key] = list(_read(context.evaluated_depsgraph_get(), clouds))
-        # Restrictions of this viewport alone; those of the view layer are in the dependency graph.
+        # Local view and the viewport's own visibility; the view layer's is already in the dependency graph.
         return clouds, [place for place in placed[key] if place.owner.visible_in_viewport_get(context.space_data)]
 
 
 def _read(depsgraph: bpy.types.Depsgraph, clouds: dict[int, arrays.PackedCloud]) -> Iterator[Placed]:
-    """Where there is something to draw; what is not in `clouds` yet is added."""
+    """All placements of splats; adds point clouds that are not in `clouds` yet."""
     for instance in depsgraph.object_instances:
         cloud = instance.object.data
         if not instance.show_self or not isinstance(cloud, bpy.types.PointCloud):

@@ -1,4 +1,4 @@
-"""Textures, and the draw call. Everything here needs a GPU context."""
+"""Textures and the draw call. Everything in this module needs a GPU context."""
 
 from __future__ import annotations
 
@@ -12,23 +12,24 @@ from .arrays import PackedCloud, far_to_near
 from .collect import Placed
 
 JACOBIAN_MARGIN = 1.3
-"""The projection is linearised at most this many half pictures from the middle, as in the renderer."""
+"""Maximum distance from the image center at which the projection is linearized, in half image sizes, as in the
+renderer."""
 
 
 class Store:
-    """The shader, and what all regions draw from; uploads when clouds have changed."""
+    """The shader and the textures that all regions share; uploads when point clouds have changed."""
 
     def __init__(self) -> None:
         self.shader = shader.splat_shader()
         self.quad = shader.quad()
         self.textures: dict[str, gpu.types.GPUTexture] = {}
         self.starts: dict[int, tuple[int, int]] = {}
-        """Of each cloud among the splats, and among their features."""
+        """Offset of each cloud in the splats, and in their spherical harmonics, by key."""
         self._uploaded: tuple[PackedCloud, ...] = ()
 
     def upload(self, clouds: Mapping[int, PackedCloud]) -> None:
         chosen = tuple(clouds.values())
-        # By identity: what was read again may be at the same address.
+        # Compare by identity, because a cloud that was read again can have the same key.
         if len(chosen) == len(self._uploaded) and all(a is b for a, b in zip(chosen, self._uploaded, strict=True)):
             return
         self._uploaded = chosen
@@ -45,7 +46,7 @@ class Store:
 
 
 class Painter:
-    """Draws placed clouds in one region, whose order it keeps until the view or a place changes."""
+    """Draws point clouds in one region; re-sorts only when the view or a placement changes."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -67,12 +68,13 @@ class Painter:
         """Blend `places` over the bound framebuffer.
 
         Args:
-            clouds: by their keys.
+            clouds: point clouds by key.
+            places: placements of the clouds.
             view: (4, 4) from world to view, y up and z backward.
             projection: (4, 4) from view to clip space.
-            size: of the framebuffer in pixels.
-            linear: whether colours become linear light; else they stay as displayed.
-            depth: (height, width) float32, where something else is, 1 if nowhere; by default what the framebuffer has.
+            size: width and height of the framebuffer in pixels.
+            linear: convert colors to linear light; otherwise they stay in display space.
+            depth: (height, width) float32 depth that occludes splats, 1 for empty; by default, the framebuffer's depth.
         """
         if not places:
             return
@@ -130,15 +132,15 @@ class Painter:
 
 
 def depth_without_lines() -> np.ndarray:
-    """(height, width) depth of the bound framebuffer, with what is one or two pixels wide taken away.
+    """(height, width) depth of the bound framebuffer, without features that are one or two pixels wide.
 
-    From Blender 4.4 on, the lines of the floor and of other overlays are in it, faint ones too, and would cut splats.
+    Since Blender 4.4, the depth contains grid and overlay lines, even faint ones, which would cut through splats.
     """
     _, _, width, height = gpu.state.viewport_get()
     read = gpu.state.active_framebuffer_get().read_depth(0, 0, width, height)
     read.dimensions = width * height
     depth = np.array(read, np.float32).reshape(height, width)
-    for axis in (0, 1):  # the farthest of 3 × 3
+    for axis in (0, 1):  # maximum (farthest) of 3 × 3 pixels
         ends = [(0, 0), (0, 0)]
         ends[axis] = (1, 1)
         wide = np.moveaxis(np.pad(depth, ends, mode="edge"), axis, 0)
@@ -147,7 +149,7 @@ def depth_without_lines() -> np.ndarray:
 
 
 def texture(parts: list[np.ndarray], kind: str) -> gpu.types.GPUTexture:
-    """A texture that holds the rows of `parts`, (N, C) float32, one after the other."""
+    """Create a texture from the concatenated rows of `parts`, each (N, C) float32."""
     channels = parts[0].shape[1]
     count = sum(len(part) for part in parts)
     height = max(1, -(-count // shader.WIDTH))

@@ -1,4 +1,4 @@
-"""What Blender calls: before drawing, when something has changed, when a file is opened."""
+"""Draw handler, and application handlers for changes and loaded files."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .drawing import Painter, Store, depth_without_lines
 _reader = collect.Reader()
 _store: Store | None = None
 _painters: dict[int, Painter] = {}
-"""By region."""
+"""Painters by region pointer."""
 _handle = None
 
 
@@ -46,7 +46,7 @@ def _draw() -> None:
         return
     try:
         _draw_splats(context)
-    except Exception as error:  # whatever a driver has against it: the engine draws then, and the panel tells
+    except Exception as error:  # GPU driver errors: fall back to the engine, and show the reason in the panel
         state.give_up(f"{type(error).__name__}: {error}")
 
 
@@ -57,20 +57,20 @@ def _draw_splats(context: bpy.types.Context) -> None:
 
 
 def shows_splats(context: bpy.types.Context) -> bool:
-    """Whether there are any in the viewport of `context` that are ours to draw."""
+    """Whether the viewport of `context` shows splats that we draw."""
     return bool(_reader.visible(context)[1])
 
 
 def paint(
     context: bpy.types.Context, view: Matrix, projection: Matrix, size: tuple[int, int], has_lines: bool = False
 ) -> None:
-    """Blend the splats that the viewport of `context` shows over the bound framebuffer.
+    """Blend the splats of the viewport of `context` over the bound framebuffer.
 
     Args:
         view: from world to view.
         projection: from view to clip space.
-        size: of the framebuffer in pixels.
-        has_lines: the framebuffer's depth has lines that are not to cut splats.
+        size: width and height of the framebuffer in pixels.
+        has_lines: the framebuffer's depth contains overlay lines, which must not occlude splats.
     """
     clouds, places = _reader.visible(context)
     if not places:

@@ -1,6 +1,6 @@
-"""Pictures and films of a viewport with the splats that we draw in it.
+"""Viewport renders, single images or animations, that include splats.
 
-Blender's own *Viewport Render* draws by the engine alone, without what add-ons draw.
+Blender's own *Viewport Render* leaves out what add-ons draw.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from . import handlers, state
 
 IMAGE = "Viewport Render"
 _IS_OURS = "facelift_viewport_render"
-"""Custom property of the image, whatever people call it."""
+"""Custom property that identifies our image, even if it was renamed."""
 _FILMS = {"FFMPEG", "AVI_JPEG", "AVI_RAW"}
 
 
 def is_ours(context: bpy.types.Context) -> bool:
-    """Whether this viewport has splats that Blender's own Viewport Render would leave out."""
+    """Whether the viewport shows splats that Blender's own *Viewport Render* would leave out."""
     space = context.space_data
     return (
         isinstance(space, bpy.types.SpaceView3D)
@@ -32,7 +32,7 @@ def is_ours(context: bpy.types.Context) -> bool:
 
 
 def render(context: bpy.types.Context) -> bpy.types.Image:
-    """The viewport of `context` as a picture of the size that the scene renders; the same image each time."""
+    """Render the viewport of `context` at the scene's resolution; reuses the same image each time."""
     render_settings = context.scene.render
     scale = render_settings.resolution_percentage / 100
     size = tuple(max(1, int(side * scale)) for side in (render_settings.resolution_x, render_settings.resolution_y))
@@ -40,19 +40,19 @@ def render(context: bpy.types.Context) -> bpy.types.Image:
 
 
 def save_frame(context: bpy.types.Context) -> None:
-    """Render the scene's frame to where its output says.
+    """Render the current frame to the scene's output path.
 
     Raises:
-        FaceLiftError: the output is a film, or cannot be written.
+        FaceLiftError: the output format is a video, or the file cannot be written.
     """
     scene, settings = context.scene, context.scene.render.image_settings
     if settings.file_format in _FILMS:
-        raise FaceLiftError("Choose an image format as PNG in the output properties; films cannot be written here.")
+        raise FaceLiftError("Choose an image format, such as PNG, in the Output properties; videos are not supported.")
     image, path = render(context), scene.render.frame_path(frame=scene.frame_current)
     try:
         if image.is_float:
             image.save_render(path, scene=scene)
-        else:  # as displayed; the scene's view transform is not Solid shading's
+        else:  # already in display space; Solid shading does not use the scene's view transform
             image.file_format = settings.file_format
             image.save(filepath=path, quality=settings.quality)
     except RuntimeError as error:
@@ -60,12 +60,12 @@ def save_frame(context: bpy.types.Context) -> None:
 
 
 def _pixels(context: bpy.types.Context, size: tuple[int, int]) -> np.ndarray:
-    """(height, width, 4) float32, linear light, the lowest row first."""
+    """(height, width, 4) float32, linear light, bottom row first."""
     view, projection = _matrices(context, size)
     try:
         offscreen = gpu.types.GPUOffScreen(*size, format="RGBA16F")
     except RuntimeError as error:
-        raise FaceLiftError(f"This graphics card cannot draw a picture of {size[0]} × {size[1]}: {error}") from None
+        raise FaceLiftError(f"The GPU cannot render an image of {size[0]} × {size[1]} pixels: {error}") from None
     try:
         offscreen.draw_view3d(context.scene, context.view_layer, context.space_data, context.region, view, projection)
         with offscreen.bind():
@@ -78,7 +78,7 @@ def _pixels(context: bpy.types.Context, size: tuple[int, int]) -> np.ndarray:
 
 
 def _matrices(context: bpy.types.Context, size: tuple[int, int]) -> tuple[Matrix, Matrix]:
-    """World to view and view to clip space, for a picture of that size."""
+    """World-to-view and view-to-clip matrices for an image of this size."""
     (width, height), region, view = size, context.region, context.region_data
     camera = context.space_data.camera
     if view.view_perspective == "CAMERA" and camera is not None:
@@ -87,7 +87,7 @@ def _matrices(context: bpy.types.Context, size: tuple[int, int]) -> tuple[Matrix
         aspect = {"scale_x": settings.pixel_aspect_x, "scale_y": settings.pixel_aspect_y}
         projection = camera.calc_matrix_camera(depsgraph, x=width, y=height, **aspect)
         return camera.matrix_world.normalized().inverted(), projection
-    # Views are as wide as their longer side, whichever that is.
+    # A viewport's field of view applies to its longer side.
     projection = view.window_matrix.copy()
     projection[0][0] *= region.width / max(region.width, region.height) * max(size) / width
     projection[1][1] *= region.height / max(region.width, region.height) * max(size) / height
@@ -95,7 +95,7 @@ def _matrices(context: bpy.types.Context, size: tuple[int, int]) -> tuple[Matrix
 
 
 def _image(pixels: np.ndarray, is_solid: bool) -> bpy.types.Image:
-    """Solid shading's in displayed values, others in linear light for the scene's view transform."""
+    """Store pixels in our image: in display space for Solid shading, else in linear light for the view transform."""
     height, width, _ = pixels.shape
     former = next((image for image in bpy.data.images if _IS_OURS in image), None)
     image = former
@@ -115,7 +115,7 @@ def _image(pixels: np.ndarray, is_solid: bool) -> bpy.types.Image:
 
 
 def show(image: bpy.types.Image) -> None:
-    """In an Image Editor on screen, else in a window of its own."""
+    """Show the image in an open Image Editor, or else in a new window."""
     manager = bpy.context.window_manager
     areas = [area for window in manager.windows for area in window.screen.areas if area.type == "IMAGE_EDITOR"]
     if not areas:

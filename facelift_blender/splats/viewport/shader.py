@@ -1,4 +1,4 @@
-"""The shader: one quad per Gaussian, along the axes of its projected ellipse (EWA, as in 3D Gaussian Splatting)."""
+"""The shader: one quad per Gaussian, aligned to its projected ellipse (EWA, as in 3D Gaussian Splatting)."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from ..nodes import SPECK
 from .arrays import TEXELS
 
 WIDTH = 4096
-"""Of all textures."""
+"""Width of all textures in texels."""
 COPY_TEXELS = 5
-"""Per placed cloud: three rows from object to view; the eye in object space and the number of features; their start."""
+"""Texels per placed cloud: three rows of the object-to-view matrix; eye position in object space and number of
+features; offsets of its splats and features."""
 
 _VERTEX = """
 vec4 gaussian(int splat, int part)
@@ -137,15 +138,15 @@ void main()
 
 
 def splat_shader() -> gpu.types.GPUShader:
-    """Needs a GPU context."""
+    """Compile the shader. Needs a GPU context."""
     info = gpu.types.GPUShaderCreateInfo()
     constants = {"WIDTH": WIDTH, "TEXELS": TEXELS, "COPY_TEXELS": COPY_TEXELS, "LOW_PASS": 0.3, "SPECK": SPECK}
     for name, value in constants.items():
         info.define(name, str(value))
     info.push_constant("MAT4", "projection")
-    info.push_constant("VEC4", "margins")  # least and largest slopes of lines of sight at which it is linearised
-    info.push_constant("VEC4", "picture")  # width, height, near, whether colours become linear
-    info.push_constant("FLOAT", "by_obstacles")  # whether the texture tells what is in front, or the depth test
+    info.push_constant("VEC4", "margins")  # minimum and maximum slopes at which it is linearized
+    info.push_constant("VEC4", "picture")  # width, height, near plane, 1 to convert colors to linear
+    info.push_constant("FLOAT", "by_obstacles")  # 1 to occlude by the texture, 0 by the depth test
     for slot, name in enumerate(("order", "splats", "copies", "features", "obstacles")):
         info.sampler(slot, "FLOAT_2D", name)
     info.vertex_in(0, "VEC2", "corner")

@@ -1,8 +1,9 @@
-"""Who draws splats in the viewport: the engine, or we.
+"""Whether the engine or this add-on draws splats in the viewport.
 
-All viewports of a scene share one evaluated geometry, so that the answer is one for all of them: we draw as soon as
-one shows Solid shading or a material preview. The node group reads the answer by a driver from a property of the scene
-that is computed, never stored: without this add-on, in background mode and in renders it is 0, and the engine draws.
+All viewports of a scene share the evaluated geometry, so the decision is the same for all of them: the add-on draws as
+soon as one viewport uses Solid or Material Preview shading. The node group reads the decision through a driver from a
+scene property that is computed, not stored. Without the add-on, in background mode and in renders it is 0, and the
+engine draws.
 """
 
 from __future__ import annotations
@@ -28,12 +29,12 @@ def register_properties() -> None:
         ENABLED,
         BoolProperty(
             name="Draw Sorted",
-            description="In Solid and Material Preview shading, draw splats sorted for each view in place of points",
+            description="In Solid and Material Preview shading, draw sorted splats instead of points",
             default=True,
             update=lambda scene, context: refresh(),
         ),
     )
-    # Called from the threads that evaluate the scene: it only reads what the main thread has found.
+    # Called from evaluation threads, so it only reads what the main thread has stored.
     setattr(bpy.types.Scene, DRAWN, FloatProperty(get=lambda scene: float(_drawn and getattr(scene, ENABLED))))
 
 
@@ -46,30 +47,29 @@ def unregister_properties() -> None:
 
 
 def problem() -> str:
-    """Why splats cannot be drawn on this machine; empty if they can."""
+    """Why the add-on cannot draw splats on this machine; empty if it can."""
     return _problem
 
 
 def give_up(reason: str) -> None:
-    """Leave drawing to the engine until the add-on is enabled again."""
+    """Let the engine draw until the add-on is enabled again."""
     global _problem
     _problem = reason
     print(f"FaceLift cannot draw splats in the viewport: {reason}")
 
 
 def drawn(scene: bpy.types.Scene) -> bool:
-    """Whether the splats of `scene` are ours to draw."""
+    """Whether the add-on draws the splats of `scene`."""
     return bool(getattr(scene, DRAWN, 0.0))
 
 
 def outdated() -> bool:
-    """Whether the viewports on screen have changed such that :func:`refresh` is needed."""
+    """Whether viewports have changed in a way that requires :func:`refresh`."""
     return _wanted() != _drawn
 
 
 def refresh() -> None:
-    """Look at the viewports on screen and evaluate splats again if the answer has changed. On the main thread, not
-    while drawing."""
+    """Decide again who draws, and re-evaluate splats. Call from the main thread, not while drawing."""
     global _drawn
     _drawn = _wanted()
     _evaluate_again()
@@ -95,10 +95,10 @@ def _evaluate_again() -> None:
 
 
 def restart_previews() -> None:
-    """Begin rendered viewports anew, after the attributes of points have become others.
+    """Restart rendered viewports after the attributes of points have changed.
 
-    While their number stays, Cycles of Blender 4.3 keeps to the attributes with which it began, and the material finds
-    none of its own: all would be black.
+    As long as the number of points is the same, Cycles in Blender 4.3 keeps the old attributes; the material does not
+    find its own, and everything turns black.
     """
     for space in _viewports():
         if space.shading.type == "RENDERED":

@@ -1,5 +1,5 @@
-"""Synthetic heads: random people, painted, lit and rendered from any camera, for training our own checkpoint.
+"""Synthetic heads: random people, painted, lit and rendered from any camera, to train our own checkpoint.
 
-A head goes through ``anatomy`` (shape) → ``appearance`` and ``hair`` (paint, hair) → ``scene`` (posed and placed like
-an aligned portrait) → ``lighting`` → ``render`` (views and depth); ``dataset`` writes and reads many of them.
+The stages are ``anatomy`` (shape) → ``appearance`` and ``hair`` (colors, hair) → ``scene`` (posed and placed like an
+aligned portrait) → ``lighting`` → ``render`` (views and depth). ``dataset`` writes and reads many heads.
 """

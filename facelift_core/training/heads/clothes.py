@@ -1,4 +1,4 @@
-"""Clothes: painted and raised on the torso, and the collars, hoods, scarves and rings that stand off it."""
+"""Clothes: painted and displaced on the torso, with collars, hoods, scarves and rings as separate meshes."""
 
 from __future__ import annotations
 
@@ -14,20 +14,22 @@ from .fields import blend, linear, noise, smoothstep
 from .people import Person
 
 NECK = np.array([0.0, -0.028, 0.59])
-"""Middle of the neck's base on the template, in metres."""
+"""Center of the base of the neck on the template, in meters."""
 NECK_RADIUS = np.array([0.058, 0.050])
-"""Half the neck's width and depth there."""
+"""Half the width and depth of the neck there, in meters."""
 AROUND = 40
 
 
 @dataclass(frozen=True)
 class Outfit:
-    """What is worn: heights in metres on the template.
+    """Parameters of an outfit, in meters on the template.
 
     Attributes:
-        line: neckline at the sides; `front` how much lower it is in front, as a V or scoop of half-width `width`.
-        shoulder: |x| from which everything is covered, unless bare.
-        thickness: of the cloth; `hem` more of it along the neckline.
+        line: height of the neckline at the sides.
+        front, width: how much lower the neckline is in front, as a V or scoop of half-width `width`.
+        shoulder: |x| beyond which everything is covered, unless bare.
+        thickness: thickness of the cloth.
+        hem: additional thickness along the neckline.
         collar: "", "shirt", "roll", "hood", "ring", "scarf", "lapels".
     """
 
@@ -69,18 +71,18 @@ def sample_outfit(person: Person, rng: np.random.Generator) -> Outfit:
 
 
 def dress(anatomy: Anatomy, person: Person, look: Look, rng: np.random.Generator) -> list[Piece]:
-    """Paints and raises the clothes of `look` in place and returns what stands off: collar, hood, scarf, ring."""
+    """Paint and displace clothes on `look` in place; returns separate meshes: collar, hood, scarf or ring."""
     outfit = sample_outfit(person, rng)
     base, second = linear(cloth_colour(rng)), linear(cloth_colour(rng))
     template, skin = anatomy.template, anatomy.vertices["skin"]
     on_skin = np.zeros(len(template), np.float32)
     on_skin[skin] = 1
     x, y, z = np.abs(template[:, 0]), template[:, 1], template[:, 2]
-    # The neckline lies on a tilted plane: higher behind than in front.
+    # The neckline lies on a tilted plane, higher at the back.
     ahead = smoothstep(0.02, -0.07, y)
     edge = outfit.line - (0.0 if outfit.collar == "roll" else 0.022) * ahead
     edge = edge - outfit.front * ahead * smoothstep(outfit.width, 0.0, x)
-    edge = edge + 1.5 * np.clip(x - outfit.shoulder, 0, None)  # shoulders are covered however high
+    edge = edge + 1.5 * np.clip(x - outfit.shoulder, 0, None)  # shoulders are covered at any height
     cover = smoothstep(0.004, -0.004, z - edge) * on_skin
     colours = _cloth(template, base, second, rng)
     if outfit.collar == "lapels":
@@ -105,7 +107,7 @@ def dress(anatomy: Anatomy, person: Person, look: Look, rng: np.random.Generator
 
 
 def _cloth(template: np.ndarray, base: np.ndarray, second: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """(V, 3) linear colours of a plain, striped, checked or printed cloth."""
+    """(V, 3) linear colors of plain, striped, checked or printed cloth."""
     colours = np.tile(base, (len(template), 1)).astype(np.float32)
     x, z = template[:, 0], template[:, 2]
     kind, step = rng.random(), rng.uniform(120, 400)
@@ -121,13 +123,13 @@ def _cloth(template: np.ndarray, base: np.ndarray, second: np.ndarray, rng: np.r
     elif kind < 0.33:  # a print on the chest
         blob = smoothstep(0.0, 0.3, noise(template, rng, 110) + 0.4)
         blend(colours, second, blob * smoothstep(0.08, 0.07, np.abs(x)) * smoothstep(0.54, 0.53, z))
-    elif kind < 0.38:  # straps or a yoke of another colour
+    elif kind < 0.38:  # straps or a yoke of another color
         blend(colours, second, smoothstep(0.055, 0.06, np.abs(x)) * smoothstep(0.10, 0.095, np.abs(x)))
     return colours
 
 
 def _open_front(colours: np.ndarray, template: np.ndarray, rng: np.random.Generator, shirt: np.ndarray) -> None:
-    """A jacket's opening with lapels over a shirt, perhaps with a tie, painted in place."""
+    """Paint an open jacket with lapels over a shirt, sometimes with a tie, in place."""
     x, z = np.abs(template[:, 0]), template[:, 2]
     front = template[:, 1] < -0.02
     opening = rng.uniform(0.020, 0.034) + 0.25 * np.clip(z - rng.uniform(0.40, 0.50), 0, 1)
@@ -141,7 +143,7 @@ def _open_front(colours: np.ndarray, template: np.ndarray, rng: np.random.Genera
 
 
 def _shirt_collar(carry, colour: np.ndarray, outfit: Outfit, rng: np.random.Generator) -> list[Piece]:
-    """A band that stands around the neck, open in front, and folds down outside."""
+    """A band around the neck, open in front, that folds down on the outside."""
     gap = np.radians(rng.uniform(6, 28))
     angle = np.linspace(gap, 2 * np.pi - gap, AROUND)  # 0 is the front
     front = 0.5 + 0.5 * np.cos(angle)
@@ -158,7 +160,7 @@ def _shirt_collar(carry, colour: np.ndarray, outfit: Outfit, rng: np.random.Gene
 
 
 def _hood(carry, colour: np.ndarray, outfit: Outfit, rng: np.random.Generator) -> list[Piece]:
-    """A hood that lies on the back, thick behind and thin in front, with cords sometimes."""
+    """A hood that lies on the back, thick at the back and thin in front, sometimes with cords."""
     angle = np.linspace(0, 2 * np.pi, AROUND, endpoint=False)
     behind = 0.5 - 0.5 * np.cos(angle)
     path = _ring_points(angle, outfit.line - 0.022 + 0.016 * behind, 0.014 + 0.018 * behind)
@@ -175,7 +177,7 @@ def _hood(carry, colour: np.ndarray, outfit: Outfit, rng: np.random.Generator) -
 
 
 def _ring(carry, colour: np.ndarray, outfit: Outfit, rng: np.random.Generator) -> list[Piece]:
-    """A rigid ring around the neck as of a helmet, a life-jacket or a neck rest."""
+    """A rigid ring around the neck, as of a helmet, life jacket or neck rest."""
     angle = np.linspace(0, 2 * np.pi, AROUND, endpoint=False)
     out = rng.uniform(0.03, 0.055)
     height = outfit.line + rng.uniform(-0.005, 0.02) - 0.028 * (0.5 + 0.5 * np.cos(angle))
@@ -200,7 +202,7 @@ def _scarf(carry, colour: np.ndarray, outfit: Outfit, rng: np.random.Generator) 
 
 
 def _ring_points(angle: np.ndarray, height: np.ndarray | float, out: np.ndarray | float) -> np.ndarray:
-    """(N, 3) template points around the neck, `out` metres off it; angle 0 is the front."""
+    """(N, 3) template points around the neck, `out` meters away from it; angle 0 is the front."""
     radius = NECK_RADIUS[:, None] + out
     x, y = radius[0] * np.sin(angle), NECK[1] - radius[1] * np.cos(angle)
     return np.stack([x, y, np.broadcast_to(height, angle.shape)], 1)
@@ -213,7 +215,7 @@ def _tube(carry, path, radius, colour, closed: bool, rng: np.random.Generator, g
 
 
 def _strip(carry, rings: list[np.ndarray], colour: np.ndarray, rng: np.random.Generator) -> Piece:
-    """A piece through rings of points from below upwards, seen from outside."""
+    """A piece through rings of points, ordered from bottom to top, that faces outward."""
     vertices, triangles = strip(rings)
     shade = np.clip(1 + 0.05 * noise(vertices, rng, 60), 0.5, 1.5)[:, None]
     return piece(carry(vertices), vertices[:, 2], colour * shade, triangles, 0.0, 0.0)
@@ -221,7 +223,7 @@ def _strip(carry, rings: list[np.ndarray], colour: np.ndarray, rng: np.random.Ge
 
 @functools.cache
 def _fit() -> tuple[np.ndarray, np.ndarray]:
-    """The vertices around the neck and the (4, n) matrix of their least-squares affine map."""
+    """Vertices around the neck, and the (4, n) matrix of their least-squares affine map."""
     anatomy = load_anatomy()
     skin = anatomy.vertices["skin"]
     x, _, z = anatomy.template[skin].T
@@ -231,14 +233,14 @@ def _fit() -> tuple[np.ndarray, np.ndarray]:
 
 
 def _carry(anatomy: Anatomy, person: Person):
-    """A function that carries template points to the person by the affine map that fits their neck best."""
+    """A function that maps template points to the person by the affine map that best fits the neck."""
     near, inverse = _fit()
     matrix = inverse @ person.vertices[near]
     return lambda points: points @ matrix[:3] + matrix[3]
 
 
 def cloth_colour(rng: np.random.Generator) -> np.ndarray:
-    """sRGB; mostly the muted, dark or white clothes people wear, sometimes anything."""
+    """A random sRGB color: mostly muted, dark or white, sometimes any color."""
     if rng.random() < 0.45:
         grey = rng.choice([rng.uniform(0.05, 0.25), rng.uniform(0.25, 0.6), rng.uniform(0.75, 0.90)])
         return np.clip(grey + rng.normal(0, 0.02, 3), 0, 1)

@@ -1,4 +1,4 @@
-"""``facelift-train heads``: fills a folder with synthetic heads, and goes on where it stopped."""
+"""``facelift-train heads``: generates synthetic heads in a folder; continues where an earlier run stopped."""
 
 from __future__ import annotations
 
@@ -27,31 +27,31 @@ SHEET_HEADS, SHEET_SIZE = 64, 128
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds the options of this command."""
-    parser.add_argument("-o", "--output", type=Path, required=True, metavar="FOLDER", help="where the heads go")
-    parser.add_argument("--count", type=int, default=1024, help="how many heads (default %(default)s)")
+    """Add the options of this command."""
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="FOLDER", help="folder to write to")
+    parser.add_argument("--count", type=int, default=1024, help="number of heads (default %(default)s)")
     parser.add_argument("--first-seed", type=int, default=0, help="seed of the first head (default %(default)s)")
-    parser.add_argument("--size", type=int, default=64, help="side of the pictures in pixels (default %(default)s)")
+    parser.add_argument("--size", type=int, default=64, help="image width and height in pixels (default %(default)s)")
     parser.add_argument(
-        "--random-views", type=int, default=4, metavar="N", help="views besides the six canonical (default %(default)s)"
+        "--random-views", type=int, default=4, metavar="N", help="views besides the standard six (default %(default)s)"
     )
-    parser.add_argument("--processes", type=int, default=1, metavar="N", help="default %(default)s")
+    parser.add_argument("--processes", type=int, default=1, metavar="N", help="processes (default %(default)s)")
     parser.add_argument(
         "--layout",
         choices=("shards", "folders"),
         default="shards",
-        help=f"shards of {SHARD_SIZE} heads for training, or a folder of PNG files per head (default %(default)s)",
+        help=f"shards of {SHARD_SIZE} heads for training, or one folder of PNG files per head (default %(default)s)",
     )
     parser.add_argument(
-        "--sheet", type=Path, metavar="FILE.png", help=f"also draw the first {SHEET_HEADS} from the front"
+        "--sheet", type=Path, metavar="FILE.png", help=f"also draw a contact sheet of the first {SHEET_HEADS} heads"
     )
 
 
 def run(args: argparse.Namespace) -> int:
-    """Generates what is missing; heads that are already there are kept.
+    """Generate the heads that do not exist yet.
 
     Raises:
-        FaceLiftError: a number makes no sense, the folder cannot be written, or anny or a compiler is missing.
+        FaceLiftError: an option is out of range, the folder cannot be written, or anny or a compiler is missing.
     """
     for name, least in (("count", 1), ("first_seed", 0), ("size", 16), ("random_views", 0), ("processes", 1)):
         if getattr(args, name) < least:
@@ -59,8 +59,8 @@ def run(args: argparse.Namespace) -> int:
     try:
         args.output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise FaceLiftError(f"Cannot make the folder {args.output}: {error.strerror}.") from error
-    load("zbuffer")  # once here, so that the processes do not all compile or extract
+        raise FaceLiftError(f"Cannot create the folder {args.output}: {error.strerror}.") from error
+    load("zbuffer")  # once here, so that the processes do not each compile or extract
     load_anatomy()
 
     seeds = range(args.first_seed, args.first_seed + args.count)
@@ -87,7 +87,7 @@ def _work(write: Callable, jobs: list[range], processes: int):
     if processes == 1:
         yield from map(write, jobs)
         return
-    # One thread per process, and a fresh interpreter each: forking after threads were started can hang.
+    # One thread per process. Spawns fresh interpreters, because forking after threads have started can hang.
     os.environ["OMP_NUM_THREADS"] = "1"
     with multiprocessing.get_context("spawn").Pool(processes) as pool:
         yield from pool.imap_unordered(write, jobs)
@@ -97,7 +97,7 @@ def _work(write: Callable, jobs: list[range], processes: int):
 def in_background(
     folder: Path, seeds: range, size: int, random_views: int, shard: int, processes: int
 ) -> Iterator[AsyncResult]:
-    """Within, processes of their own fill `folder` with shards of so many heads each.
+    """Context manager: while active, separate processes fill `folder` with shards of `shard` heads each.
 
     Raises:
         FaceLiftError: anny or a compiler is missing.
@@ -119,7 +119,7 @@ def _is_finished(args: argparse.Namespace, seeds: range) -> bool:
     found = read_shard(path)
     if found.rgba.shape[1:3] != (6 + args.random_views, args.size):
         raise FaceLiftError(
-            f"{path} holds {found.rgba.shape[1]} views of {found.rgba.shape[2]} pixels; choose another folder."
+            f"{path} contains {found.rgba.shape[1]} views of {found.rgba.shape[2]} pixels; choose another folder."
         )
     return np.array_equal(found.seeds, seeds)
 

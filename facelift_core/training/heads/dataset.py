@@ -1,14 +1,14 @@
-"""Many heads on disk: deterministic shards, or folders (see :mod:`.folders`).
+"""Datasets of heads on disk: deterministic shards, or folders (see :mod:`.folders`).
 
-A shard ``heads-<first seed, 8 digits>.npz`` holds consecutive seeds, uncompressed:
+A shard ``heads-<first seed, 8 digits>.npz`` contains the heads of consecutive seeds, uncompressed:
 
     rgba   uint8   (N, V, S, S, 4)  sRGB, straight alpha
     depth  float16 (N, V, S, S)     world units along the camera's axis, 0 where empty
     c2w    float32 (N, V, 4, 4)     OpenCV convention, world of docs/model.md, 5
     seeds  int64   (N,)
-    sampled uint8  (N, 6, S, S, 3)  only after `facelift-train sample`: the input views as the diffusion draws them
+    sampled uint8  (N, 6, S, S, 3)  only after `facelift-train sample`: the input views, sampled by the diffusion
 
-Views 0-5 are the six canonical ones, the others random. Head and cameras depend on the seed alone.
+Views 0-5 are the six canonical ones, the others random. Heads and cameras depend only on the seed.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ from .scene import make_head
 SHARD_SIZE = 256
 _CAMERA_STREAM = 100
 LOOK_AGAIN = 5.0
-"""Seconds after which a folder that still fills is looked into anew."""
+"""Seconds between scans of a folder that is still being filled."""
 _ARRAYS = {"rgba": (np.uint8, 5), "depth": (np.float16, 4), "c2w": (np.float32, 4), "seeds": (np.int64, 1)}
 _SAMPLED = {"sampled": (np.uint8, 5)}
 
 
 def generate(seed: int, size: int = 64, random_views: int = 4) -> Views:
-    """The views of the head with this seed: the six canonical ones, then `random_views` others."""
+    """Generate the head with this seed: six canonical views, then `random_views` random ones."""
     c2w = sample_cameras(np.random.default_rng([seed, _CAMERA_STREAM]), random_views)
     return render(make_head(seed), c2w, size)
 
@@ -48,7 +48,7 @@ def shard_path(folder: Path, first_seed: int) -> Path:
 
 
 def write_shard(folder: Path, seeds: Iterable[int], size: int = 64, random_views: int = 4) -> Path:
-    """Generates these consecutive seeds and writes them as one shard, under a temporary name until it is whole."""
+    """Generate heads of consecutive seeds and write them as one shard, under a temporary name until complete."""
     seeds = np.array(list(seeds), np.int64)
     samples = [generate(int(seed), size, random_views) for seed in seeds]
     arrays = (np.stack([getattr(sample, name) for sample in samples]) for name in ("rgba", "depth", "c2w"))
@@ -58,14 +58,14 @@ def write_shard(folder: Path, seeds: Iterable[int], size: int = 64, random_views
 
 
 def save_shard(path: Path, shard: Shard) -> None:
-    """Raises FaceLiftError if it cannot be written; then nothing is left behind."""
+    """Write a shard. Raises FaceLiftError, and leaves no file behind, if it cannot be written."""
     with replacing(path) as temporary:
         np.savez(temporary, **{name: array for name, array in vars(shard).items() if array is not None})
 
 
 @dataclass(frozen=True)
 class Shard:
-    """The arrays of one shard file, memory-mapped read-only when read; shapes as in the module's description."""
+    """Arrays of one shard, with shapes as described in this module; read-only memory maps if read from a file."""
 
     rgba: np.ndarray
     depth: np.ndarray
@@ -82,26 +82,26 @@ class Shard:
 
 
 def shard_paths(folder: Path) -> list[Path]:
-    """In order of their first seeds.
+    """Paths of the shards in `folder`, ordered by first seed.
 
     Raises:
-        FaceLiftError: there are none.
+        FaceLiftError: there are no shards.
     """
     paths = sorted(Path(folder).glob("heads-*.npz"))
     if not paths:
         raise FaceLiftError(
-            f"There are no shards of heads in {folder}; make some with `facelift-train heads -o {folder}`."
+            f"There are no shards of heads in {folder}; generate some with `facelift-train heads -o {folder}`."
         )
     return paths
 
 
 def read_shard(path: Path) -> Shard:
-    """Opens a shard without reading its pixels.
+    """Open a shard without reading its pixels.
 
     Raises:
-        FaceLiftError: not a whole shard.
+        FaceLiftError: the file is missing, or is not a complete shard.
     """
-    problem = f"{path} is not a whole shard of heads; delete it and run `facelift-train heads` again."
+    problem = f"{path} is not a complete shard of heads; delete it and run `facelift-train heads` again."
     try:
         arrays = _map_npz(Path(path))
     except FileNotFoundError:
@@ -120,15 +120,15 @@ def read_shard(path: Path) -> Shard:
 
 
 def _map_npz(path: Path) -> dict[str, np.ndarray]:
-    """The arrays of an uncompressed .npz in one memory map (numpy itself reads such a file whole)."""
+    """Memory-map the arrays of an uncompressed .npz (NumPy itself would read the whole file)."""
     arrays = {}
     with zipfile.ZipFile(path) as archive, open(path, "rb") as file:
-        # One map, and so one open file, per shard: processes are allowed few of them.
+        # One map, and so one open file, per shard, because open files are limited.
         mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         for member in archive.infolist():
             if member.compress_type != zipfile.ZIP_STORED:
                 raise ValueError("compressed")
-            # The array starts after this member's own header, whose name and extra field vary in length.
+            # The array starts after the member's local header, whose name and extra field vary in length.
             file.seek(member.header_offset + 26)
             name_length, extra_length = np.frombuffer(file.read(4), "<u2")
             file.seek(member.header_offset + 30 + int(name_length) + int(extra_length))
@@ -145,12 +145,13 @@ def _map_npz(path: Path) -> dict[str, np.ndarray]:
 
 
 class HeadDataset:
-    """All heads of a folder of shards, by index in order of their seeds, or of folders as in :mod:`.folders`.
+    """All heads in a folder of shards, ordered by seed, or in a folder of folders as in :mod:`.folders`.
 
-    ``dataset[i]`` is a :class:`Views`, of shards memory-mapped; every head has ``views`` pictures of ``size`` pixels.
+    ``dataset[i]`` is a :class:`Views` (memory-mapped for shards). Every head has ``views`` square images of
+    ``size`` pixels.
 
     Raises:
-        FaceLiftError: there are no heads, or heads of different sizes.
+        FaceLiftError: there are no heads, or they have different sizes.
     """
 
     def __init__(self, folder: Path | str):
@@ -163,7 +164,7 @@ class HeadDataset:
             kinds = {shard.rgba.shape[1:3] for shard in self._shards}
         if len(kinds) != 1:
             raise FaceLiftError(
-                f"The heads in {folder} differ in image size or number of views; keep one kind per folder."
+                f"The heads in {folder} differ in image size or number of views; use a separate folder for each kind."
             )
         self.views, self.size = kinds.pop()
         self._starts = np.concatenate([[0], np.cumsum([len(shard.seeds) for shard in self._shards])])
@@ -172,7 +173,7 @@ class HeadDataset:
         return read_shard(path)
 
     def __reduce__(self):
-        return HeadDataset, (self._folder,)  # another process maps the files anew
+        return HeadDataset, (self._folder,)  # another process maps the files again
 
     def __len__(self) -> int:
         return len(self._folders) or int(self._starts[-1])
@@ -188,14 +189,14 @@ class HeadDataset:
 
     @property
     def seeds(self) -> np.ndarray:
-        """(N,) of the heads of shards."""
+        """(N,) seeds of the heads; only for shards."""
         return np.concatenate([np.asarray(shard.seeds) for shard in self._shards])
 
 
 class GrowingHeads(HeadDataset):
-    """Shards of a folder that may be filled meanwhile: its length is of what was there a moment ago.
+    """Shards of a folder that may still be filling: rescans it every few seconds, so the length can grow.
 
-    Folders as in :mod:`.folders` stay as they were.
+    Does not rescan folders as in :mod:`.folders`.
     """
 
     def __init__(self, folder: Path | str):

@@ -1,11 +1,10 @@
-"""One head as a folder, in the layout that the released system was trained on: RGBA pictures and their cameras.
+"""One head as a folder, in the layout that the released model was trained on: RGBA images and their cameras.
 
-    000.png …              RGBA, straight alpha, square, all of one size
+    000.png …              RGBA, straight alpha, square, all the same size
     opencv_cameras.json    {"frames": [{"w", "h", "fx", "fy", "cx", "cy", "w2c": 4 × 4, "file_path"}, …]}
-    depth.npy              ours, optional: (V, S, S) float16 as in the shards
+    depth.npy              optional, our addition: (V, S, S) float16 as in the shards
 
-Cameras and field of view are those of docs/model.md, 5. Six frames must be the canonical views, in any place of the
-list.
+Cameras and field of view follow docs/model.md, 5. Six frames must be the canonical views, in any order.
 """
 
 from __future__ import annotations
@@ -25,18 +24,18 @@ from .render import Views
 CAMERAS_FILE = "opencv_cameras.json"
 DEPTH_FILE = "depth.npy"
 SAME_PLACE = 0.05
-"""Canonical cameras are recognised within this distance, in world units, and as many radians."""
+"""Tolerance for recognizing canonical cameras: distance in world units, and angle in radians."""
 SAME_FOCAL = 0.01
 
 
 def write_folder(target: Path, views: Views) -> None:
-    """The folder appears only when it is whole.
+    """Write one head as a folder, under a temporary name until complete.
 
     Raises:
-        FaceLiftError: it exists already, or cannot be written.
+        FaceLiftError: the folder already exists or cannot be written.
     """
     if target.exists():
-        raise FaceLiftError(f"{target} exists already; remove it or choose another folder.")
+        raise FaceLiftError(f"{target} already exists; remove it or choose another folder.")
     size = views.rgba.shape[1]
     fx, fy, cx, cy = cameras.intrinsics(size).tolist()
     frames = []
@@ -53,15 +52,15 @@ def write_folder(target: Path, views: Views) -> None:
 
 
 def folder_paths(folder: Path) -> list[Path]:
-    """The heads in `folder`, by name."""
+    """Paths of the heads in `folder`, sorted by name."""
     return sorted(path.parent for path in Path(folder).glob(f"*/{CAMERAS_FILE}"))
 
 
 def read_cameras(folder: Path) -> tuple[list[Path], np.ndarray, list[int], int]:
-    """Pictures, (V, 4, 4) float32 c2w, the order that puts the six canonical views first, and the pictures' side.
+    """Read image paths, (V, 4, 4) float32 c2w, the order with the six canonical views first, and the image size.
 
     Raises:
-        FaceLiftError: the file is missing or damaged, or a canonical view is not there.
+        FaceLiftError: the file is missing or damaged, or a canonical view is missing.
     """
     path = folder / CAMERAS_FILE
     frames = load_json(path).get("frames")
@@ -78,8 +77,8 @@ def read_cameras(folder: Path) -> tuple[list[Path], np.ndarray, list[int], int]:
     wanted = [size, size, *cameras.intrinsics(size).tolist()]
     if (np.abs(lens - wanted) > SAME_FOCAL * size).any():
         raise FaceLiftError(
-            f"The pictures of {folder} should be square, of one size, and of {np.degrees(cameras.FIELD_OF_VIEW):.0f}° "
-            "field of view."
+            f"The images in {folder} must be square, of the same size, and have a field of view of "
+            f"{np.degrees(cameras.FIELD_OF_VIEW):.0f}°."
         )
     first = []
     for name, canonical in zip(cameras.VIEW_NAMES, cameras.six_views().numpy(), strict=True):
@@ -87,16 +86,16 @@ def read_cameras(folder: Path) -> tuple[list[Path], np.ndarray, list[int], int]:
         turned = np.linalg.norm(c2w[:, :3, :3] - canonical[:3, :3], axis=(1, 2)) / np.sqrt(2)
         worst = np.maximum(away, turned)
         if worst.min() > SAME_PLACE:
-            raise FaceLiftError(f"{folder} lacks the {name} view; the six canonical views are needed.")
+            raise FaceLiftError(f"{folder} lacks the {name} view; all six canonical views are required.")
         first.append(int(worst.argmin()))
     return pictures, c2w, first + [n for n in range(len(pictures)) if n not in first], size
 
 
 def read_folder(folder: Path) -> Views:
-    """The views of the head in `folder`, the six canonical ones first.
+    """Read the head in `folder`, with the six canonical views first.
 
     Raises:
-        FaceLiftError: as :func:`read_cameras`, or a picture is missing, damaged or of another size.
+        FaceLiftError: as :func:`read_cameras`, or an image is missing, damaged or of the wrong size.
     """
     paths, c2w, order, size = read_cameras(folder)
     pictures = []
@@ -105,9 +104,9 @@ def read_folder(folder: Path) -> Views:
             with Image.open(path) as picture:
                 pictures.append(np.asarray(picture.convert("RGBA")))
         except (OSError, SyntaxError, ValueError) as error:
-            raise FaceLiftError(f"{path} cannot be read as a picture: {error}.") from None
+            raise FaceLiftError(f"{path} cannot be read as an image: {error}.") from None
         if pictures[-1].shape[:2] != (size, size):
-            raise FaceLiftError(f"{path} is not {size} × {size} pixels large, as {CAMERAS_FILE} says.")
+            raise FaceLiftError(f"{path} is not {size} × {size} pixels, as stated in {CAMERAS_FILE}.")
     return Views(np.stack(pictures), _read_depth(folder, len(paths), size, order), c2w[order])
 
 
@@ -120,5 +119,5 @@ def _read_depth(folder: Path, views: int, size: int, order: list[int]) -> np.nda
     except (OSError, ValueError):
         depth = None
     if depth is None or depth.shape != (views, size, size):
-        raise FaceLiftError(f"{path} is damaged; delete it to do without depth.")
+        raise FaceLiftError(f"{path} is damaged; delete it to continue without depth.")
     return depth[order].astype(np.float16)

@@ -1,4 +1,4 @@
-"""Glasses: rims, bridge and temples as thin tubes, and dark lenses sometimes."""
+"""Glasses: rims, bridge and temples as thin tubes, sometimes with dark lenses."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from .fields import linear
 from .people import Person
 
 EYE_HEIGHT, EYE_APART = 0.727, 0.0325
-"""On the template: height of the eyes and half the distance between them, in metres."""
+"""Height of the eyes, and half the distance between them, on the template in meters."""
 
 
 def sample_glasses(anatomy: Anatomy, person: Person, rng: np.random.Generator) -> list[Piece]:
-    """Glasses that fit the person, for about one head in six; else nothing."""
+    """Glasses that fit the person, for about one head in six; otherwise an empty list."""
     if rng.random() > 0.16:
         return []
     width, height = rng.uniform(0.021, 0.0285), rng.uniform(0.014, 0.023)
@@ -34,7 +34,7 @@ def sample_glasses(anatomy: Anatomy, person: Person, rng: np.random.Generator) -
     paths, discs = [], []
     for side in (-1, 1):
         x = side * apart + outline[:, 0]
-        # Frames are bowed: farther back towards the temples.
+        # Frames are curved backward toward the temples.
         rim = np.stack([x, front + 1.6 * x * x, middle + outline[:, 1]], 1)
         paths.append((rim, True))
         discs.append(rim)
@@ -65,7 +65,7 @@ def sample_glasses(anatomy: Anatomy, person: Person, rng: np.random.Generator) -
 
 
 def _face_fit(anatomy: Anatomy, person: Person):
-    """A function that carries template points to the person by the best affine map of eyes, nose root and temples."""
+    """A function that maps template points to the person by the affine map that best fits eyes, nose and temples."""
     skin = anatomy.vertices["skin"]
     x, y, z = anatomy.template[skin].T
     near = skin[(z > 0.715) & (z < 0.75) & (y < -0.02) & (anatomy.masks["inside-mouth"][skin] < 0.5)]
@@ -73,7 +73,7 @@ def _face_fit(anatomy: Anatomy, person: Person):
     matrix = np.linalg.lstsq(points, person.vertices[near], rcond=None)[0]
     bridge = skin[(np.abs(x) < 0.004) & (z > 0.722) & (z < 0.735) & (y < -0.13)]
     fitted = anatomy.template[bridge] @ matrix[:3] + matrix[3]
-    # A high nose root pushes the frame forward.
+    # A high nasal bridge pushes the frame forward.
     forward = min(0.0, float((person.vertices[bridge, 1] - fitted[:, 1]).min()))
 
     def carry(template_points: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Hair styles: a painted and raised scalp, combed sheets over it, buns, tails and braids."""
+"""Hairstyles: a painted and displaced scalp, combed sheets over it, buns, ponytails and braids."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .sheet import CENTRE, combed_sheet, grid, hairline, hanging_ends, on_scalp
 
 
 def grow(anatomy: Anatomy, person: Person, look: Look, rng: np.random.Generator) -> list[Piece]:
-    """Paints and raises the scalp of `look` in place and returns what lies over it: hair, a hat or a scarf."""
+    """Paint and displace the scalp of `look` in place; returns separate meshes: hair, a hat or a scarf."""
     female = person.female > 0.5
     cover = rng.random()
     if female and cover < 0.06:
@@ -84,7 +84,7 @@ def _sheet(
     thickness: float,
     curly: bool = False,
 ) -> Piece:
-    """Combed hair, at times with lighter or dyed ends."""
+    """Combed hair, sometimes with lighter or dyed ends."""
     tips = None
     if rng.random() < 0.2:
         tips = look.hair * rng.uniform(1.2, 2.2) if rng.random() < 0.8 else rng.uniform(0.02, 0.6, 3)
@@ -93,7 +93,7 @@ def _sheet(
 
 
 def _gathered(anatomy: Anatomy, person: Person, look: Look, rng: np.random.Generator) -> list[Piece]:
-    """A bun, a ponytail, or two tails or braids beside the neck."""
+    """A bun, a ponytail, or two ponytails or braids beside the neck."""
     height = rng.uniform(0.73, 0.84)
     back = CENTRE + 0.098 * np.array([0.0, np.cos((height - CENTRE[2]) / 0.1), np.sin((height - CENTRE[2]) / 0.1)])
     kind = rng.choice(["bun", "tail", "two"], p=[0.42, 0.36, 0.22])

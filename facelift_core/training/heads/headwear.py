@@ -1,4 +1,4 @@
-"""What covers the hair: caps with visors, beanies, brimmed hats, head bands, head scarves and hoods."""
+"""Headwear: caps with visors, beanies, brimmed hats, headbands and headscarves."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .sheet import CENTRE, combed_sheet, grid, hanging_ends, on_scalp
 
 
 def cap(anatomy: Anatomy, person: Person, rng: np.random.Generator) -> list[Piece]:
-    """A cap, a beanie or a hat with a brim."""
+    """A cap, a beanie or a brimmed hat."""
     kind = rng.choice(["cap", "beanie", "hat"], p=[0.45, 0.3, 0.25])
     azimuths, _ = grid()
     turn = np.degrees(np.abs(azimuths))
@@ -32,7 +32,7 @@ def cap(anatomy: Anatomy, person: Person, rng: np.random.Generator) -> list[Piec
         return [crown, piece(on_scalp(anatomy, person, vertices), vertices[:, 2], band, triangles, 0.0, 0.0)]
     if kind == "hat":
         return [crown, _brim(anatomy, person, rim, colour, np.full(len(rim), rng.uniform(0.03, 0.09)), rng)]
-    # The visor sticks out over the forehead (or the nape), farthest in the middle.
+    # The visor extends over the forehead (or the nape), farthest in the middle.
     width = np.radians(rng.uniform(48, 60))
     centre = 0.0 if rng.random() < 0.85 else np.pi
     distance = np.abs((azimuths - centre + np.pi) % (2 * np.pi) - np.pi)
@@ -53,7 +53,7 @@ def head_band(anatomy: Anatomy, person: Person, rng: np.random.Generator) -> lis
 
 
 def head_scarf(anatomy: Anatomy, person: Person, look: Look, rng: np.random.Generator) -> list[Piece]:
-    """A head scarf: a sheet around the face down to the shoulders, and cloth painted under the chin."""
+    """A headscarf: a sheet around the face down to the shoulders, and cloth painted under the chin."""
     colour = linear(cloth_colour(rng))
     template = anatomy.template
     azimuth = np.degrees(np.abs(np.arctan2(template[:, 0], -(template[:, 1] - CENTRE[1]))))
@@ -70,7 +70,7 @@ def head_scarf(anatomy: Anatomy, person: Person, look: Look, rng: np.random.Gene
 
 
 def _rim(azimuths: np.ndarray, ends: np.ndarray, thickness: float) -> np.ndarray:
-    """(AZIMUTHS, 3) template points where the edge of a hat goes round the head."""
+    """(AZIMUTHS, 3) template points where the edge of a hat goes around the head."""
     out = np.interp(ends, [0.70, 0.75, 0.785], [0.094, 0.098, 0.094]) + 0.35 * thickness
     return CENTRE + np.stack([0.86 * out * np.sin(azimuths), -1.08 * out * np.cos(azimuths), ends - CENTRE[2]], 1)
 
@@ -78,7 +78,7 @@ def _rim(azimuths: np.ndarray, ends: np.ndarray, thickness: float) -> np.ndarray
 def _brim(
     anatomy: Anatomy, person: Person, rim: np.ndarray, colour: np.ndarray, reach: np.ndarray, rng: np.random.Generator
 ) -> Piece:
-    """A thin plate that goes `reach` (metres, per azimuth) outwards from the rim, and a little down or up."""
+    """A thin plate that extends `reach` (meters, per azimuth) outward from the rim, and slightly down or up."""
     away = rim - CENTRE
     away[:, 2] = 0
     away /= np.linalg.norm(away, axis=1, keepdims=True)

@@ -14,7 +14,7 @@ METALS = linear([[0.83, 0.65, 0.30], [0.75, 0.75, 0.77], [0.92, 0.90, 0.86], [0.
 
 
 def sample_jewellery(anatomy: Anatomy, person: Person, rng: np.random.Generator) -> list[Piece]:
-    """Earrings for one woman in three and few men, necklaces for fewer; else nothing."""
+    """Earrings for one woman in three and few men, necklaces for fewer people; otherwise an empty list."""
     female = person.female > 0.5
     pieces = []
     colour = METALS[rng.integers(4)] if rng.random() < 0.8 else linear(rng.uniform(0.1, 0.9, 3))
@@ -47,7 +47,7 @@ def _earrings(anatomy: Anatomy, person: Person, colour: np.ndarray, rng: np.rand
 
 
 def _necklace(anatomy: Anatomy, person: Person, colour: np.ndarray, rng: np.random.Generator) -> Piece:
-    """A ring that hangs lower in front, laid on the skin of neck and chest."""
+    """A ring around the neck, lower in front, that lies on the skin of neck and chest."""
     count = 48
     angle = np.linspace(0, 2 * np.pi, count, endpoint=False)
     front = 0.5 + 0.5 * np.cos(angle)

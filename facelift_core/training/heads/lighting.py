@@ -1,7 +1,7 @@
-"""Light on a head: a soft environment and one to four lamps, all of them distant, with shadows.
+"""Lighting of a head: a soft environment and one to four lamps, all of them distant, with shadows.
 
-The environment is a dozen directions with random radiance (sky, ground, a bright side, a tint); together with the lamps
-it is summed at every vertex through shadow maps, which gives the dark places under chin, nose and hair.
+The environment consists of a dozen directions with random radiance (sky, ground, a bright side, a tint). Environment
+and lamps are summed at every vertex with shadow maps, which darkens areas under chin, nose and hair.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from ...compute.native import load, pointer
 
 ENVIRONMENT = 12
 _SCATTER = np.array([0.40, 0.22, 0.16], np.float32)
-"""How far past the terminator red, green and blue reach in skin."""
+"""How far red, green and blue light reaches past the terminator in skin."""
 
 
 @dataclass(frozen=True)
 class Lighting:
-    """Distant lights; the first `lamps` of them make highlights, the rest are the environment.
+    """Distant lights. The first `lamps` cause highlights; the others are the environment.
 
     Attributes:
-        directions: (L, 3) float32 unit vectors towards the lights.
+        directions: (L, 3) float32 unit vectors toward the lights.
         radiance: (L, 3) float32 linear RGB.
         lamps: number of lamps.
     """
@@ -34,10 +34,10 @@ class Lighting:
 
 
 def sample_lighting(rng: np.random.Generator) -> Lighting:
-    """Random light of a portrait: mostly from the front and above, sometimes hard, warm, coloured or from behind."""
+    """Random portrait lighting: mostly from the front and above, sometimes hard, warm, colored or from behind."""
     lamps = int(rng.integers(1, 4))
     directions, radiance = [], []
-    # Share of the environment: mostly soft light, sometimes one hard lamp.
+    # Fraction of light from the environment: mostly soft light, sometimes one hard lamp.
     softness = rng.uniform(0.3, 0.9) if rng.random() < 0.75 else rng.uniform(0.12, 0.3)
     white = _white(rng, rng.choice([0.04, 0.10], p=[0.8, 0.2]))
     for lamp in range(lamps):
@@ -47,7 +47,7 @@ def sample_lighting(rng: np.random.Generator) -> Lighting:
         coloured = rng.random() < (0.2 if lamp else 0.04)
         tint = white * (1 + rng.normal(0, 0.35 if lamp else 0.15, 3)) if coloured else white * _white(rng, 0.03)
         radiance.append(np.clip(tint, 0.1, None) * (1.0 if lamp == 0 else rng.uniform(0.1, 0.5)) * (1 - softness))
-    if rng.random() < 0.2:  # a rim light from behind, at a side
+    if rng.random() < 0.2:  # a rim light from behind, on one side
         behind = np.pi / 2 + rng.choice([-1, 1]) * rng.uniform(0.3, 1.3)
         directions.append(_direction(behind, rng.uniform(0.0, 0.9)))
         tint = 1 + rng.normal(0, 0.3, 3) * (rng.random() < 0.3)
@@ -57,7 +57,7 @@ def sample_lighting(rng: np.random.Generator) -> Lighting:
     side = _direction(rng.uniform(0, 2 * np.pi), rng.uniform(-0.2, 0.8))
     side_strength = rng.uniform(0, 1.2)
     tint = _white(rng, 0.03)
-    cast = np.clip(1 + rng.normal(0, 0.35, 3), 0.3, None) if rng.random() < 0.12 else np.ones(3)  # a coloured wall
+    cast = np.clip(1 + rng.normal(0, 0.35, 3), 0.3, None) if rng.random() < 0.12 else np.ones(3)  # a colored wall
     for k in range(ENVIRONMENT):
         z = 1 - 2 * (k + 0.5) / ENVIRONMENT
         direction = _direction(k * np.pi * (3 - np.sqrt(5)), np.arcsin(z))
@@ -72,7 +72,7 @@ def _direction(azimuth: float, elevation: float) -> np.ndarray:
 
 
 def _white(rng: np.random.Generator, spread: float) -> np.ndarray:
-    """A white that is warmer or cooler, and hardly ever greener: the errors cameras make."""
+    """A warmer or cooler white, rarely a greener one, like errors of a camera's white balance."""
     warmth, green = rng.normal(0, spread), rng.normal(0, 0.15 * spread)
     return np.array([1 + warmth, 1 + green, 1 - warmth])
 
@@ -80,11 +80,11 @@ def _white(rng: np.random.Generator, spread: float) -> np.ndarray:
 def irradiance(
     vertices: np.ndarray, normals: np.ndarray, triangles: np.ndarray, scatter: np.ndarray, lighting: Lighting
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Light that arrives at each vertex, (V, 3) linear RGB, and which light reaches it, (L, V) in [0, 1].
+    """Incoming light at each vertex, (V, 3) linear RGB, and visibility of each light, (L, V) in [0, 1].
 
     Args:
         vertices, normals: (V, 3) float32 in world units.
-        scatter: (V,) in [0, 1], 1 where light bleeds as in skin.
+        scatter: (V,) in [0, 1], 1 for subsurface scattering as in skin.
     """
     lights = len(lighting.directions)
     visibility = np.empty((lights, len(vertices)), np.float32)
@@ -94,7 +94,7 @@ def irradiance(
         pointer(visibility, np.float32),
     )  # fmt: skip
     cosine = lighting.directions @ normals.T
-    # The environment stands for all directions, so its few samples are widened.
+    # The environment represents all directions, so its few samples are widened.
     widen = np.zeros((lights, 1), np.float32)
     widen[lighting.lamps :] = 0.35
     total = np.empty_like(vertices)

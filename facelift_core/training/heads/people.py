@@ -12,19 +12,19 @@ from .anatomy import Anatomy
 LOCAL_CHANGES = re.compile(
     r"(l-|r-)?(cheek|chin|ear|eye|eyebrows|forehead|head|mouth|neck|nose)-|measure-(neck|shoulder)|torso-(scale|vshape)"
 )
-"""The changes of single features that vary; the rest of anny's 256 do not show in a bust."""
+"""Local changes that are varied; the rest of anny's 256 are not visible in a bust."""
 
 
 @dataclass(frozen=True)
 class Person:
-    """One random identity: its shape and what its looks depend on.
+    """A random person: shape, and properties that determine the appearance.
 
     Attributes:
         vertices: (V, 3) float32, template coordinates.
-        female: 0 male … 1 female.
-        age: 1/3 about 11 years, 2/3 about 25, 1 about 85.
-        ancestry: (3,) shares African, Asian, European.
-        smile: 0 … 1, how far cheeks and corners of the mouth are drawn up.
+        female: from 0 (male) to 1 (female).
+        age: 1/3 is about 11 years, 2/3 about 25, 1 about 85.
+        ancestry: (3,) proportions of African, Asian and European ancestry.
+        smile: from 0 to 1, how far the cheeks and the corners of the mouth are raised.
     """
 
     vertices: np.ndarray
@@ -35,11 +35,11 @@ class Person:
 
 
 MOUTH_HEIGHT = 0.6605
-"""Where the lips meet on the template, in metres."""
+"""Height on the template where the lips meet, in meters."""
 CHILD, OLD = 0.5, 0.8
-"""Ages below and above which looks change: no beard or make-up; wrinkles and grey hair."""
+"""Ages below which there are no beards or makeup, and above which there are wrinkles and gray hair."""
 
-# Phenotype factors in anny's order, and where each lies on its 0..1 scale (age starts below 0).
+# Phenotype factors in anny's order, and the position of each on its scale from 0 to 1 (age starts below 0).
 _ANCHORS = {
     "gender": np.linspace(0, 1, 2),
     "age": np.linspace(-1 / 3, 1, 5),
@@ -51,7 +51,7 @@ _ANCHORS = {
     "firmness": np.linspace(0, 1, 3),
 }
 
-# Standard deviation of the facial actions that every portrait has a little of.
+# Standard deviation of facial actions that occur slightly in every portrait.
 _EXPRESSION = {
     "browInnerUp": 0.3,
     "browDown": 0.15,
@@ -71,7 +71,7 @@ _MOODS = {"neutral": 0.33, "smile": 0.22, "grin": 0.26, "laugh": 0.07, "speak": 
 
 
 def sample_person(anatomy: Anatomy, rng: np.random.Generator) -> Person:
-    """Anybody from about seven years: ancestry, age, sex, 100-odd feature changes, asymmetry, an expression."""
+    """A random person aged about seven or older: ancestry, age, sex, over 100 local changes, asymmetry, expression."""
     ancestry = rng.dirichlet([0.6, 0.6, 0.6])
     female = float(rng.integers(2))
     age = float(
@@ -101,7 +101,7 @@ def sample_person(anatomy: Anatomy, rng: np.random.Generator) -> Person:
     shift = coefficients[used].astype(np.float32) @ anatomy.basis[used]
     coarse = anatomy.coarse + shift.reshape(-1, 3)
     vertices = anatomy.subdivide(coarse)
-    # The template's teeth lie far back and high, where hardly any show below a raised lip.
+    # The template's teeth are too far back and too high to show below a raised lip.
     teeth = anatomy.vertices["teeth"]
     upper = anatomy.template[teeth, 2] > MOUTH_HEIGHT
     vertices[teeth] -= np.outer(upper * actions.get("mouthUpperUp", 0.0), [0, 0.004, 0.009]).astype(np.float32)
@@ -109,7 +109,7 @@ def sample_person(anatomy: Anatomy, rng: np.random.Generator) -> Person:
 
 
 def sample_expression(rng: np.random.Generator) -> dict[str, float]:
-    """Facial action (without its side) → strength: what people do before a camera, blinks included."""
+    """Facial action (without side) → strength: expressions people have in photos, including blinks."""
     strength = {name: max(0.0, rng.normal(0, sigma)) for name, sigma in _EXPRESSION.items()}
     mood = rng.choice(list(_MOODS), p=list(_MOODS.values()))
     if mood == "smile":
@@ -159,7 +159,7 @@ def _action_coefficients(anatomy: Anatomy, strength: dict[str, float], rng: np.r
     values = []
     for label in anatomy.facial_actions:
         name = re.sub(r"(Left|Right)$", "", label)
-        if label in strength:  # mouthLeft and mouthRight are no pair
+        if label in strength:  # mouthLeft and mouthRight are not a pair
             name = label
         side = {"Left": 1, "Right": -1}.get(label[len(name) :], 0)
         values.append(np.clip(strength.get(name, 0.0) * (1 + side * tilt.get(name, 0.0)), 0, 1))
@@ -174,7 +174,7 @@ def _local_coefficients(anatomy: Anatomy, rng: np.random.Generator) -> np.ndarra
             continue
         sigma = 0.28
         if re.search("trans|angle|scale", label):
-            sigma *= 0.6  # these move whole features; at full strength faces stop being plausible
+            sigma *= 0.6  # these move whole features; at full strength, faces become implausible
         if re.search("eye-height|eyefold|eye-bag", label):
             sigma *= 0.7  # keeps the eyes open
         value = float(np.clip(rng.normal(0, sigma), -0.8, 0.8))

@@ -1,4 +1,4 @@
-"""Views of a head: colour with straight alpha, and depth."""
+"""Views of a head: color with straight alpha, and depth."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from .scene import Head
 
 @dataclass(frozen=True)
 class Views:
-    """Pictures of one head.
+    """Views of one head.
 
     Attributes:
         rgba: (V, S, S, 4) uint8 sRGB, straight alpha.
-        depth: (V, S, S) float16 world units along each camera's axis, 0 where empty; None where nobody measured it.
+        depth: (V, S, S) float16 world units along each camera's axis, 0 where empty; None if unknown.
         c2w: (V, 4, 4) float32, OpenCV convention.
-        sampled: (6, S, S, 3) uint8, the input views as the diffusion draws them, if they were sampled.
+        sampled: (6, S, S, 3) uint8, input views sampled by the diffusion, or None.
     """
 
     rgba: np.ndarray
@@ -31,7 +31,7 @@ class Views:
 
 
 def render(head: Head, c2w: np.ndarray, size: int, supersampling: int | None = None) -> Views:
-    """Renders the head from these (V, 4, 4) cameras with the spec's field of view at `size` × `size` pixels."""
+    """Render the head from (V, 4, 4) cameras at `size` × `size` pixels, with the field of view of docs/model.md, 5."""
     supersampling = supersampling or (3 if size <= 128 else 2)
     c2w = np.ascontiguousarray(c2w, np.float32)
     rgba = np.empty((len(c2w), size, size, 4), np.uint8)
@@ -52,13 +52,13 @@ def render(head: Head, c2w: np.ndarray, size: int, supersampling: int | None = N
 
 
 def on_white(rgba: np.ndarray) -> Image.Image:
-    """One (S, S, 4) uint8 picture over white."""
+    """Composite one (S, S, 4) uint8 image over white."""
     picture = Image.fromarray(rgba, "RGBA")
     return Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture).convert("RGB")
 
 
 def sample_cameras(rng: np.random.Generator, random_views: int) -> np.ndarray:
-    """(6 + n, 4, 4) float32: the six views, then random ones, azimuth anywhere, elevation −20° to 30°."""
+    """(6 + n, 4, 4) float32: the six canonical views, then random ones with any azimuth and elevation −20° to 30°."""
     azimuths = torch.from_numpy(rng.uniform(0, 360, random_views))
     elevations = torch.from_numpy(rng.uniform(-20, 30, random_views))
     return torch.cat([cameras.six_views(), cameras.orbit(azimuths, elevations)]).numpy().astype(np.float32)

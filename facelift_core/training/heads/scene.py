@@ -1,4 +1,4 @@
-"""A whole head, posed, placed as an aligned portrait shows it, and lit: everything that the renderer draws."""
+"""A complete head: posed, placed as in an aligned portrait, lit, and ready to render."""
 
 from __future__ import annotations
 
@@ -21,21 +21,23 @@ from .people import sample_person
 
 FACE_CENTRE = (251.83270369057132, 280.0133630862363)
 FACE_SIZE = 194.2749650813705
-"""Where the alignment puts the face (docs/model.md, 2): centre of its box, and mean of the box's width and height, in a
-512² front view."""
+"""Position of the face after alignment (docs/model.md, 2) in a 512² front view: center of its box, and mean of the
+box's width and height, in pixels."""
 BOX_SCALE, BOX_SHIFT = 1.030, (-0.007, -0.096)
-"""MTCNN's box of such a head against the extent of :func:`_face_vertices`: its size, and its centre in sizes."""
+"""MTCNN's face box relative to the extent of :func:`_face_vertices`: ratio of sizes, and offset of the center in units
+of that size."""
 
 
 @dataclass(frozen=True)
 class Head:
-    """A lit mesh in world units (docs/model.md, 5: Z up, face towards −Y).
+    """A lit mesh in world units (docs/model.md, 5: Z up, face toward −Y).
 
     Attributes:
-        vertices, normals, colours: (V, 3) float32; colours are the linear light each vertex sends out diffusely.
+        vertices, normals, colours: (V, 3) float32; `colours` is the diffuse linear light that each vertex emits.
         gloss: (V,) float32.
         triangles: (T, 3) int32.
-        lighting: the lights, for the highlights; visibility: (L, V) float32 which of them each vertex sees.
+        lighting: the lights, for highlights.
+        visibility: (L, V) float32, visibility of each light at each vertex.
     """
 
     vertices: np.ndarray
@@ -48,7 +50,8 @@ class Head:
 
 
 def make_head(seed: int) -> Head:
-    """The head of this seed, always the same. Every aspect has its own random stream, so one can change alone."""
+    """Generate the head with this seed; deterministic. Every aspect has its own random stream, so changing one does not
+    affect the others."""
     anatomy = load_anatomy()
     streams = (np.random.default_rng([seed, part]) for part in range(8))
     shape, surface, hairstyle, pose, light, eyewear, clothing, jewels = streams
@@ -76,7 +79,7 @@ def make_head(seed: int) -> Head:
 
 
 def vertex_normals(vertices: np.ndarray, triangles: np.ndarray) -> np.ndarray:
-    """(V, 3) float32 unit normals, weighted by area."""
+    """(V, 3) float32 unit vertex normals, weighted by triangle area."""
     normals = np.empty_like(vertices)
     load("zbuffer").vertex_normals(
         pointer(vertices, np.float32), len(vertices), pointer(triangles, np.int32), len(triangles),
@@ -86,7 +89,7 @@ def vertex_normals(vertices: np.ndarray, triangles: np.ndarray) -> np.ndarray:
 
 
 def _assemble(anatomy: Anatomy, body: np.ndarray, look: Look, pieces: list[Piece]) -> tuple[np.ndarray, np.ndarray]:
-    """Body, displaced along its normals, and pieces as one mesh, still in template coordinates."""
+    """Merge the body, displaced along its normals, and the pieces into one mesh in template coordinates."""
     body = body + vertex_normals(body, anatomy.triangles["skin"]) * look.displacement[:, None]
     vertices, triangles, count = [body], [anatomy.triangles[part] for part in ("skin", *PARTS)], len(body)
     for piece in pieces:
@@ -100,7 +103,7 @@ def _assemble(anatomy: Anatomy, body: np.ndarray, look: Look, pieces: list[Piece
 
 
 def _pose_and_place(anatomy: Anatomy, vertices: np.ndarray, height: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """World coordinates: shoulders lowered, head turned on its neck, then scaled and moved to the aligned place."""
+    """Lower the shoulders, turn the head on its neck, and place it in world coordinates as in an aligned portrait."""
     points = vertices.astype(np.float64)
     shoulder = np.abs(points[:, 0]) - 0.11
     droop = rng.uniform(0.15, 0.45)
@@ -119,11 +122,11 @@ def _pose_and_place(anatomy: Anatomy, vertices: np.ndarray, height: np.ndarray, 
     middle = 0.5 * (points[skull].min(0) + points[skull].max(0))
     points -= [middle[0], middle[1], 0]
     face = _face_vertices(anatomy)
-    points *= 6.2  # about right: metres to world units
-    # As alignment by a face detector leaves them: its boxes vary by this much.
+    points *= 6.2  # meters to world units, approximately
+    # Random offsets of the size that face detectors' boxes cause in alignment.
     scale = np.exp(np.clip(rng.normal(0, 0.03), -0.08, 0.08))
     target = np.array(FACE_CENTRE) + np.clip(rng.normal(0, 0.013 * 512, 2), -18, 18)
-    # The box is seen in perspective, so its place and size are found by a few steps of correction.
+    # The box depends on perspective, so its position and size are found iteratively.
     for _ in range(3):
         centre, size = _face_box(points[face])
         points *= FACE_SIZE * scale / size
@@ -136,7 +139,7 @@ def _pose_and_place(anatomy: Anatomy, vertices: np.ndarray, height: np.ndarray, 
 
 
 def _rotate(points: np.ndarray, pivot: np.ndarray, axis: int, angles: np.ndarray) -> np.ndarray:
-    """Rotates each point around the axis through the pivot by its own angle (radians)."""
+    """Rotate each point around the axis through the pivot by its own angle (radians)."""
     a, b = (axis + 1) % 3, (axis + 2) % 3
     offset = points - pivot
     cos, sin = np.cos(angles), np.sin(angles)
@@ -147,14 +150,14 @@ def _rotate(points: np.ndarray, pivot: np.ndarray, axis: int, angles: np.ndarray
 
 
 def _face_vertices(anatomy: Anatomy) -> np.ndarray:
-    """The skin of the face from chin to mid forehead: what a face detector frames."""
+    """Skin vertices from the chin to the middle of the forehead, the area in a face detector's box."""
     skin = anatomy.vertices["skin"]
     x, y, z = anatomy.template[skin].T
     return skin[(y < -0.085) & (z > 0.615) & (z < 0.78) & (np.abs(x) < 0.08)]
 
 
 def _face_box(face: np.ndarray) -> tuple[np.ndarray, float]:
-    """Centre and mean side, in pixels of the 512² front view, of the box a face detector would draw."""
+    """Center and mean side length of the face box that a detector would find, in pixels of the 512² front view."""
     focal, _, cx, cy = cameras.intrinsics(512).tolist()
     depth = cameras.RADIUS + face[:, 1]
     u, v = focal * face[:, 0] / depth + cx, cy - focal * face[:, 2] / depth
@@ -164,8 +167,8 @@ def _face_box(face: np.ndarray) -> tuple[np.ndarray, float]:
 
 
 def _light_from_within(anatomy: Anatomy, arriving: np.ndarray) -> None:
-    """Eyes and teeth get at least part of what the face gets, in place: shadow maps are too coarse for lids and lips,
-    and light scatters there through skin and enamel."""
+    """Give eyes and teeth at least a fraction of the face's light, in place: shadow maps are too coarse for eyelids and
+    lips, and light scatters through skin and enamel there."""
     face = np.median(arriving[_face_vertices(anatomy)], axis=0)
     for part, share in (("eyes", 0.75), ("teeth", 0.9)):
         own = anatomy.vertices[part]
@@ -173,7 +176,7 @@ def _light_from_within(anatomy: Anatomy, arriving: np.ndarray) -> None:
 
 
 def _exposure(anatomy: Anatomy, albedo: np.ndarray, arriving: np.ndarray) -> float:
-    """What a camera would choose: it brightens dark faces, but only part of the way."""
+    """Camera exposure: brightens dark faces, but only partially."""
     face = _face_vertices(anatomy)
     light = float(np.median(arriving[face].mean(1)))
     reflected = float(np.median(albedo[face].mean(1)))

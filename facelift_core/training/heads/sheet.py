@@ -1,9 +1,9 @@
-"""A sheet of combed hair or cloth over the head, that can hang as long as it likes.
+"""A sheet of combed hair or cloth over the head, of any length.
 
-The sheet is a grid in template coordinates. Its columns start at the crown, one per azimuth, follow the skull down to
-where they end at the hairline, or go on: over the forehead as a fringe, or straight down beside the neck as long hair.
-It is carried to the person's head by the affine map that fits their scalp best; what it then misses lies within its
-thickness.
+The sheet is a grid in template coordinates with one column per azimuth. Each column starts at the crown and follows the
+skull down to the hairline, where it ends or continues: over the forehead as bangs, or straight down beside the neck as
+long hair. The affine map that best fits the scalp maps the sheet to the person's head; its thickness covers the
+remaining error.
 """
 
 from __future__ import annotations
@@ -18,23 +18,24 @@ from .fields import noise, smoothstep
 from .people import Person
 
 CENTRE = np.array([0.0, -0.055, 0.755])
-"""Middle of the skull; azimuth 0 is the front (−Y), ±180° the back, positive towards the subject's left."""
+"""Center of the skull. Azimuth 0 is the front (−Y), ±180° the back; positive toward the subject's left."""
 AZIMUTHS = 96
 POLAR_STEPS = 40
 ROWS = 44
 POLAR_END = np.radians(125.0)
 
-# Height of the hairline over |azimuth| in degrees: forehead, temple, sideburn, round the ear, nape.
+# Height of the hairline by |azimuth| in degrees: forehead, temple, sideburn, around the ear, nape.
 _LINE_AZIMUTH = np.array([0.0, 30, 48, 62, 74, 84, 96, 108, 122, 145, 180])
 _LINE_HEIGHT = np.array([0.801, 0.798, 0.778, 0.750, 0.716, 0.728, 0.744, 0.728, 0.690, 0.662, 0.652])
 
 
 def hanging_ends(rng: np.random.Generator, length: float | None, face: float, fringe: bool) -> np.ndarray:
-    """(AZIMUTHS,) heights where the columns of a sheet end.
+    """(AZIMUTHS,) heights at which the columns of a sheet end.
 
     Args:
-        length: height of the ends of long hair, or None when all of it ends at the hairline.
-        face: degrees from the front where long hair begins to hang.
+        length: height of the ends of long hair, or None if all hair ends at the hairline.
+        face: azimuth in degrees beyond which long hair hangs down.
+        fringe: whether there are bangs.
     """
     azimuths, _ = grid()
     turn = np.degrees(np.abs(azimuths))
@@ -45,20 +46,20 @@ def hanging_ends(rng: np.random.Generator, length: float | None, face: float, fr
         ends = np.where(turn < 55, np.minimum(ends, drop), ends)
     if length is not None:
         hang = smoothstep(face - 8, face + 8, turn)
-        # A whole number of waves, so that both ends of the strip, at the back, agree.
+        # A whole number of waves, so that both ends of the strip match at the back.
         bottom = length + 0.012 * np.sin(azimuths * rng.integers(2, 5) + rng.uniform(0, 6))
         ends = ends + (bottom - ends) * hang
     return ends
 
 
 def hairline(azimuth: np.ndarray) -> np.ndarray:
-    """Height of the hairline (metres) at azimuths in radians."""
+    """Height of the hairline in meters at azimuths in radians."""
     return np.interp(np.abs(np.degrees(azimuth)), _LINE_AZIMUTH, _LINE_HEIGHT)
 
 
 @functools.cache
 def _skull() -> tuple[np.ndarray, np.ndarray]:
-    """Distance of the skull from CENTRE, (AZIMUTHS, POLAR_STEPS), and the fit matrix (4, n) of the affine map."""
+    """(AZIMUTHS, POLAR_STEPS) distance of the skull from CENTRE, and the (4, n) fit matrix of the affine map."""
     anatomy = load_anatomy()
     skin = anatomy.vertices["skin"]
     outer = skin[(anatomy.masks["ears"][skin] < 0.1) & (anatomy.masks["inside-mouth"][skin] < 0.5)]
@@ -76,7 +77,7 @@ def _skull() -> tuple[np.ndarray, np.ndarray]:
     )
     near = offset[polar < POLAR_END + 0.1]
     directions = near / np.linalg.norm(near, axis=1, keepdims=True)
-    # Each direction takes the outermost of the vertices closest to it: lids and nostrils lie behind the skin.
+    # Use the outermost of the vertices nearest to each direction, because eyelids and nostrils lie behind the skin.
     closest = np.argsort(-(away.reshape(-1, 3) @ directions.T), axis=1)[:, :4]
     radius = np.linalg.norm(near, axis=1)[closest].max(1).reshape(away.shape[:2])
     for _ in range(2):
@@ -100,7 +101,7 @@ def _scalp_fit(anatomy: Anatomy) -> np.ndarray:
 
 
 def on_scalp(anatomy: Anatomy, person: Person, points: np.ndarray) -> np.ndarray:
-    """Template points to the person's head by the affine map that fits their scalp best."""
+    """Map template points to the person's head by the affine map that best fits the scalp."""
     matrix = _skull()[1] @ person.vertices[_scalp_vertices(anatomy)].astype(np.float64)
     return points @ matrix[:3] + matrix[3]
 
@@ -117,11 +118,11 @@ def combed_sheet(
     gloss: float = 0.0,
     tips: np.ndarray | None = None,
 ) -> Piece:
-    """The combed sheet, or the same in cloth: hardly any strands, and its edge does not close down to the skin."""
+    """Create a combed sheet of hair, or of cloth, with few strands and an edge that does not touch the skin."""
     azimuths, polars = grid()
     skull = _skull()[0]
     share = np.linspace(0, 1, ROWS)
-    circle = np.stack([np.sin(azimuths), np.cos(azimuths)], 1)  # noise of these agrees at both ends of the strip
+    circle = np.stack([np.sin(azimuths), np.cos(azimuths)], 1)  # noise on a circle matches at both ends of the strip
     fuller_side = rng.choice([-1.2, 1.2])
     uneven = 0.25 * np.cos(azimuths - fuller_side) + (0.22 if curly else 0.10) * noise(circle, rng, 6)
     taper = rng.uniform(-0.12, 0.10)
@@ -151,7 +152,7 @@ def combed_sheet(
     points += outwards * bumps[..., None]
     points[-1] = points[0]
     colours = colour + np.zeros((*points.shape[:2], 3))
-    if tips is not None:  # bleached or dyed towards the ends, or in strands
+    if tips is not None:  # bleached or dyed toward the ends, or in strands
         colours += (tips - colour) * smoothstep(0.2, 0.9, share + 0.8 * streaks)[..., None]
     albedo = colours * np.clip((1 + streaks) * roots, 0.3, 1.9)[..., None]
     albedo[-1] = albedo[0]
@@ -184,17 +185,18 @@ def _strand(
     taper: float,
     hem: float,
 ) -> np.ndarray:
-    """(ROWS, 3) points of one column from the crown to the height `end`.
+    """(ROWS, 3) points of one column from the crown down to the height `end`.
 
     Args:
-        skull, heights: (POLAR_STEPS,) distance from CENTRE, and height, of the skull along the column.
-        volume: thickness of the hair in metres.
-        share: (ROWS,) places along the column, 0 at the crown, 1 at its end.
-        taper: how much hanging hair widens on its way down.
-        hem: part of the volume left at an end on the skin.
+        skull, heights: (POLAR_STEPS,) distance of the skull from CENTRE, and its height, along the column.
+        volume: thickness of the hair in meters.
+        polars: (POLAR_STEPS,) polar angles of those steps.
+        share: (ROWS,) positions along the column, from 0 at the crown to 1 at its end.
+        taper: how much hanging hair widens toward its end.
+        hem: fraction of the volume that remains where the column ends on the skin.
     """
     across = skull * np.sin(polars)
-    # Down the skull to its widest place (or the hairline), then straight down.
+    # Follow the skull to its widest point (or the hairline), then straight down.
     widest = int(np.argmax(np.where(heights > 0.66, across, 0)))
     last = max(min(widest, int(np.searchsorted(-heights, -end))), 4)
     path_r, path_z = across[: last + 1], heights[: last + 1]
@@ -206,7 +208,7 @@ def _strand(
     travelled = np.concatenate([[0], np.cumsum(np.hypot(np.diff(path_r), np.diff(path_z)))])
     at = share * travelled[-1]
     r, z = np.interp(at, travelled, path_r), np.interp(at, travelled, path_z)
-    # Hair that ends on the skin closes down to it; hair that hangs keeps its volume.
+    # Hair that ends on the skin tapers to it; hanging hair keeps its volume.
     hangs = smoothstep(0.72, 0.66, np.array(end))
     close = 1 - (1 - hangs) * smoothstep(travelled[-1] - max(0.02, 1.2 * volume), travelled[-1], at)
     lift = volume * (hem + (1 - hem) * np.sqrt(np.clip(close, 0, 1)))
