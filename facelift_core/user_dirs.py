@@ -8,11 +8,14 @@ from pathlib import Path
 
 
 def cache_folder() -> Path:
-    """Return the platform's per-user cache folder for FaceLift. It may not exist yet."""
+    """Return the platform's per-user cache folder for FaceLift. It may not exist yet.
+
+    Everything in it may be deleted at any time, so the data folder is never inside it.
+    """
     if os.environ.get("XDG_CACHE_HOME"):
         root = Path(os.environ["XDG_CACHE_HOME"])
     elif sys.platform == "win32":
-        root = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
+        return data_folder() / "Cache"  # Windows has one local folder for both
     elif sys.platform == "darwin":
         root = Path.home() / "Library" / "Caches"
     else:
@@ -21,12 +24,12 @@ def cache_folder() -> Path:
 
 
 def kernels_folder() -> Path:
-    """Where what was compiled for this machine's graphics card is kept; it may not exist yet."""
+    """Return the folder for kernels compiled for this machine's graphics card. It may not exist yet."""
     return cache_folder() / "compiled"
 
 
 def keep_kernels() -> None:
-    """Have PyTorch and Triton keep what they compile in :func:`kernels_folder`, unless the user has said where."""
+    """Make PyTorch and Triton keep compiled kernels in :func:`kernels_folder`, unless the user has set their variables."""
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(kernels_folder() / "inductor"))
     os.environ.setdefault("TRITON_CACHE_DIR", str(kernels_folder() / "triton"))
 
