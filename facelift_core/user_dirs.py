@@ -29,7 +29,7 @@ def kernels_folder() -> Path:
 
 
 def keep_kernels() -> None:
-    """Make PyTorch and Triton keep compiled kernels in :func:`kernels_folder`, unless the user has set their variables."""
+    """Make PyTorch and Triton keep compiled kernels in :func:`kernels_folder`, unless their variables are set."""
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(kernels_folder() / "inductor"))
     os.environ.setdefault("TRITON_CACHE_DIR", str(kernels_folder() / "triton"))
 
