@@ -80,8 +80,10 @@ def _devices() -> dict[str, Any]:
         found[f"cuda:{index}"] = {"name": torch.cuda.get_device_name(index), "free": free, "total": total}
     if torch.cuda.is_available():
         from .compute import fused
+        from .multiview import graphs
 
         found["kernels"] = fused.problem() or "Triton"
+        found["recordings"] = graphs.problem() or "CUDA graphs"
     if torch.backends.mps.is_available():
         found["mps"] = {"name": "Apple GPU", "total": torch.mps.recommended_max_memory()}
     return found

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from . import likeness as likenesses
 from .align import AlignedPortrait, align_portrait
-from .compute.device import LARGE, NotEnoughMemory, free_memory, nothing_left_behind, select_device
+from .compute.device import LARGE, NotEnoughMemory, free_memory, nothing_left_behind, select_device, wait_for
 from .compute.memory_plan import Plan, choose, step_down
 from .compute.offload import Residence
 from .compute.time_estimate import measured_rate, stage_seconds
@@ -302,7 +302,8 @@ class FaceLift:
             how: the views are sampled; None: they are there.
         """
         scale = self.multiview.guidance_scale if guidance_scale is None else guidance_scale
-        return _Run(progress, cancelled, stage_seconds(self.multiview, self.gslrm, how, scale, likeness))
+        expected = stage_seconds(self.multiview, self.gslrm, how, scale, likeness)
+        return _Run(self.device, progress, cancelled, expected)
 
     def _sampling(self, preset: str | Sampling, steps: int | None, likeness: str) -> Sampling:
         """How the views are sampled here.
@@ -354,10 +355,12 @@ class _Run:
     """Times the stages of one run and reports them.
 
     Attributes:
+        device: that they work on, and are over when it is done.
         expected: seconds that each stage takes, in their order; only their proportions count.
         timings: seconds that each has taken.
     """
 
+    device: torch.device
     progress: Progress | None
     cancelled: Cancel | None
     expected: dict[str, float]
@@ -372,6 +375,7 @@ class _Run:
         monitor(0.0, message)
         start = time.perf_counter()
         yield monitor
+        wait_for(self.device)
         self.timings[name] = time.perf_counter() - start
         monitor(1.0, message)
 

@@ -11,8 +11,11 @@ from torch._dynamo.utils import counters
 from facelift_core import user_dirs as cache
 from facelift_core.compute import attention
 from facelift_core.compute import onednn as products
-from facelift_core.multiview import MultiViewDiffusion, compiling
+from facelift_core.compute.device import LARGE
+from facelift_core.multiview import MultiViewDiffusion, compiling, graphs, guidance
+from facelift_core.multiview.diffusion import worth_recording
 from facelift_core.multiview.graphs import Recordings
+from facelift_core.presets import PRESETS, Sampling
 
 GOLDENS = Path(__file__).parent / "goldens"
 
@@ -97,10 +100,34 @@ def test_a_work_that_reads_another_waits_until_that_is_recorded():
     assert calls == ["record", "repeat", "record", "repeat"]
 
 
-def test_what_cannot_be_recorded_goes_on_unrecorded():
+def test_what_cannot_be_recorded_goes_on_unrecorded(monkeypatch, caplog):
     def record(work, inputs):
         raise RuntimeError("operation not permitted when stream is capturing")
 
+    monkeypatch.setattr(graphs, "_failures", [])
     recordings = Recordings(record)
     assert [recordings("a", lambda x: x + 1, torch.ones(1)).item() for _ in range(3)] == [2, 2, 2]
-    assert recordings.record is None
+    assert recordings.record is None and "capturing" in graphs.problem()
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+
+
+def test_recordings_end_with_the_steps_and_before_views_agree(weights_folder, monkeypatch):
+    """Their memory is needed by what comes after."""
+    model, events = MultiViewDiffusion.from_pretrained(weights_folder, "cpu"), []
+    monkeypatch.setattr(MultiViewDiffusion, "_records", lambda self, how: True)
+    monkeypatch.setattr(guidance, "CudaGraphs", lambda: lambda work, inputs: events.append("record") or work)
+    stop, decode = Recordings.stop, MultiViewDiffusion._decode
+    monkeypatch.setattr(Recordings, "stop", lambda self: (events.append("stop"), stop(self)))
+    monkeypatch.setattr(MultiViewDiffusion, "_decode", lambda *a: (events.append("decode"), decode(*a))[1])
+    portrait = Image.new("RGB", (model.image_size,) * 2, "white")
+    model(portrait, preset=Sampling(3), guidance_scale=2.0)
+    assert events == ["record", "stop", "decode"]
+    events.clear()
+    model(portrait, preset=Sampling(4, agreeing_steps=2), guidance_scale=2.0, agree=lambda views, monitor: views)
+    assert events == ["record", "stop", "decode", "stop", "decode", "stop", "decode"]
+
+
+def test_large_networks_are_recorded_where_enough_evaluations_are_alike():
+    assert all(worth_recording(LARGE, PRESETS[name]) for name in ("quality", "balanced"))
+    assert not worth_recording(LARGE, PRESETS["fast"])
+    assert all(worth_recording(LARGE - 1, how) for how in PRESETS.values())

@@ -7,7 +7,7 @@ from PIL import Image
 
 from facelift_core.compute import attention, fused
 from facelift_core.gaussians.filters import keep_indices
-from facelift_core.multiview import MultiViewDiffusion, channels_last
+from facelift_core.multiview import MultiViewDiffusion, channels_last, graphs
 from facelift_core.pipeline import FaceLift, lift
 from facelift_core.progress import Monitor
 
@@ -36,8 +36,38 @@ def difference(a: torch.Tensor, b: torch.Tensor) -> float:
 @pytest.mark.parametrize("preset", ["balanced", "fast"])
 def test_recorded_evaluations_give_what_launched_ones_give(model, portrait, preset, monkeypatch):
     recorded = model.multiview(portrait, preset=preset)
-    monkeypatch.setattr(MultiViewDiffusion, "_records", False)
+    assert graphs.problem() is None
+    monkeypatch.setattr(MultiViewDiffusion, "_records", lambda self, how: False)
     assert torch.equal(recorded, model.multiview(portrait, preset=preset))
+
+
+def test_recordings_give_their_memory_back(model, portrait):
+    """And take little more than launched evaluations while they are there."""
+    peaks = []
+    for record in (False, True):
+        with pytest.MonkeyPatch.context() as patch:
+            if not record:
+                patch.setattr(MultiViewDiffusion, "_records", lambda self, how: False)
+            model.multiview(portrait, preset="balanced")
+            torch.cuda.empty_cache()
+            torch.cuda.reset_peak_memory_stats()
+            before = torch.cuda.memory_reserved()
+            model.multiview(portrait, preset="balanced")
+            peaks.append(torch.cuda.max_memory_reserved())
+            torch.cuda.empty_cache()
+            assert torch.cuda.memory_reserved() <= before + 2**21
+    assert peaks[1] <= peaks[0] + 2**26
+
+
+def test_what_cannot_be_recorded_leaves_the_card_usable(monkeypatch):
+    monkeypatch.setattr(graphs, "_failures", [])
+    recordings, x = graphs.Recordings(graphs.CudaGraphs()), torch.ones(4, device="cuda")
+    waits = lambda x: x * float(x.sum())  # noqa: E731
+    assert [recordings("a", waits, x).sum().item() for _ in range(3)] == [16.0] * 3
+    assert recordings.record is None and graphs.problem()
+    torch.cuda.empty_cache()
+    assert torch.cuda.current_stream() == torch.cuda.default_stream()
+    assert torch.ones(1 << 22, device="cuda").sum().item() == 1 << 22
 
 
 def test_the_kernels_give_what_pytorch_gives(model, portrait):

@@ -29,7 +29,10 @@ def numbers(*shape: int, dtype=torch.float16, scale: float = 1.0, mean: float = 
     [((2, 320, 8, 8), 32), ((1, 48, 16, 16), 16), ((3, 96, 5, 7), 32), ((1, 24, 67, 64), 8), ((2, 128, 70), 32)],
 )
 @pytest.mark.parametrize(("silu", "shifted"), [(False, False), (True, True), (True, False)])
-def test_group_norm_equals_the_formula(kernels, dtype, shape, groups, silu, shifted):
+@pytest.mark.parametrize("whole", [True, False])
+def test_group_norm_equals_the_formula(kernels, monkeypatch, dtype, shape, groups, silu, shifted, whole):
+    """A group by one program, or in parts."""
+    monkeypatch.setattr(kernels, "HELD_MAX", 2**20 if whole else 0)
     torch.manual_seed(0)
     x = fused.channels_last(numbers(*shape, dtype=dtype, mean=0.5))
     weight, bias = numbers(shape[1], dtype=dtype), numbers(shape[1], dtype=dtype)
@@ -45,6 +48,7 @@ def test_group_norm_equals_the_formula(kernels, dtype, shape, groups, silu, shif
 
 def test_large_pictures_have_several_tiles_in_a_chunk(kernels, monkeypatch):
     """And several rounds of merging."""
+    monkeypatch.setattr(kernels, "HELD_MAX", 0)
     monkeypatch.setattr(kernels, "CHUNKS_MAX", 5)
     monkeypatch.setattr(kernels, "MERGED_AT_ONCE", 2)
     torch.manual_seed(0)
@@ -54,15 +58,19 @@ def test_large_pictures_have_several_tiles_in_a_chunk(kernels, monkeypatch):
     torch.testing.assert_close(found.double(), expected, rtol=1e-3, atol=2e-5)
 
 
-def test_one_shift_for_all_items_need_not_be_copied(kernels):
+@pytest.mark.parametrize("held", [0, 2**20])
+def test_one_shift_for_all_items_need_not_be_copied(kernels, monkeypatch, held):
+    monkeypatch.setattr(kernels, "HELD_MAX", held)
     x, shift = fused.channels_last(numbers(2, 64, 4, 4)), numbers(64)
     weight, bias = numbers(64), numbers(64)
     expanded = kernels.group_norm(x, 32, weight, bias, 1e-5, True, shift.expand(2, -1))
     assert torch.equal(expanded, kernels.group_norm(x, 32, weight, bias, 1e-5, True, shift.repeat(2, 1)))
 
 
-def test_a_large_mean_takes_nothing_from_the_variance(kernels):
+@pytest.mark.parametrize("held", [0, 2**20])
+def test_a_large_mean_takes_nothing_from_the_variance(kernels, monkeypatch, held):
     """The sum of squares less the square of the sum would lose it."""
+    monkeypatch.setattr(kernels, "HELD_MAX", held)
     x = fused.channels_last(numbers(1, 32, 40, 40, scale=1.0, mean=1000.0))
     ones, zeros = torch.ones(32, device=DEVICE).half(), torch.zeros(32, device=DEVICE).half()
     found = kernels.group_norm(x, 8, ones, zeros, 1e-5, False, None)
@@ -76,6 +84,26 @@ def test_add_equals_the_formula(kernels):
     found = kernels.add(x, bias, other)
     expected = fused.add_by_torch(x.double(), bias.double(), other.double())
     torch.testing.assert_close(found.double(), expected, rtol=1e-3, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("shape", "launches"),
+    [((12, 320, 64, 64), 3), ((12, 640, 32, 32), 1), ((12, 1280, 16, 16), 1), ((12, 2560, 8, 8), 1)],
+)
+def test_small_groups_take_one_launch(kernels, monkeypatch, shape, launches):
+    """At the sizes of the released UNet, of which no number is computed."""
+    launched = []
+
+    class Counted:
+        def __getitem__(self, grid):
+            return lambda *arguments, **options: launched.append(grid)
+
+    for name in ("_whole", "_moments", "_factors", "_apply"):
+        monkeypatch.setattr(kernels, name, Counted())
+    x = torch.empty(shape, dtype=torch.float16, device=DEVICE).to(memory_format=torch.channels_last)
+    weight = torch.empty(shape[1], dtype=torch.float16, device=DEVICE)
+    kernels.group_norm(x, 32, weight, weight, 1e-5, True, None)
+    assert len(launched) == launches
 
 
 def test_the_trial_passes_right_kernels_and_refuses_wrong_ones(kernels, monkeypatch):

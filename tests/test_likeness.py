@@ -2,6 +2,7 @@
 
 import math
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -316,6 +317,15 @@ def test_refinement_brings_the_front_nearer_and_leaves_the_rest(checked, compile
     assert psnr(picture(after, 90.0, 128), picture(head, 90.0, 128)) > 28
     assert (after.positions - head.positions).norm(dim=1).max() < 0.02
     assert len(steps) == (8 if compiled else 3) and len(after) == len(head)
+
+
+def test_a_card_draws_what_it_refines(monkeypatch):
+    """Also without gsplat, when the batched renderer would blend on the processor."""
+    head = SimpleNamespace(sh_degree=0, positions=SimpleNamespace(device=torch.device("cuda")))
+    monkeypatch.setattr(refine.native, "available", lambda name: True)
+    for gsplat in (None, object()):
+        monkeypatch.setattr(refine.gsplat_backend, "rasterization", lambda gsplat=gsplat: gsplat)
+        assert refine._batched(head) == (gsplat is not None)
 
 
 # --- The whole ---

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 import torch
@@ -212,11 +213,32 @@ def test_many_regions_and_groups_give_the_same_picture(monkeypatch):
         return picture.detach(), torch.autograd.grad(picture.square().sum(), positions)[0]
 
     picture, gradient = both()
-    monkeypatch.setattr(tiles, "MAX_PAIRS", 300)
-    monkeypatch.setattr(tiles, "TILE_GROUP", 5)
+    monkeypatch.setattr(tiles, "IN_CACHE", replace(tiles.IN_CACHE, pairs=300, tiles=5))
     split_picture, split_gradient = both()
     assert torch.equal(picture, split_picture)
     assert torch.allclose(gradient, split_gradient, rtol=1e-4, atol=1e-4 * float(gradient.abs().max()))
+
+
+@pytest.mark.parametrize("look", [1, 2])
+def test_a_cards_pace_gives_the_same_picture_and_gradients(monkeypatch, look):
+    """Splats in blocks by products along them, as on a card: rounding apart, with opaque ones that end tiles early."""
+    gaussians = handful(1, count=300, seed=12)
+    gaussians.opacity_logits[::7] = 9.0
+    leaves = [getattr(gaussians, name).requires_grad_() for name in FIELDS]
+    pose, focal = cameras.six_views()[1], cameras.intrinsics(100)
+    weights = torch.randn(100, 100, 4, generator=torch.Generator().manual_seed(1))
+
+    def both() -> tuple[torch.Tensor, tuple[torch.Tensor, ...]]:
+        picture = render_rgba(gaussians, pose, focal, 100, 100)[0]
+        return picture.detach(), torch.autograd.grad((picture * weights).sum(), leaves)
+
+    picture, gradients = both()
+    monkeypatch.setattr(tiles, "IN_CACHE", replace(tiles.ON_CARD, look=look))
+    fast_picture, fast_gradients = both()
+    assert not torch.equal(picture, fast_picture)  # another way of adding up
+    assert (picture - fast_picture).abs().max() <= 1e-4  # of which light that finished tiles let through is the most
+    for name, found, expected in zip(FIELDS, fast_gradients, gradients, strict=True):
+        assert (found - expected).abs().max() <= 1e-3 * expected.abs().max(), name
 
 
 def test_opaque_stack_ends_early_with_the_right_color(monkeypatch):
@@ -237,7 +259,7 @@ def test_opaque_stack_ends_early_with_the_right_color(monkeypatch):
     blend = tiles._blend
     monkeypatch.setattr(tiles, "_blend", lambda *arguments: (steps.append(1), blend(*arguments)))
     picture = render(layers, cameras.six_views()[0], cameras.intrinsics(64), 64, 64)
-    assert len(steps) <= 8 < count / tiles.DEPTH_BLOCK
+    assert len(steps) <= 8 < count / tiles.IN_CACHE.depth
     assert torch.allclose(picture, torch.full_like(picture, 0.5 + 0.28209479177387814), atol=2e-4)
 
 
@@ -383,3 +405,10 @@ def test_cuda_equals_cpu():
     found = render(gaussians.to("cuda"), poses, focal, 64, 64).cpu()
     on_gsplat = gsplat_backend.rasterization() is not None
     assert (found - expected).abs().max() <= (2e-2 if on_gsplat else 1e-4)
+    gradients = []
+    for device in ("cpu", "cuda"):
+        leaves = [getattr(gaussians, name).detach().to(device).requires_grad_() for name in FIELDS]
+        picture = tiles.draw(Gaussians(*leaves), poses[1], focal, 64, 64, 0.3)
+        gradients.append(torch.autograd.grad(picture.square().sum(), leaves))
+    for name, one, other in zip(FIELDS, *gradients, strict=True):
+        assert (one - other.cpu()).abs().max() <= 1e-3 * one.abs().max(), name

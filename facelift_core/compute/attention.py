@@ -20,6 +20,8 @@ QUERIES_MIN, KEYS_MIN = 256, 1024
 """Minimum numbers of queries and keys for which computing in blocks pays off in float32."""
 CUDNN_KEYS_MIN = 8192
 """Minimum number of keys for which cuDNN's attention is worth its preparation, once per size."""
+CUDNN_CARDS = 8, 0
+"""Minimum compute capability for which it has kernels (Ampere)."""
 CUDNN_GAIN, CUDNN_TOLERANCE = 1.1, 5e-3
 """Minimum speed-up, and maximum relative difference."""
 
@@ -70,8 +72,12 @@ def _by_cudnn(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
 @lru_cache(maxsize=1)
 @torch.no_grad()
 def cudnn_gain() -> float:
-    """How many times as fast as PyTorch's own choice cuDNN's attention is on this card; 0 where it fails or differs."""
-    if torch.cuda.get_device_capability() < (9, 0):  # its kernels for older ones are no faster
+    """How many times as fast as PyTorch's own choice cuDNN's attention is on this card; 0 where it fails or differs.
+
+    On Hopper's and Blackwell's server cards recent PyTorch takes cuDNN by itself, which makes it 1. What there is to
+    gain is on others, above all on Windows, for which PyTorch is built without Flash Attention.
+    """
+    if torch.cuda.get_device_capability() < CUDNN_CARDS:
         return 0.0
     generator = torch.Generator().manual_seed(0)
     q, k, v = (torch.randn(1, 16, CUDNN_KEYS_MIN, 64, generator=generator).to("cuda", torch.float16) for _ in range(3))

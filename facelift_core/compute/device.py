@@ -108,6 +108,14 @@ def _problem(device: torch.device) -> str | None:
     return None
 
 
+def wait_for(device: torch.device) -> None:
+    """Until `device` has done what it was given; for times that belong to the work they are told of."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    elif device.type == "mps":
+        torch.mps.synchronize()
+
+
 def release_memory() -> None:
     """Return unreferenced memory to the system and to other programs on the GPU."""
     gc.collect()

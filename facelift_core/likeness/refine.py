@@ -23,7 +23,7 @@ from ..rendering.splatter import GaussianBatch, splat
 from .front import pixels_of
 
 STEPS, STEPS_BY_TORCH = 40, 16
-"""Fewer where neither gsplat nor a C++ compiler is there and a step takes several times as long."""
+"""Fewer on a processor without a C++ compiler, where a step takes several times as long."""
 RATES = {"sh": 0.03, "opacity_logits": 0.05, "log_scales": 0.01, "positions": 0.0005}
 """Learning rates of Adam; rotations stay."""
 BETAS = 0.9, 0.99
@@ -42,7 +42,7 @@ def refined(head: Gaussians, portrait: AlignedPortrait, monitor: Monitor) -> Gau
         monitor: called before each step.
     """
     device = head.positions.device
-    steps = STEPS if _fast(head) else STEPS_BY_TORCH
+    steps = STEPS if device.type == "cuda" or _batched(head) else STEPS_BY_TORCH
     cutout = torch.from_numpy(pixels_of(portrait.cutout, SIZE)).permute(2, 0, 1).to(device)
     white = torch.ones(3, device=device)
     front, sides = six_views()[0], orbit(torch.tensor(ANCHORS))
@@ -82,18 +82,22 @@ def _extent(head: Gaussians, c2w: Tensor) -> Tensor:
     return F.avg_pool2d(F.max_pool2d(there, 2 * BORDER + 1, 1, BORDER), 2 * BORDER + 1, 1, BORDER).mul(2).clamp(max=1)
 
 
-def _fast(head: Gaussians) -> bool:
-    """Whether the batched renderer, which has no spherical harmonics, can draw `head` here."""
+def _batched(head: Gaussians) -> bool:
+    """Whether the batched renderer, which has no spherical harmonics, is the faster one for `head` here.
+
+    On a card without gsplat it blends on the processor, the tile renderer on the card.
+    """
     if head.sh_degree > 0:
         return False
-    on_gsplat = head.positions.device.type == "cuda" and gsplat_backend.rasterization() is not None
-    return on_gsplat or native.available("splatter")
+    if head.positions.device.type == "cuda":
+        return gsplat_backend.rasterization() is not None
+    return native.available("splatter")
 
 
 def _render(head: Gaussians, c2w: Tensor, size: int, background: Tensor) -> Tensor:
     """(3, size, size) picture of `head` from one (4, 4) camera."""
     camera = intrinsics(size)
-    if not _fast(head):
+    if not _batched(head):
         return render(head, c2w, camera, size, size, background)[0].permute(2, 0, 1)
     batch = GaussianBatch(
         *(field[None] for field in (head.positions, head.colors, head.log_scales, head.rotations, head.opacity_logits))

@@ -24,7 +24,7 @@ from ..progress import Cancel, Monitor, Progress
 from ..rendering.cameras import VIEW_NAMES
 from ..weights.layout import find_pipeline
 from ..weights.state_dict import load_json, load_state_dict
-from . import channels_last, compiling, solvers
+from . import channels_last, compiling, graphs, solvers
 from .agreement import Agree
 from .clip import load_clip, load_image_processor
 from .guidance import Condition, denoiser
@@ -43,6 +43,8 @@ SAMPLING_FILE = "sampling.json"
 PUBLISHED_GUIDANCE = 3.0
 PICTURES_BYTES = 256 * 2**20
 """Work space that pictures may share a pass of the autoencoder in, on a graphics card, whatever else takes more."""
+REPEATS_MIN = 6
+"""Evaluations of a large UNet from which recording them is worth it: the first two are launched all the same."""
 STEPS_PER_AGREEMENT = 10
 """As many steps take about as long as making the views agree once; for the progress only."""
 
@@ -186,12 +188,12 @@ class MultiViewDiffusion:
             with self.residence.using("vae"):
                 self._decode(latents, Monitor("views", None, None))
 
-    @property
-    def _records(self) -> bool:
-        """Whether evaluations of the UNet are worth recording: a large one keeps the card busy as it is."""
-        small = sum(weight.numel() for weight in self.unet.parameters()) < LARGE
+    def _records(self, how: Sampling) -> bool:
+        """Whether to record evaluations of the UNet, which is where no step waits for anything but its launches."""
         on_card = self.device.type == "cuda" and self.dtype != torch.float32
-        return small and on_card and not self.residence.plan.in_turn and not compiling.is_compiled(self.unet)
+        stays = not self.residence.plan.in_turn and not compiling.is_compiled(self.unet)
+        parameters = sum(weight.numel() for weight in self.unet.parameters())
+        return on_card and stays and worth_recording(parameters, how) and graphs.problem() is None
 
     @property
     def _pictures_at_once(self) -> int:
@@ -284,7 +286,7 @@ class MultiViewDiffusion:
         total, done = how.steps + STEPS_PER_AGREEMENT * sum(agreeing) + 1, 0
         with (
             self.residence.using("unet"),
-            denoiser(self.unet, condition, guided, together, how.reuse, self._records) as denoise,
+            denoiser(self.unet, condition, guided, together, how.reuse, self._records(how)) as denoise,
         ):
             # `timesteps` come as numbers for the scheduler, whose tables are on the CPU, and as tensors for the UNet:
             # no step has to wait for the GPU.
@@ -293,6 +295,7 @@ class MultiViewDiffusion:
                 denoise.reuse.begin_step(step)
                 out = denoise(run.scaled(latents, t), t_device, scale)
                 if agreeing[step]:
+                    denoise.recordings.stop()  # GS-LRM needs the memory, and few steps are left
                     part = monitor.part(done / total, (done + STEPS_PER_AGREEMENT) / total)
                     with self.residence.without("unet"):
                         change = self._agreed(run.clean(out, t, latents), agree, part)
@@ -394,6 +397,11 @@ def check_settings(preset: str | Sampling, steps: int | None, guidance_scale: fl
     if not 0 <= seed < 2**63 or int(seed) != seed:
         raise FaceLiftError(f"The seed should be a whole number from 0 to 2^63 − 1, not {seed}.")
     return how
+
+
+def worth_recording(parameters: int, how: Sampling) -> bool:
+    """Whether recording the evaluations of a UNet of so many `parameters` takes less time than it saves."""
+    return parameters < LARGE or how.steps // how.reuse >= REPEATS_MIN
 
 
 def _split(numbers: list[int], size: int) -> Iterator[list[int]]:

@@ -1,15 +1,26 @@
-"""Evaluations recorded as CUDA graphs: a small UNet spends its time on launching a thousand kernels, not in them."""
+"""Evaluations recorded as CUDA graphs: launching a UNet's thousand kernels takes a processor longer than many a card
+takes to run them."""
 
 from __future__ import annotations
 
+import contextlib
+import logging
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 import torch
 from torch import Tensor
 
+logger = logging.getLogger(__name__)
+
 Work = Callable[..., Tensor]
 """Tensors to a tensor, the same kernels on every call."""
+Record = Callable[[Work, tuple[Tensor, ...]], Work]
+"""Makes of a work and its arguments what repeats it on others."""
+
+_failures: list[str] = []
+"""Why a recording failed in this process."""
 
 
 @dataclass
@@ -17,10 +28,10 @@ class Recordings:
     """What was recorded in one run, by a key that tells works apart.
 
     Attributes:
-        record: makes of a work and its arguments what repeats it on others; None: nothing is recorded.
+        record: None: nothing is recorded.
     """
 
-    record: Callable[[Work, tuple[Tensor, ...]], Work] | None
+    record: Record | None
     seen: set[Hashable] = field(default_factory=set)
     recorded: dict[Hashable, Work] = field(default_factory=dict)
 
@@ -36,27 +47,81 @@ class Recordings:
             if key not in self.seen or (needs is not None and needs not in self.recorded):
                 self.seen.add(key)
                 return work(*inputs)
-            try:
-                self.recorded[key] = self.record(work, inputs)
-            except torch.OutOfMemoryError:
-                raise
-            except RuntimeError:  # something in it cannot be recorded on this system
-                self.record = None
+            if not self._add(key, work, inputs):
                 return work(*inputs)
         return self.recorded[key](*inputs)
 
+    def _add(self, key: Hashable, work: Work, inputs: tuple[Tensor, ...]) -> bool:
+        """Record `work`; false where that fails, after which nothing is recorded any more."""
+        try:
+            self.recorded[key] = self.record(work, inputs)
+            return True
+        except torch.OutOfMemoryError:
+            self.stop()
+        except RuntimeError as error:  # something in it cannot be recorded on this system
+            self.stop()
+            _failures.append((str(error).strip() or type(error).__name__).splitlines()[0])
+            logger.warning("CUDA graphs do not work here (%s); going on without, which is slower.", _failures[-1])
+        return False
 
-def cuda_graph(work: Work, inputs: tuple[Tensor, ...]) -> Work:
-    """`work` as a CUDA graph, for arguments of the sizes of `inputs`."""
-    places = [tensor.clone() for tensor in inputs]
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph, capture_error_mode="thread_local"):  # other threads may use the card meanwhile
-        out = work(*places)
+    def stop(self) -> None:
+        """Record nothing from now on, and give back the memory of what was recorded."""
+        self.record = None
+        if self.recorded:
+            self.recorded.clear()
+            torch.cuda.empty_cache()  # graphs' memory serves nothing else while the allocator keeps it
 
-    def replay(*arguments: Tensor) -> Tensor:
-        for place, argument in zip(places, arguments, strict=True):
-            place.copy_(argument)
-        graph.replay()
-        return out.clone()
 
-    return replay
+class CudaGraphs:
+    """Records works as CUDA graphs that share their memory.
+
+    So they have to be repeated one after the other, and may read of each other only tensors that were alive when they
+    were recorded: whatever is recorded later stays clear of these.
+    """
+
+    def __init__(self):
+        self.pool = torch.cuda.graph_pool_handle()
+
+    def __call__(self, work: Work, inputs: tuple[Tensor, ...]) -> Work:
+        """`work`, for arguments of the sizes of `inputs`.
+
+        Raises:
+            RuntimeError: it cannot be recorded; further work goes on as before.
+        """
+        places = [tensor.clone() for tensor in inputs]
+        graph, stream = torch.cuda.CUDAGraph(), torch.cuda.current_stream()
+        try:
+            # Other threads may use the card meanwhile.
+            with torch.cuda.graph(graph, pool=self.pool, capture_error_mode="thread_local"):
+                out = work(*places)
+        except Exception:
+            # A capture that the driver gave up leaves its stream current and its pool open.
+            torch.cuda.set_stream(stream)
+            with contextlib.suppress(RuntimeError, AttributeError):
+                torch._C._cuda_endAllocateToPool(stream.device_index, self.pool)
+            raise
+
+        def repeat(*arguments: Tensor) -> Tensor:
+            for place, argument in zip(places, arguments, strict=True):
+                place.copy_(argument)
+            graph.replay()
+            return out.clone()
+
+        return repeat
+
+
+def problem() -> str | None:
+    """Why nothing is recorded on this machine, or None."""
+    return _failures[-1] if _failures else _trial()
+
+
+@lru_cache(maxsize=1)
+def _trial() -> str | None:
+    if not torch.cuda.is_available():
+        return "no CUDA device"
+    try:
+        x = torch.ones(8, device="cuda")
+        repeat = CudaGraphs()(lambda x: x * 2 + 1, (x,))
+        return None if bool((repeat(x + 2) == 7).all()) else "they compute wrongly here"
+    except RuntimeError as error:
+        return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -13,7 +13,7 @@ from torch import Tensor
 from .attention import remembered_prompts
 from .compiling import is_compiled
 from .deep_cache import Reuse, reused_features
-from .graphs import Recordings, cuda_graph
+from .graphs import CudaGraphs, Recordings
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,7 @@ class Denoiser:
     Attributes:
         branches: the conditions under which to evaluate: "both" or "unconditional", and "conditional".
         together: both branches in one batch; else one after the other, in half the memory.
+        recordings: of evaluations; whoever needs their memory before the last step may stop them.
     """
 
     unet: UNet2DConditionModel
@@ -94,5 +95,9 @@ def denoiser(
         else:
             branches["unconditional"] = nothing
     remembered = nullcontext() if is_compiled(unet) else remembered_prompts(unet)
-    with remembered, reused_features(unet, reuse) as features:
-        yield Denoiser(unet, branches, together, features, Recordings(cuda_graph if record else None))
+    recordings = Recordings(CudaGraphs() if record else None)
+    try:
+        with remembered, reused_features(unet, reuse) as features:
+            yield Denoiser(unet, branches, together, features, recordings)
+    finally:
+        recordings.stop()

@@ -1,7 +1,7 @@
-"""Composite splats in PyTorch: one list of splats per 8 × 8 tile, processed front to back for many tiles at once.
+"""Compositing splats in plain torch: lists of splats per 8 × 8 tile, walked front to back for all tiles at once.
 
-The forward and backward pass process the same lists in the same order and store nothing per pixel and splat, so the
-memory of both is bounded by :data:`MAX_PAIRS`.
+Forward and backward walk the same lists in the same order and keep nothing per pixel and splat, so memory stays
+bounded by :attr:`Pace.pairs` in both directions.
 """
 
 from __future__ import annotations
@@ -20,28 +20,49 @@ from .projection import ALPHA_CUT, Splats, project
 TILE = 8
 PIXELS = TILE * TILE
 MAX_ALPHA = 0.99
-"""Maximum alpha of a Gaussian, as in 3DGS, so that the transmittance never becomes zero."""
+"""No Gaussian is more opaque than this, as in 3DGS, so that transmittance never becomes zero."""
 MIN_TRANSMITTANCE = 1e-4
-"""A tile is finished when the transmittance of all its pixels is at most this."""
-MAX_PAIRS = 1 << 17
-"""Maximum (tile, splat) pairs in memory, about 400 bytes each at the peak; eight times as many were no faster."""
-DEPTH_BLOCK = 8
-"""Number of splats of a tile composited per step."""
-TILE_GROUP = 512
-"""Number of tiles processed together; their working set fits into the cache."""
+"""A tile is finished when none of its pixels lets more light through than this."""
 _TRANSPARENT = -1e4
 
 
 @dataclass(frozen=True)
-class TileLists:
-    """The splats that touch each tile, as P (tile, splat) pairs.
+class Pace:
+    """How much of the lists to walk at a time.
 
     Attributes:
-        splats: (P,) splat index of each pair, ordered by tile, and front to back within a tile.
-        pair_tiles: (P,) tile of each pair; tiles are numbered row by row over the whole image.
+        pairs: (tile, splat) in memory at a time, about 400 bytes each at the peak.
+        tiles: walked together.
+        depth: splats of one tile composited per step, at least.
+        step: pairs of a step; where few tiles are open each takes more splats.
+        look: steps after which to look for tiles that are finished.
+        at_once: the splats of a step are composited by products along them; else one after the other, in place.
+    """
+
+    pairs: int
+    tiles: int
+    depth: int
+    step: int
+    look: int
+    at_once: bool
+
+
+IN_CACHE = Pace(pairs=1 << 17, tiles=512, depth=8, step=0, look=4, at_once=False)
+"""On a processor the working set stays in the cache; eight times as many pairs were no faster."""
+ON_CARD = Pace(pairs=1 << 19, tiles=4096, depth=32, step=1 << 17, look=1, at_once=True)
+"""On a graphics card a step costs its launches, so that there should be few."""
+
+
+@dataclass(frozen=True)
+class TileLists:
+    """Which splats touch which tile.
+
+    Attributes:
+        splats: (P,) index of the splat of every pair, by tile, front to back inside a tile.
+        pair_tiles: (P,) tile of every pair, numbered row by row over the whole picture.
         tiles: (T,) tiles with at least one pair, longest list first.
-        starts: (T,) first pair of each of these tiles.
-        lengths: (T,) number of pairs of each of these tiles.
+        starts: (T,) first pair of each of these.
+        lengths: (T,) pairs of each of these.
     """
 
     splats: Tensor
@@ -52,17 +73,16 @@ class TileLists:
 
 
 def draw(gaussians: Gaussians, c2w: Tensor, fxfycxcy: Tensor, width: int, height: int, dilation: float) -> Tensor:
-    """Render one image; arguments as in :func:`.projection.project`, result as in :func:`composite`."""
+    """One picture of `gaussians`: arguments as :func:`.projection.project`, result as :func:`composite`."""
     device = gaussians.positions.device
     return composite(project(gaussians, c2w.to(device), fxfycxcy, width, height, dilation), width, height)
 
 
 def composite(splats: Splats, width: int, height: int) -> Tensor:
-    """Blend splats front to back at the pixel centers.
+    """Blend splats front to back at the pixel centres.
 
     Args:
-        splats: splats, front to back; see :class:`.projection.Splats`.
-        width, height: image size in pixels.
+        splats: front to back, see :class:`Splats`.
 
     Returns:
         (height, width, 4) float32: premultiplied display-referred RGB, and alpha = 1 − transmittance.
@@ -77,10 +97,7 @@ def composite(splats: Splats, width: int, height: int) -> Tensor:
 
 
 def _tile_bounds(splats: Splats, width: int, height: int) -> Tensor:
-    """Return the tiles with a pixel center in reach of each splat: first column, first row, last column, last row.
-
-    The result is (M, 4) int64.
-    """
+    """(M, 4) int64 first column, first row, last column, last row of tiles that hold a pixel centre in reach."""
     last_pixel = torch.tensor([width - 1, height - 1], dtype=torch.float64, device=splats.means.device)
     means = splats.means.detach()
     first = (means - splats.half_extents - 0.5).ceil().clamp(min=0.0).minimum(last_pixel)
@@ -88,12 +105,13 @@ def _tile_bounds(splats: Splats, width: int, height: int) -> Tensor:
     return (torch.cat([first, last], dim=1) / TILE).floor().long()
 
 
-def _regions(bounds: Tensor, columns: int, rows: int) -> Iterator[tuple[int, int, int, int]]:
-    """Split the image into rectangles of tiles (column, row, end column, end row) with at most MAX_PAIRS pairs each.
+def _pace(device: torch.device) -> Pace:
+    return ON_CARD if device.type == "cuda" else IN_CACHE
 
-    A single tile is not split, even if it has more pairs.
-    """
-    # Count the pairs per tile without listing them: add ±1 at the corners of each splat's rectangle, then sum twice.
+
+def _regions(bounds: Tensor, columns: int, rows: int, most: int) -> Iterator[tuple[int, int, int, int]]:
+    """Rectangles of tiles (column, row, end column, end row), each with `most` pairs at most or a single tile."""
+    # Pairs per tile without listing them: a splat adds +1 and −1 at the corners of its rectangle, then sum twice.
     edges = torch.zeros((rows + 1) * (columns + 1), dtype=torch.int64, device=bounds.device)
     left, top, right, bottom = bounds.unbind(1)
     for row, column, sign in ((top, left, 1), (top, right + 1, -1), (bottom + 1, left, -1), (bottom + 1, right + 1, 1)):
@@ -106,7 +124,7 @@ def _regions(bounds: Tensor, columns: int, rows: int) -> Iterator[tuple[int, int
         pairs = int(counts[y0:y1, x0:x1].sum())
         if pairs == 0:
             continue
-        if pairs <= MAX_PAIRS or (x1 - x0) * (y1 - y0) == 1:
+        if pairs <= most or (x1 - x0) * (y1 - y0) == 1:
             yield x0, y0, x1, y1
         elif x1 - x0 >= y1 - y0:
             middle = (x0 + x1) // 2
@@ -128,10 +146,10 @@ def _tile_lists(bounds: Tensor, region: tuple[int, int, int, int], columns: int)
     owner = torch.repeat_interleave(sizes)
     within = torch.arange(len(owner), device=bounds.device) - (sizes.cumsum(0) - sizes)[owner]
     row = torch.div(within, spans[owner], rounding_mode="floor")
-    # first tile + row · columns + (within − row · spans); everything that depends only on the splat is gathered once
+    # first tile + row · columns + (within − row · spans), with everything that depends on the splat gathered once
     tile = (top * columns + left)[owner] + within + row * (columns - spans)[owner]
 
-    tile, order = torch.sort(tile.int(), stable=True)  # stable: within a tile, splats stay front to back
+    tile, order = torch.sort(tile.int(), stable=True)  # stable: inside a tile the splats stay front to back
     tiles, lengths = torch.unique_consecutive(tile, return_counts=True)
     starts = lengths.cumsum(0) - lengths
     longest_first = torch.argsort(lengths, descending=True, stable=True)
@@ -145,11 +163,10 @@ def _tile_lists(bounds: Tensor, region: tuple[int, int, int, int], columns: int)
 
 
 def _features(parameters: Tensor, lists: TileLists, columns: int) -> Tensor:
-    """Compute the features of each pair: log-alpha as a polynomial in the offset from the tile center, then RGB.
+    """(P + 1, 9) float32 per pair: log-alpha as a polynomial in the pixel's offset from the tile centre, then RGB.
 
-    The coefficients are those of :func:`_monomials`. Relative to the tile center they are small wherever the splat is
-    visible, so float32 is enough. Returns (P + 1, 9); the last row is a transparent splat that pads lists to whole
-    blocks.
+    The coefficients belong to :func:`_monomials`. Around the tile centre they are small wherever the splat is seen,
+    so float32 is enough. The last row is a transparent splat, which pads lists to whole blocks.
     """
     pairs = parameters.index_select(0, lists.splats)
     centers = torch.stack([lists.pair_tiles % columns, lists.pair_tiles // columns], dim=1) * TILE + TILE / 2
@@ -173,35 +190,34 @@ def _features(parameters: Tensor, lists: TileLists, columns: int) -> Tensor:
 
 
 def _monomials(device: torch.device) -> Tensor:
-    """Return 1, x, y, x², xy, y² at the pixel centers of a tile, relative to its center, (6, 64)."""
+    """(6, 64) values of 1, x, y, x², xy, y² at a tile's pixel centres, relative to its centre."""
     offsets = torch.arange(TILE, dtype=torch.float32, device=device) - (TILE - 1) / 2
     y, x = (grid.flatten() for grid in torch.meshgrid(offsets, offsets, indexing="ij"))
     return torch.stack([torch.ones_like(x), x, y, x * x, x * y, y * y])
 
 
-def _walk(lists: TileLists, state: Sequence[Tensor], step: Callable[[list[Tensor], Tensor], None]) -> None:
-    """Process all tile lists front to back, in blocks.
+def _walk(lists: TileLists, pace: Pace, state: Sequence[Tensor], step: Callable[[list[Tensor], Tensor], None]) -> None:
+    """Go through all tile lists front to back.
 
     Args:
-        lists: the tile lists.
-        state: tensors with one row per tile of the image, updated in place; the first is the transmittance.
-        step: called with the state of the A unfinished tiles (A rows, to be updated in place) and the pairs of their
-            next block, (A · DEPTH_BLOCK,) row indices of the features.
+        state: tensors with one row per tile of the picture, updated in place; the first is the transmittance.
+        step: called with the rows of the tiles still open (A rows, to be updated in place) and the pairs of their next
+            block, (A · depth,) rows of the features.
     """
     padding = len(lists.splats)
-    block = torch.arange(DEPTH_BLOCK, device=lists.splats.device)
-    for group in range(0, len(lists.tiles), TILE_GROUP):
+    for group in range(0, len(lists.tiles), pace.tiles):
         tiles, starts, lengths = (
-            field[group : group + TILE_GROUP] for field in (lists.tiles, lists.starts, lists.lengths)
+            field[group : group + pace.tiles] for field in (lists.tiles, lists.starts, lists.lengths)
         )
         rows = [tensor.index_select(0, tiles) for tensor in state]
-        done = 0
-        while (active := int((lengths > done).sum())) > 0:  # lists are sorted by length, so unfinished tiles come first
-            position = done + block
+        done = number = 0
+        while (active := int((lengths > done).sum())) > 0:  # longest first: the open tiles are the leading ones
+            depth = max(pace.depth, pace.step // active)
+            position = torch.arange(done, done + depth, device=lists.splats.device)
             pairs = torch.where(position < lengths[:active, None], starts[:active, None] + position, padding)
             step([tensor[:active] for tensor in rows], pairs.view(-1))
-            done += DEPTH_BLOCK
-            if done % (4 * DEPTH_BLOCK) == 0:
+            done, number = done + depth, number + 1
+            if number % pace.look == 0:
                 open_tiles = (rows[0][:active].amax(dim=1) > MIN_TRANSMITTANCE).nonzero().squeeze(1)
                 if len(open_tiles) < 0.75 * active:
                     for tensor, part in zip(state, rows, strict=True):
@@ -213,31 +229,47 @@ def _walk(lists: TileLists, state: Sequence[Tensor], step: Callable[[list[Tensor
 
 
 def _blend(features: Tensor, monomials: Tensor, state: list[Tensor], pairs: Tensor) -> None:
-    """Composite a block of splats onto the state (transmittance, RGB)."""
+    """Add a block of splats to (transmittance, RGB)."""
     left, rgb = state
     block = features.index_select(0, pairs)
     weights = torch.mm(block[:, :6], monomials).exp_()
     torch.threshold_(weights, ALPHA_CUT, 0.0).clamp_(max=MAX_ALPHA)
-    weights = weights.view(-1, DEPTH_BLOCK, PIXELS)
+    weights = weights.view(len(left), -1, PIXELS)
     for weight in weights.unbind(1):  # alpha in, alpha · transmittance out
         left.sub_(weight.mul_(left))
-    rgb.baddbmm_(block[:, 6:].view(-1, DEPTH_BLOCK, 3).transpose(1, 2), weights)
+    rgb.baddbmm_(block[:, 6:].view(len(left), -1, 3).transpose(1, 2), weights)
+
+
+def _blend_at_once(features: Tensor, monomials: Tensor, state: list[Tensor], pairs: Tensor) -> None:
+    """As :func:`_blend`, in a few operations however many splats a block has."""
+    left, rgb = state
+    block = features.index_select(0, pairs)
+    alphas = torch.mm(block[:, :6], monomials).exp_()
+    torch.threshold_(alphas, ALPHA_CUT, 0.0).clamp_(max=MAX_ALPHA)
+    weights = _weights_at_once(alphas.view(len(left), -1, PIXELS), left)
+    rgb.baddbmm_(block[:, 6:].view(len(left), -1, 3).transpose(1, 2), weights)
+
+
+def _weights_at_once(alphas: Tensor, left: Tensor) -> Tensor:
+    """(A, depth, 64) alpha · transmittance of splats in a row; the transmittance `left` (A, 64) goes on behind them."""
+    through = torch.cumprod(1.0 - alphas, dim=1)
+    weights = alphas * left[:, None]
+    weights[:, 1:].mul_(through[:, :-1])
+    left.mul_(through[:, -1])
+    return weights
 
 
 def _blend_backward(
     features: Tensor, grad_features: Tensor, monomials: Tensor, state: list[Tensor], pairs: Tensor
 ) -> None:
-    """Compute the gradients of a block of splats.
-
-    The state is (transmittance, contribution of all later splats to the loss, ∂RGB).
-    """
+    """Write the gradients of a block of splats; the state is (transmittance, what follows adds to the loss, ∂RGB)."""
     left, rest, grad_rgb = state
     block = features.index_select(0, pairs)
     alphas = torch.mm(block[:, :6], monomials).exp_()
     saturated = alphas > MAX_ALPHA
     torch.threshold_(alphas, ALPHA_CUT, 0.0).clamp_(max=MAX_ALPHA)
-    alphas = alphas.view(-1, DEPTH_BLOCK, PIXELS)
-    gains = torch.bmm(block[:, 6:].view(-1, DEPTH_BLOCK, 3), grad_rgb)
+    alphas = alphas.view(len(left), -1, PIXELS)
+    gains = torch.bmm(block[:, 6:].view(len(left), -1, 3), grad_rgb)
     weights = torch.empty_like(alphas)
     for alpha, gain, weight in zip(alphas.unbind(1), gains.unbind(1), weights.unbind(1), strict=True):
         torch.mul(alpha, left, out=weight)
@@ -245,27 +277,56 @@ def _blend_backward(
         rest.sub_(gain)
         gain.sub_(rest * alpha / (1.0 - alpha))  # now ∂loss / ∂log alpha
         left.sub_(weight)
-    grad_logs = gains.view(-1, PIXELS).masked_fill_(saturated, 0.0)
+    _write_gradients(
+        grad_features, monomials, pairs, gains.view(-1, PIXELS).masked_fill_(saturated, 0.0), weights, grad_rgb
+    )
+
+
+def _blend_at_once_backward(
+    features: Tensor, grad_features: Tensor, monomials: Tensor, state: list[Tensor], pairs: Tensor
+) -> None:
+    """As :func:`_blend_backward`, in a few operations however many splats a block has."""
+    left, rest, grad_rgb = state
+    block = features.index_select(0, pairs)
+    alphas = torch.mm(block[:, :6], monomials).exp_()
+    saturated = alphas > MAX_ALPHA
+    torch.threshold_(alphas, ALPHA_CUT, 0.0).clamp_(max=MAX_ALPHA)
+    alphas = alphas.view(len(left), -1, PIXELS)
+    weights = _weights_at_once(alphas, left)
+    gains = torch.bmm(block[:, 6:].view(len(left), -1, 3), grad_rgb).mul_(weights)
+    rests = rest[:, None] - torch.cumsum(gains, dim=1)
+    rest.copy_(rests[:, -1])
+    gains.sub_(rests.mul_(alphas).div_(1.0 - alphas))
+    _write_gradients(
+        grad_features, monomials, pairs, gains.view(-1, PIXELS).masked_fill_(saturated, 0.0), weights, grad_rgb
+    )
+
+
+def _write_gradients(
+    grad_features: Tensor, monomials: Tensor, pairs: Tensor, grad_logs: Tensor, weights: Tensor, grad_rgb: Tensor
+) -> None:
+    """Of some pairs, given ∂loss / ∂log alpha (pairs, 64), alpha · transmittance (A, depth, 64), ∂RGB (A, 3, 64)."""
     grad_coefficients = torch.mm(grad_logs, monomials.T)
     grad_rgb_features = torch.bmm(weights, grad_rgb.transpose(1, 2)).view(-1, 3)
     grad_features.index_copy_(0, pairs, torch.cat([grad_coefficients, grad_rgb_features], dim=1))
 
 
 class _Composite(torch.autograd.Function):
-    """Composite splats to RGB (tiles, 3, 64) and transmittance (tiles, 64), float32.
+    """(parameters, tile bounds) → RGB (tiles, 3, 64) and transmittance (tiles, 64), float32.
 
-    Parameters are (M, 9): mean, whitening, log-opacity, color.
+    Parameters are (M, 9): mean, whitening, log-opacity, colour.
     """
 
     @staticmethod
     def forward(ctx, parameters: Tensor, bounds: Tensor, columns: int, rows: int):
-        monomials = _monomials(parameters.device)
+        monomials, pace = _monomials(parameters.device), _pace(parameters.device)
+        blend = _blend_at_once if pace.at_once else _blend
         transmittance = torch.ones(columns * rows, PIXELS, device=parameters.device)
         colors = torch.zeros(columns * rows, 3, PIXELS, device=parameters.device)
-        for region in _regions(bounds, columns, rows):
+        for region in _regions(bounds, columns, rows, pace.pairs):
             lists = _tile_lists(bounds, region, columns)
             features = _features(parameters, lists, columns)
-            _walk(lists, (transmittance, colors), partial(_blend, features, monomials))
+            _walk(lists, pace, (transmittance, colors), partial(blend, features, monomials))
         ctx.save_for_backward(parameters, bounds, colors, transmittance)
         ctx.grid = columns, rows
         return colors, transmittance
@@ -275,17 +336,18 @@ class _Composite(torch.autograd.Function):
     def backward(ctx, grad_colors: Tensor, grad_transmittance: Tensor):
         parameters, bounds, colors, transmittance = ctx.saved_tensors
         columns, rows = ctx.grid
-        monomials = _monomials(parameters.device)
-        # The contribution of all splats and the background to the loss; each splat subtracts its part.
+        monomials, pace = _monomials(parameters.device), _pace(parameters.device)
+        blend_backward = _blend_at_once_backward if pace.at_once else _blend_backward
+        # What all splats together, and the light behind them, add to the loss; each splat takes its part off.
         rest = (grad_colors * colors).sum(dim=1) + grad_transmittance * transmittance
         state = (torch.ones_like(transmittance), rest, grad_colors.clone())
         grad_parameters = torch.zeros_like(parameters)
-        for region in _regions(bounds, columns, rows):
+        for region in _regions(bounds, columns, rows, pace.pairs):
             lists = _tile_lists(bounds, region, columns)
             leaf = parameters.detach().requires_grad_()
             with torch.enable_grad():
                 features = _features(leaf, lists, columns)
             grad_features = torch.zeros_like(features)
-            _walk(lists, state, partial(_blend_backward, features.detach(), grad_features, monomials))
+            _walk(lists, pace, state, partial(blend_backward, features.detach(), grad_features, monomials))
             grad_parameters += torch.autograd.grad(features, leaf, grad_features)[0]
         return grad_parameters, None, None, None

@@ -1,9 +1,11 @@
 """The kernels of :mod:`facelift_core.compute.fused` in Triton; importing this fails where Triton is not installed.
 
-A picture is a matrix of its pixels (rows) by its channels, which lie next to each other. Its statistics are taken in
-two steps, for one picture alone would keep few processors busy: each program takes mean and sum of squared deviations
-of some rows and channels; a second kernel merges those of a group into a factor and an offset per channel, so that a
-shift of the input and the affine part cost nothing more. Everything is added up in float32.
+A picture is a matrix of its pixels (rows) by its channels, which lie next to each other. Where a group is small, one
+program holds it and does everything: a launch costs the processor about 50 µs, more than such a group costs the card.
+The statistics of larger ones are taken in two steps, for one picture alone would keep few processors busy: each program
+takes mean and sum of squared deviations of some rows and channels; a second kernel merges those of a group into a
+factor and an offset per channel, so that a shift of the input and the affine part cost nothing more. Everything is
+added up in float32.
 """
 
 from __future__ import annotations
@@ -18,6 +20,9 @@ ROWS, CHANNELS = 64, 64
 CHUNKS_MAX = 256
 """Parts of a picture's rows, each with statistics of its own."""
 MERGED_AT_ONCE = 64
+HELD_MAX = 32768
+"""Numbers of a group, its sides rounded up to powers of two, that one program holds."""
+HELD_PER_WARP, WARPS_MIN = 2048, 4
 
 
 def group_norm(
@@ -25,20 +30,26 @@ def group_norm(
 ) -> Tensor:
     """As :func:`facelift_core.compute.fused.group_norm`, of an `x` in channels last."""
     items, channels = x.shape[:2]
-    rows = x[0, 0].numel()
+    rows, width = x[0, 0].numel(), channels // groups
+    out = torch.empty_like(x)
+    given, shift_stride = (bias, 0) if shift is None else (shift, shift.stride(0))
+    held = triton.next_power_of_2(rows), triton.next_power_of_2(width)
+    if held[0] * held[1] <= HELD_MAX:
+        _whole[(groups, items)](
+            x, weight, bias, given, out, rows, channels, shift_stride, eps, width, shift is not None, silu, *held,
+            num_warps=max(WARPS_MIN, held[0] * held[1] // HELD_PER_WARP),
+        )  # fmt: skip
+        return out
     tiles = triton.cdiv(rows, ROWS)
     tiles_per_chunk = triton.cdiv(tiles, CHUNKS_MAX)
     chunks = triton.cdiv(tiles, tiles_per_chunk)
     blocks = triton.cdiv(channels, CHANNELS)
-    out = torch.empty_like(x)
     moments = torch.empty(2, items, chunks, channels, device=x.device)
     factors = torch.empty(2, items, channels, device=x.device)
-    width = channels // groups
-    given = bias if shift is None else shift
     _moments[(chunks, blocks, items)](x, moments, items, rows, channels, chunks, tiles_per_chunk, ROWS, CHANNELS)
     _factors[(groups, items)](
         moments, weight, bias, given, factors, items, rows, channels, chunks, tiles_per_chunk * ROWS, width,
-        0 if shift is None else shift.stride(0), eps, shift is not None, triton.cdiv(chunks, MERGED_AT_ONCE),
+        shift_stride, eps, shift is not None, triton.cdiv(chunks, MERGED_AT_ONCE),
         MERGED_AT_ONCE, triton.next_power_of_2(width),
     )  # fmt: skip
     _apply[(tiles, blocks, items)](x, factors, out, items, rows, channels, silu, ROWS, CHANNELS)
@@ -62,6 +73,30 @@ def _tile(rows, channels, start, ROWS: tl.constexpr, CHANNELS: tl.constexpr):
     channel = tl.program_id(1) * CHANNELS + tl.arange(0, CHANNELS)
     offsets = row[:, None] * channels + channel[None, :]
     return offsets, (row < rows)[:, None] & (channel < channels)[None, :]
+
+
+@triton.jit(do_not_specialize=["shift_stride"])
+def _whole(
+    x, weight, bias, shift, out, rows, channels, shift_stride, eps, width: tl.constexpr, SHIFTED: tl.constexpr,
+    SILU: tl.constexpr, ROWS: tl.constexpr, WIDTH: tl.constexpr,
+):  # fmt: skip
+    group, item = tl.program_id(0), tl.program_id(1)
+    row, within = tl.arange(0, ROWS), tl.arange(0, WIDTH)
+    channel, here = group * width + within, within < width
+    there = (row < rows)[:, None] & here[None, :]
+    offsets = item.to(tl.int64) * rows * channels + row[:, None] * channels + channel[None, :]
+    values = tl.load(x + offsets, mask=there, other=0.0).to(tl.float32)
+    if SHIFTED:
+        values += tl.load(shift + item * shift_stride + channel, mask=here, other=0.0).to(tl.float32)[None, :]
+    size = rows * width * 1.0
+    centre = tl.sum(tl.sum(tl.where(there, values, 0.0), 0), 0) / size
+    values = tl.where(there, values - centre, 0.0)
+    factor = 1.0 / tl.sqrt(tl.sum(tl.sum(values * values, 0), 0) / size + eps)
+    factor = factor * tl.load(weight + channel, mask=here, other=0.0).to(tl.float32)
+    values = values * factor[None, :] + tl.load(bias + channel, mask=here, other=0.0).to(tl.float32)[None, :]
+    if SILU:
+        values = values * tl.sigmoid(values)
+    tl.store(out + offsets, values.to(out.dtype.element_ty), mask=there)
 
 
 @triton.jit(do_not_specialize=["items", "chunks"])
