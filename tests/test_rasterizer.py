@@ -265,7 +265,7 @@ def test_opaque_stack_ends_early_with_the_right_color(monkeypatch):
 
 def test_what_shines_through_a_thousandth_is_still_there():
     """Early termination is for transmittances that nobody sees, not for one of 1/400 before something bright."""
-    dark, bright = 8 * tiles.DEPTH_BLOCK, 8 * tiles.DEPTH_BLOCK
+    dark, bright = 8 * tiles.IN_CACHE.depth, 8 * tiles.IN_CACHE.depth
     count = dark + bright
     positions = torch.zeros(count, 3)
     positions[:, 1] = torch.linspace(-0.5, 0.5, count)
