@@ -168,7 +168,7 @@ def test_done_without_a_head_fails(jobs, fake, monkeypatch):
     monkeypatch.setenv("FAKE_MODE", "lies")
     job = submit(jobs, fake)
     follow(jobs, job)
-    assert job.state == FAILED and "not in" in job.error and not folder_of(job).exists()
+    assert job.state == FAILED and "missing from" in job.error and not folder_of(job).exists()
 
 
 def test_runtime_deleted_between_jobs(jobs, fake):

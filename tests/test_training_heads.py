@@ -415,13 +415,13 @@ def test_damaged_shards_are_refused(tmp_path):
     whole = path.read_bytes()
     for damaged in (b"", whole[: len(whole) // 2], whole[:-10], b"not a shard at all"):
         path.write_bytes(damaged)
-        with pytest.raises(FaceLiftError, match="not a whole shard"):
+        with pytest.raises(FaceLiftError, match="not a complete shard"):
             dataset.read_shard(path)
     np.savez_compressed(path, rgba=np.zeros(3))
-    with pytest.raises(FaceLiftError, match="not a whole shard"):
+    with pytest.raises(FaceLiftError, match="not a complete shard"):
         dataset.read_shard(path)
     np.savez(path, rgba=np.zeros((1, 6, 4, 4, 4), np.uint8), seeds=np.array([{}], object))
-    with pytest.raises(FaceLiftError, match="not a whole shard"):
+    with pytest.raises(FaceLiftError, match="not a complete shard"):
         dataset.read_shard(path)
     with pytest.raises(FaceLiftError, match="no shard"):
         dataset.read_shard(tmp_path / "missing.npz")
@@ -465,7 +465,7 @@ def test_folders_have_pictures_and_cameras(tmp_path):
     stamp = (folder / "opencv_cameras.json").stat().st_mtime_ns
     assert command.run(arguments(tmp_path, *more)) == 0  # already there: kept
     assert (folder / "opencv_cameras.json").stat().st_mtime_ns == stamp
-    with pytest.raises(FaceLiftError, match="exists already"):
+    with pytest.raises(FaceLiftError, match="already exists"):
         folders.write_folder(folder, views)
 
 

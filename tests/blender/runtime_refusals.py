@@ -34,7 +34,7 @@ with case("no consent, no online access: nothing is written"):
     assert "online access is off" in error_of(bpy.ops.facelift.install_runtime, consent=True)
     assert "extensions.userpref_allow_online" in [line.operator for line in lines()]
     bpy.context.preferences.system.use_online_access = True
-    assert "consent has to be given" in error_of(bpy.ops.facelift.install_runtime)
+    assert "agree to the download" in error_of(bpy.ops.facelift.install_runtime)
     assert "extensions.userpref_allow_online" not in [line.operator for line in lines()]
     assert DATA in folder.parents and not folder.exists()
 
@@ -60,6 +60,6 @@ with case("removing takes what is ours"):
     assert [path.name for path in folder.iterdir()] == ["mine.txt"]
     assert "no installed runtime" in error_of(bpy.ops.facelift.remove_runtime)
     assert "no installed runtime" in error_of(bpy.ops.facelift.repair_runtime)
-    assert "computes with PyTorch" in lines()[0].text
+    assert "needs PyTorch" in lines()[0].text
 
 finish()

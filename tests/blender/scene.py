@@ -152,7 +152,7 @@ def test_collection_instances():
     different(picture(), truth[nodes.CAMERA_FACING])
     assert editing.instancers(scene, item) == [empty]
     assert [str(s) for s in scene_settings.missing_settings(scene)] == [
-        "“Head”, which is in a collection instance, as any view"
+        "“Head” (in a collection instance) as Any View"
     ]
     assert bpy.ops.facelift.apply_render_settings() == {"FINISHED"}
     assert scene_settings.missing_settings(scene) == []

@@ -77,8 +77,8 @@ def read_cameras(folder: Path) -> tuple[list[Path], np.ndarray, list[int], int]:
     wanted = [size, size, *cameras.intrinsics(size).tolist()]
     if (np.abs(lens - wanted) > SAME_FOCAL * size).any():
         raise FaceLiftError(
-            f"The images in {folder} must be square, of the same size, and have a field of view of "
-            f"{np.degrees(cameras.FIELD_OF_VIEW):.0f}°."
+            f"The images in {folder} must be square, all the same size, and have a "
+            f"{np.degrees(cameras.FIELD_OF_VIEW):.0f}° field of view."
         )
     first = []
     for name, canonical in zip(cameras.VIEW_NAMES, cameras.six_views().numpy(), strict=True):
