@@ -111,6 +111,19 @@ def test_what_cannot_be_recorded_goes_on_unrecorded(monkeypatch, caplog):
     assert [record.levelname for record in caplog.records] == ["WARNING"]
 
 
+def test_the_trial_passes_right_recordings_and_refuses_wrong_ones(monkeypatch):
+    monkeypatch.setattr(graphs, "_failures", [])
+    cpu = torch.device("cpu")
+
+    def fails(work, inputs):
+        raise torch.OutOfMemoryError
+
+    assert graphs.trial(lambda work, inputs: work, cpu) is None
+    assert "wrongly" in graphs.trial(lambda work, inputs: lambda x: work(*inputs), cpu)  # repeats the first result
+    assert graphs.trial(fails, cpu) == "not enough memory"
+    assert not graphs._failures
+
+
 def test_recordings_end_with_the_steps_and_before_views_agree(weights_folder, monkeypatch):
     """Their memory is needed by what comes after."""
     model, events = MultiViewDiffusion.from_pretrained(weights_folder, "cpu"), []

@@ -99,6 +99,11 @@ class Builder:
     def log(self, value: Value) -> NodeSocket:
         return self.math("LOGARITHM", value, math.e)
 
+    def call(self, group: bpy.types.NodeTree, inputs: Mapping[str | int, Value] | None = None) -> Sockets:
+        """Outputs of a node that runs another group of the same kind."""
+        kind = self.tree.bl_idname.removesuffix("Tree").removesuffix("Node")
+        return self.node(f"{kind}NodeGroup", inputs, node_tree=group).outputs
+
     # --- Geometry Nodes only -----------------------------------------------------------------------------------------
 
     def named(self, name: str, kind: str) -> NodeSocket:
@@ -137,10 +142,6 @@ class Builder:
             self.set(node.inputs[name], value)
         return node.outputs["Geometry"], *(node.outputs[name] for name in fields)
 
-    def call(self, group: bpy.types.GeometryNodeTree, inputs: Mapping[str | int, Value] | None = None) -> Sockets:
-        """Outputs of a node that runs another group."""
-        return self.node("GeometryNodeGroup", inputs, node_tree=group).outputs
-
     def without(self, geometry: Value, names: list[str]) -> NodeSocket:
         for name in names:
             geometry = self.node("GeometryNodeRemoveAttribute", {"Geometry": geometry, "Name": name}).outputs[0]
@@ -177,9 +178,13 @@ class Builder:
 
 
 def part(
-    name: str, version: int, inputs: Mapping[str, str], build: Callable[[Builder, Sockets], Results]
-) -> bpy.types.GeometryNodeTree:
-    """A Geometry Nodes group that others use, made if this file does not have it.
+    name: str,
+    version: int,
+    inputs: Mapping[str, str],
+    build: Callable[[Builder, Sockets], Results],
+    kind: str = "GeometryNodeTree",
+) -> bpy.types.NodeTree:
+    """A group that others of its kind use, made if this file does not have it.
 
     To people, a tree of a few parts says more than hundreds of nodes. To Blender, each node and each value costs an
     update of the whole tree: in one piece, the group of a head would take four times as long to build.
@@ -189,12 +194,13 @@ def part(
         version: raised whenever it changes, so that files keep what they were made with.
         inputs: name → socket type such as "Vector".
         build: adds the nodes; takes the inputs, gives the outputs.
+        kind: "GeometryNodeTree" or "ShaderNodeTree".
     """
     key = f"{name} {version}"
     for group in bpy.data.node_groups:
         if group.get(PART_KEY) == key and not group.library:
             return group
-    group = bpy.data.node_groups.new(name, "GeometryNodeTree")
+    group = bpy.data.node_groups.new(name, kind)
     group[PART_KEY] = key
     for socket, kind in inputs.items():
         group.interface.new_socket(socket, in_out="INPUT", socket_type=f"NodeSocket{kind}")

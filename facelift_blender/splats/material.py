@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import bpy
 
-from .builder import Builder
+from .builder import Builder, Results, Sockets, part
 
 NAME = "FaceLift Splats"
-VERSION = 3
+VERSION = 4
 VERSION_KEY = "facelift_material_version"
 METHOD_KEY = "facelift_material_method"
 SORTED, UNSORTED = "BLENDED", "DITHERED"
@@ -61,7 +61,8 @@ def _build(b: Builder, least: float) -> None:
     clear = b.node("ShaderNodeBsdfTransparent").outputs[0]
     quad = b.node("ShaderNodeAttribute", attribute_name=QUAD).outputs["Vector"]
     facing = _mix(b, at_least(_quad_alpha(b, quad, color["Alpha"])), clear, emission)
-    any_view = _mix(b, at_least(_point_alpha(b, color["Alpha"])), clear, emission)
+    group = part("FaceLift Any View Alpha", VERSION, {"Opacity": "Float"}, _point_alpha, "ShaderNodeTree")
+    any_view = _mix(b, at_least(b.call(group, {0: color["Alpha"]})[0]), clear, emission)
     # Cycles skips the side that is not needed.
     surface = _mix(b, b.split(quad)[2], any_view, facing)
     b.node("ShaderNodeOutputMaterial", {"Surface": surface})
@@ -82,7 +83,7 @@ def _quad_alpha(b: Builder, quad, opacity):
         return b.math("MULTIPLY", alpha, b.math("LESS_THAN", squared, 1.0))
 
 
-def _point_alpha(b: Builder, opacity):
+def _point_alpha(b: Builder, inputs: Sockets) -> Results:
     """What a ray sees of the Gaussian's projection along it, with the low-pass, both in world space.
 
     With u from the centre to the ray, d the ray's direction and tᵢ = armᵢ × d, the projected covariance has the trace
@@ -118,6 +119,6 @@ def _point_alpha(b: Builder, opacity):
         trace = b.total(*(square(side) for side in sides))
         below = b.math("MULTIPLY_ADD", blur, b.math("ADD", trace, blur), square(areas))
         fall = b.math("EXPONENT", b.math("MULTIPLY", b.math("DIVIDE", above, below), -0.5))
-        alpha = b.math("MINIMUM", b.math("MULTIPLY", opacity, fall), MAX_ALPHA)
+        alpha = b.math("MINIMUM", b.math("MULTIPLY", inputs["Opacity"], fall), MAX_ALPHA)
         alpha = b.math("MULTIPLY", alpha, b.math("GREATER_THAN", alpha, MIN_ALPHA))
-        return b.math("MULTIPLY", alpha, b.math("SUBTRACT", 1.0, geometry["Backfacing"]))
+        return {"Alpha": ("Float", b.math("MULTIPLY", alpha, b.math("SUBTRACT", 1.0, geometry["Backfacing"])))}

@@ -112,16 +112,24 @@ class CudaGraphs:
 
 def problem() -> str | None:
     """Why nothing is recorded on this machine, or None."""
-    return _failures[-1] if _failures else _trial()
+    return _failures[-1] if _failures else _problem_of_machine()
 
 
 @lru_cache(maxsize=1)
-def _trial() -> str | None:
+def _problem_of_machine() -> str | None:
     if not torch.cuda.is_available():
         return "no CUDA device"
     try:
-        x = torch.ones(8, device="cuda")
-        repeat = CudaGraphs()(lambda x: x * 2 + 1, (x,))
-        return None if bool((repeat(x + 2) == 7).all()) else "they compute wrongly here"
+        return trial(CudaGraphs(), torch.device("cuda"))
     except RuntimeError as error:
         return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+def trial(record: Record, device: torch.device) -> str | None:
+    """What is wrong with what `record` makes of a small work on `device`, or None."""
+    recordings = Recordings(record)
+    results = [recordings("trial", lambda x: x * 2 + 1, torch.full((8,), step, device=device)) for step in range(3)]
+    if recordings.record is None:
+        return _failures[-1] if _failures else "not enough memory"
+    right = torch.stack(results).tolist() == [[2.0 * step + 1] * 8 for step in range(3)]
+    return None if right else "CUDA graphs compute wrongly here"
