@@ -239,7 +239,7 @@ def ours(bench: Bench) -> None:
     from timing import timed
 
     load, model = timed(lambda: FaceLift.from_pretrained(bench.weights, device), device)
-    bench.record(load=load, plan=model.residence.plan.name)
+    bench.record(load=load, plan=model.offload.plan.name)
     made = _measure(bench, model, repeats=2)
     _compare(bench, *made)
     _measure_whole(bench, model)

@@ -75,13 +75,13 @@ def _measure(args: argparse.Namespace) -> dict:
         pipeline.free_memory = lambda device: limit
         start_peak(device)
     model = FaceLift.from_pretrained(args.weights, device, dtype, plan)
-    planned = model.residence.needs.peak(model.residence.plan) / 2**20
+    planned = model.offload.needs.peak(model.offload.plan) / 2**20
     pipeline.filter_gaussians = lambda gaussians: gaussians  # which leave nothing of what random weights make
     portrait = Image.fromarray(np.random.default_rng(0).integers(0, 256, (512, 512, 3), np.uint8))
     seconds, _ = timed(lambda: model.reconstruct(portrait, steps=args.steps, crop=False, matting="none"), device)
     return {
         "case": f"card of {args.card:g} GiB" if args.card else plan.name,
-        "plan": model.residence.plan.name,
+        "plan": model.offload.plan.name,
         "planned_mib": planned,
         "peak_mib": peak_mib(device) - before,
         "seconds": seconds,

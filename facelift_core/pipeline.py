@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -16,22 +14,24 @@ from torch import Tensor
 
 from . import likeness as likenesses
 from .align import AlignedPortrait, align_portrait
-from .compute.device import LARGE, NotEnoughMemory, free_memory, nothing_left_behind, select_device, wait_for
-from .compute.memory_plan import Plan, choose, step_down
-from .compute.offload import Residence
+from .align.photo import as_image
+from .compute.device import LARGE, NotEnoughMemory, free_memory, nothing_left_behind, select_device
+from .compute.memory_plan import MemoryPlan, choose, step_down
+from .compute.offload import WeightOffload
+from .compute.stages import Stages
 from .compute.time_estimate import measured_rate, stage_seconds
 from .errors import FaceLiftError
 from .gaussians.filters import filter_gaussians
 from .gaussians.tensors import Gaussians
-from .gslrm.network import GSLRM
+from .gslrm import GSLRM
+from .gslrm.lift import lift
 from .likeness.front import with_photo_front
 from .likeness.refine import refined
 from .multiview import MultiViewDiffusion
 from .multiview.agreement import Agreement, affordable
-from .multiview.diffusion import check_settings
-from .presets import Sampling, sampling
+from .presets import Sampling, check_settings, sampling
 from .progress import Cancel, Monitor, Progress
-from .rendering.cameras import VIEW_NAMES, intrinsics, six_views
+from .rendering.cameras import VIEW_NAMES
 from .weights.layout import find_checkpoint
 from .weights.named import find_weights
 
@@ -86,7 +86,7 @@ class FaceLift:
         weights: str | Path = "mini",
         device: str | torch.device = "auto",
         dtype: torch.dtype | None = None,
-        plan: Plan | None = None,
+        plan: MemoryPlan | None = None,
     ) -> FaceLift:
         """Load "mini", which is built in, "released", or a folder of the released layout (docs/model.md, 1).
 
@@ -107,13 +107,13 @@ class FaceLift:
                 checkpoint.gslrm, checkpoint.head_dim, checkpoint.sh_degree, "cpu", multiview.dtype
             )
             model = cls(multiview, gslrm)
-            residence = model.residence
-            residence.add("gslrm", gslrm, gslrm.work_bytes(len(VIEW_NAMES), multiview.image_size))
-            plan = plan or choose(free_memory(device), residence.needs)
+            offload = model.offload
+            offload.add("gslrm", gslrm, gslrm.work_bytes(len(VIEW_NAMES), multiview.image_size))
+            plan = plan or choose(free_memory(device), offload.needs)
         while True:
             try:
                 with nothing_left_behind():
-                    residence.settle(plan)
+                    offload.settle(plan)
                 return model
             except NotEnoughMemory:
                 plan = step_down(plan)
@@ -121,9 +121,9 @@ class FaceLift:
                     raise
 
     @property
-    def residence(self) -> Residence:
+    def offload(self) -> WeightOffload:
         """Where the weights lie, and the plan in force."""
-        return self.multiview.residence
+        return self.multiview.offload
 
     def estimate(
         self,
@@ -244,13 +244,13 @@ class FaceLift:
         """What makes the views of `portrait`, which has their size, agree."""
 
         def lift_there(views: Tensor, monitor: Monitor) -> Gaussians:
-            with self.residence.using("gslrm"):
+            with self.offload.using("gslrm"):
                 return lift(self.gslrm, views, monitor)
 
         pixels = torch.from_numpy(np.array(portrait.convert("RGB"))).permute(2, 0, 1) / 255
         return Agreement(lift_there, pixels)
 
-    def _lift(self, views: Tensor, run: _Run, keep_raw: bool) -> tuple[Gaussians | None, Gaussians]:
+    def _lift(self, views: Tensor, run: Stages, keep_raw: bool) -> tuple[Gaussians | None, Gaussians]:
         """All Gaussians, where they are to be kept, and the head's; on the CPU."""
         with run.stage("gaussians", "Lifting the views to 3D") as monitor:
             raw = self._sparingly(lambda: self._lift_at_once(views, monitor), monitor)
@@ -263,11 +263,11 @@ class FaceLift:
         return raw, gaussians
 
     def _lift_at_once(self, views: Tensor, monitor: Monitor) -> Gaussians:
-        with nothing_left_behind(), self.residence.using("gslrm"):
+        with nothing_left_behind(), self.offload.using("gslrm"):
             return lift(self.gslrm, views, monitor)
 
     def _with_likeness(
-        self, head: Gaussians, portrait: AlignedPortrait | None, likeness: str, how: Sampling, run: _Run
+        self, head: Gaussians, portrait: AlignedPortrait | None, likeness: str, how: Sampling, run: Stages
     ) -> tuple[Gaussians, str, tuple[str, ...]]:
         """`head` as `likeness` says; the likeness that it has; what a person should know of it."""
         if likeness == "off" or portrait is None:
@@ -295,7 +295,7 @@ class FaceLift:
         likeness: str,
         progress: Progress | None,
         cancelled: Cancel | None,
-    ) -> _Run:
+    ) -> Stages:
         """A run whose stages take the parts of its progress that they take of the time on a usual machine.
 
         Args:
@@ -303,7 +303,7 @@ class FaceLift:
         """
         scale = self.multiview.guidance_scale if guidance_scale is None else guidance_scale
         expected = stage_seconds(self.multiview, self.gslrm, how, scale, likeness)
-        return _Run(self.device, progress, cancelled, expected)
+        return Stages(self.device, progress, cancelled, expected)
 
     def _sampling(self, preset: str | Sampling, steps: int | None, likeness: str) -> Sampling:
         """How the views are sampled here.
@@ -324,60 +324,13 @@ class FaceLift:
             try:
                 return work()
             except NotEnoughMemory:
-                if not self.residence.step_down():
+                if not self.offload.step_down():
                     raise
-                monitor(0.0, f"Not enough memory; going on with {self.residence.plan.name}")
+                monitor(0.0, f"Not enough memory; going on with {self.offload.plan.name}")
 
     def _to_size_of_views(self, portrait: Image.Image) -> Image.Image:
         size = (self.multiview.image_size,) * 2
         return portrait if portrait.size == size else portrait.resize(size, Image.Resampling.LANCZOS)
-
-
-@torch.no_grad()
-def lift(gslrm: GSLRM, views: Tensor, monitor: Monitor) -> Gaussians:
-    """The Gaussians of six views from the six fixed cameras, where `gslrm` is; `monitor` is called at each layer."""
-    layers = gslrm.transformer_layers
-    hooks = [
-        layer.register_forward_pre_hook(lambda *_, n=n: monitor(n / len(layers), f"Layer {n + 1} of {len(layers)}"))
-        for n, layer in enumerate(layers)
-    ]
-    try:
-        height, width = views.shape[-2:]
-        cameras = intrinsics(width, height).expand(1, len(views), 4), six_views().unsqueeze(0)
-        return gslrm(views.unsqueeze(0), *cameras)[0]
-    finally:
-        for hook in hooks:
-            hook.remove()
-
-
-@dataclass(frozen=True)
-class _Run:
-    """Times the stages of one run and reports them.
-
-    Attributes:
-        device: that they work on, and are over when it is done.
-        expected: seconds that each stage takes, in their order; only their proportions count.
-        timings: seconds that each has taken.
-    """
-
-    device: torch.device
-    progress: Progress | None
-    cancelled: Cancel | None
-    expected: dict[str, float]
-    timings: dict[str, float] = field(default_factory=dict)
-
-    @contextmanager
-    def stage(self, name: str, message: str) -> Iterator[Monitor]:
-        stages, whole = list(self.expected), sum(self.expected.values())
-        before = sum(self.expected[stage] for stage in stages[: stages.index(name)])
-        span = before / whole, (before + self.expected[name]) / whole
-        monitor = Monitor(name, self.progress, self.cancelled, *span)
-        monitor(0.0, message)
-        start = time.perf_counter()
-        yield monitor
-        wait_for(self.device)
-        self.timings[name] = time.perf_counter() - start
-        monitor(1.0, message)
 
 
 def _as_portrait(
@@ -385,17 +338,4 @@ def _as_portrait(
 ) -> AlignedPortrait:
     if isinstance(photo, AlignedPortrait):
         return photo
-    return align_portrait(_as_image(photo), crop=crop, matting=matting)
-
-
-def _as_image(photo: str | Path | Image.Image | np.ndarray) -> str | Path | Image.Image:
-    if not isinstance(photo, np.ndarray):
-        return photo
-    if photo.dtype != np.uint8 or not (photo.ndim == 2 or (photo.ndim == 3 and photo.shape[2] in (3, 4))):
-        raise FaceLiftError(
-            f"A photo given as an array should be uint8 of shape (H, W), (H, W, 3) or (H, W, 4), not {photo.dtype} "
-            f"{photo.shape}."
-        )
-    if 0 in photo.shape:
-        raise FaceLiftError("The photo is empty.")
-    return Image.fromarray(photo)
+    return align_portrait(as_image(photo), crop=crop, matting=matting)

@@ -86,3 +86,13 @@ def sampling(preset: str | Sampling = "quality", steps: int | None = None) -> Sa
             raise FaceLiftError(f"Unknown preset “{preset}”; use one of {', '.join(PRESETS)}.")
         preset = PRESETS[preset]
     return preset if steps is None else replace(preset, steps=steps)
+
+
+def check_settings(preset: str | Sampling, steps: int | None, guidance_scale: float | None, seed: int) -> Sampling:
+    """How to sample; raises FaceLiftError unless the settings are in range."""
+    how = sampling(preset, steps)
+    if guidance_scale is not None and not (math.isfinite(guidance_scale) and guidance_scale >= 0):
+        raise FaceLiftError(f"The guidance scale should be a number from 0, not {guidance_scale}.")
+    if not 0 <= seed < 2**63 or int(seed) != seed:
+        raise FaceLiftError(f"The seed should be a whole number from 0 to 2^63 − 1, not {seed}.")
+    return how

@@ -163,9 +163,9 @@ def test_every_plan_gives_the_same_views(weights_folder, portrait):
         agree = model.agreement(portrait)
         views.append(model.multiview(portrait, preset=how, agree=agree))
         # Weights that wait are rounded to half precision, in which released ones come anyway.
-        torch.testing.assert_close(views[-1], views[0], rtol=0, atol=5e-2 if plan.in_turn else 1e-4)
-        for part in model.residence.parts.values():
-            assert (part.home is not None) == plan.in_turn
+        torch.testing.assert_close(views[-1], views[0], rtol=0, atol=5e-2 if plan.offload else 1e-4)
+        for part in model.offload.parts.values():
+            assert (part.home is not None) == plan.offload
             assert all(
                 x.data_ptr() == home.data_ptr() for x, home in zip(part.tensors(), part.home or [], strict=False)
             )
@@ -191,7 +191,7 @@ def test_memory_that_does_not_suffice_for_the_head_is_no_end(weights_folder, por
     attempts, lift = [], fl.pipeline.lift
 
     def scarce(*arguments):
-        attempts.append(model.residence.plan)
+        attempts.append(model.offload.plan)
         if len(attempts) == 1:
             raise torch.OutOfMemoryError("out of memory")
         return lift(*arguments)

@@ -13,8 +13,7 @@ from facelift_core.compute import attention
 from facelift_core.compute import onednn as products
 from facelift_core.compute.device import LARGE
 from facelift_core.multiview import MultiViewDiffusion, compiling, graphs, guidance
-from facelift_core.multiview.diffusion import worth_recording
-from facelift_core.multiview.graphs import Recordings
+from facelift_core.multiview.graphs import Recordings, worth_recording
 from facelift_core.presets import PRESETS, Sampling
 
 GOLDENS = Path(__file__).parent / "goldens"

@@ -127,11 +127,11 @@ def run(model, portrait, **how) -> fl.Result:
 def test_every_plan_gives_the_same(model, portrait, expected, plan):
     batches = []
     model.multiview.unet.register_forward_pre_hook(lambda module, args: batches.append(len(args[0])))
-    model.residence.settle(plan)
+    model.offload.settle(plan)
     result = run(model, portrait)
-    assert set(batches) == {12 if plan.together else 6}
+    assert set(batches) == {12 if plan.batch_guidance else 6}
     # Weights that wait are rounded to half precision, in which released ones come anyway.
-    tolerance = 2e-2 if plan.in_turn else 1e-5
+    tolerance = 2e-2 if plan.offload else 1e-5
     torch.testing.assert_close(result.views, expected.views, rtol=0, atol=tolerance)
     positions = model.reconstruct_from_views(expected.views).raw_gaussians.positions
     torch.testing.assert_close(positions, expected.raw_gaussians.positions, rtol=0, atol=tolerance)
@@ -140,7 +140,7 @@ def test_every_plan_gives_the_same(model, portrait, expected, plan):
 def test_weights_take_turns(model, portrait):
     unet = next(model.multiview.unet.parameters())
     lift = next(model.gslrm.parameters())
-    model.residence.settle(PLANS[3])
+    model.offload.settle(PLANS[3])
     assert unet.dtype == lift.dtype == torch.float16
     seen = []
     model.multiview.unet.register_forward_pre_hook(lambda *_: seen.append(("unet", unet.dtype, lift.dtype)))
@@ -151,7 +151,7 @@ def test_weights_take_turns(model, portrait):
     half, full = torch.float16, torch.float32
     assert set(seen) == {("unet", full, half), ("gslrm", half, full)}
     assert unet.dtype == lift.dtype == half
-    model.residence.settle(PLANS[0])
+    model.offload.settle(PLANS[0])
     assert unet.dtype == lift.dtype == full
 
 
@@ -180,7 +180,7 @@ def test_out_of_memory_goes_on_with_the_next_plan(model, portrait, expected, err
     model.multiview.unet.register_forward_pre_hook(out_of_memory(1, error))
     told = []
     result = run(model, portrait, progress=lambda stage, fraction, message: told.append((stage, message)))
-    assert model.residence.plan == PLANS[1]
+    assert model.offload.plan == PLANS[1]
     assert ("views", f"Not enough memory; going on with {PLANS[1].name}") in told
     torch.testing.assert_close(result.views, expected.views, rtol=0, atol=1e-5)
 
@@ -190,7 +190,7 @@ def test_out_of_memory_in_the_second_stage_keeps_the_views(model, portrait, expe
     model.multiview.unet.register_forward_pre_hook(lambda *_: evaluations.append(1))
     model.gslrm.transformer_layers[0].register_forward_pre_hook(out_of_memory(2, MemoryError()))
     result = run(model, portrait)
-    assert model.residence.plan == PLANS[2] and len(evaluations) == 2
+    assert model.offload.plan == PLANS[2] and len(evaluations) == 2
     torch.testing.assert_close(result.raw_gaussians.positions, expected.raw_gaussians.positions, rtol=0, atol=2e-2)
 
 
@@ -198,31 +198,31 @@ def test_out_of_memory_with_every_plan_is_one_sentence(model, portrait):
     model.multiview.unet.register_forward_pre_hook(out_of_memory(99, MemoryError()))
     with pytest.raises(device.NotEnoughMemory, match=r"Not enough memory; close other programs"):
         run(model, portrait)
-    assert model.residence.plan == PLANS[-1]
+    assert model.offload.plan == PLANS[-1]
 
 
 def test_the_plan_is_chosen_by_what_is_free(weights_folder, monkeypatch):
     monkeypatch.setattr(pipeline, "free_memory", lambda device: 0)
     tight = fl.FaceLift.from_pretrained(weights_folder, device="cpu")
-    assert tight.residence.plan == min(PLANS, key=tight.residence.needs.peak)
+    assert tight.offload.plan == min(PLANS, key=tight.offload.needs.peak)
     monkeypatch.setattr(pipeline, "free_memory", lambda device: None)
-    assert fl.FaceLift.from_pretrained(weights_folder, device="cpu").residence.plan == PLANS[0]
+    assert fl.FaceLift.from_pretrained(weights_folder, device="cpu").offload.plan == PLANS[0]
 
 
 def test_weights_that_do_not_fit_are_loaded_by_the_next_plan(weights_folder, monkeypatch):
-    from facelift_core.compute.offload import Residence
+    from facelift_core.compute.offload import WeightOffload
 
-    settle, tried = Residence.settle, []
+    settle, tried = WeightOffload.settle, []
 
     def settle_or_fail(self, plan):
         tried.append(plan)
-        if not plan.in_turn:
+        if not plan.offload:
             raise torch.OutOfMemoryError("CUDA out of memory.")
         settle(self, plan)
 
-    monkeypatch.setattr(Residence, "settle", settle_or_fail)
+    monkeypatch.setattr(WeightOffload, "settle", settle_or_fail)
     model = fl.FaceLift.from_pretrained(weights_folder, device="cpu")
-    assert tried == list(PLANS[:3]) and model.residence.plan == PLANS[2]
+    assert tried == list(PLANS[:3]) and model.offload.plan == PLANS[2]
 
 
 def test_free_memory_is_told():
@@ -243,4 +243,4 @@ def test_what_is_faster_is_tried():
 
 
 def test_plans_are_plain_data():
-    assert dataclasses.asdict(PLANS[0]) == {"name": PLANS[0].name, "together": True, "in_turn": False}
+    assert dataclasses.asdict(PLANS[0]) == {"name": PLANS[0].name, "batch_guidance": True, "offload": False}

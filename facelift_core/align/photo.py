@@ -206,3 +206,17 @@ def _to_srgb(image: Image.Image, profile: bytes | None, notes: list[str]) -> Ima
     except (ImageCms.PyCMSError, OSError, ValueError):
         notes.append("The file's color profile cannot be used; sRGB is assumed.")
         return image.convert("RGB")
+
+
+def as_image(photo: str | Path | Image.Image | np.ndarray) -> str | Path | Image.Image:
+    """Make an image of a photo that is given as a uint8 array. Raises FaceLiftError for other arrays."""
+    if not isinstance(photo, np.ndarray):
+        return photo
+    if photo.dtype != np.uint8 or not (photo.ndim == 2 or (photo.ndim == 3 and photo.shape[2] in (3, 4))):
+        raise FaceLiftError(
+            f"A photo given as an array should be uint8 of shape (H, W), (H, W, 3) or (H, W, 4), not {photo.dtype} "
+            f"{photo.shape}."
+        )
+    if 0 in photo.shape:
+        raise FaceLiftError("The photo is empty.")
+    return Image.fromarray(photo)

@@ -12,25 +12,25 @@ BRANCH_OF_TWO = 2
 
 
 @dataclass(frozen=True)
-class Plan:
+class MemoryPlan:
     """A trade-off between memory and speed. All plans give the same views and Gaussians.
 
     Attributes:
         name: display name.
-        together: evaluate both guidance branches in one batch of 12 views; otherwise in two batches of 6.
-        in_turn: weight offloading: keep a network's weights on the device only while it runs; otherwise keep all there.
+        batch_guidance: evaluate both guidance branches in one batch of 12 views; otherwise in two batches of 6.
+        offload: weight offloading: keep a network's weights on the device only while it runs; otherwise keep all there.
     """
 
     name: str
-    together: bool
-    in_turn: bool
+    batch_guidance: bool
+    offload: bool
 
 
 PLANS = (
-    Plan("all weights loaded, 12 views at once", True, False),
-    Plan("all weights loaded, 6 views at once", False, False),
-    Plan("weights in turn, 12 views at once", True, True),
-    Plan("weights in turn, 6 views at once", False, True),
+    MemoryPlan("all weights loaded, 12 views at once", True, False),
+    MemoryPlan("all weights loaded, 6 views at once", False, False),
+    MemoryPlan("weights in turn, 12 views at once", True, True),
+    MemoryPlan("weights in turn, 6 views at once", False, True),
 )
 """From the fastest to the one that needs the least memory."""
 
@@ -56,20 +56,20 @@ class Needs:
     overhead: int = 0
     skin: int = 0
 
-    def peak(self, plan: Plan) -> int:
+    def peak(self, plan: MemoryPlan) -> int:
         """Return the peak memory of a run with `plan`, in bytes."""
         work = {
-            name: size * (BRANCH_OF_TWO if plan.together and name == self.batched else 1)
+            name: size * (BRANCH_OF_TWO if plan.batch_guidance and name == self.batched else 1)
             for name, size in self.work.items()
         }
-        if not plan.in_turn:
+        if not plan.offload:
             return self.overhead + sum(self.weights.values()) + max(*work.values(), self.skin)
         copied = {name: size if size > self.parked[name] else 0 for name, size in self.weights.items()}
         at_work = max(copied[name] + work[name] for name in self.weights)
         return self.overhead + sum(self.parked.values()) + max(at_work, self.skin)
 
 
-def choose(free: int | None, needs: Needs) -> Plan:
+def choose(free: int | None, needs: Needs) -> MemoryPlan:
     """Return the fastest plan whose peak fits into `free` bytes, or the one with the lowest peak if none fits.
 
     Args:
@@ -81,7 +81,7 @@ def choose(free: int | None, needs: Needs) -> Plan:
     return next(fitting, min(PLANS, key=needs.peak))
 
 
-def step_down(plan: Plan) -> Plan | None:
+def step_down(plan: MemoryPlan) -> MemoryPlan | None:
     """Return the next plan in :data:`PLANS` after `plan`, or None.
 
     The order counts, not the estimates: if memory ran out, the estimates were wrong.

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from .device import release_memory, trim_heap
-from .memory_plan import PLANS, Needs, Plan, step_down
+from .memory_plan import PLANS, MemoryPlan, Needs, step_down
 
 HOME_DTYPE = torch.float16
 """Dtype of offloaded weights when the CPU computes in float32; released checkpoints are stored in it."""
@@ -46,7 +46,7 @@ class Part:
 
 
 @dataclass
-class Residence:
+class WeightOffload:
     """The networks of one model and the plan by which they share a device.
 
     Attributes:
@@ -57,7 +57,7 @@ class Residence:
 
     device: torch.device
     parts: dict[str, Part] = field(default_factory=dict)
-    plan: Plan = PLANS[0]
+    plan: MemoryPlan = PLANS[0]
     _dtypes: dict[str, list[torch.dtype]] = field(default_factory=dict)
 
     def add(self, name: str, module: nn.Module, work: int) -> None:
@@ -77,7 +77,7 @@ class Residence:
             skin=SKIN_BYTES if on_cpu else 0,
         )
 
-    def settle(self, plan: Plan) -> None:
+    def settle(self, plan: MemoryPlan) -> None:
         """Move the weights to where `plan` keeps them.
 
         Raises:
@@ -85,10 +85,10 @@ class Residence:
         """
         self.plan = plan
         for name, part in self.parts.items():
-            if plan.in_turn and part.home is None:
+            if plan.offload and part.home is None:
                 part.home = [_at_home(tensor, self.device) for tensor in part.tensors()]
                 self._send_home(part)
-            elif not plan.in_turn:
+            elif not plan.offload:
                 self._fetch(name, part)
                 part.home = None
         release_memory()

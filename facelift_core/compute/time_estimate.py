@@ -124,7 +124,7 @@ def measured_rate(multiview: MultiViewDiffusion) -> float:
     sample = torch.zeros(VIEWS, unet.config.in_channels, side, side, device=device, dtype=dtype)
     labels = torch.zeros(VIEWS, unet.config.projection_class_embeddings_input_dim, device=device, dtype=dtype)
     arguments = sample, torch.tensor(0, device=device), multiview.prompt_embeds
-    with multiview.residence.using("unet"):
+    with multiview.offload.using("unet"):
         unet(sample[..., :8, :8], *arguments[1:], class_labels=labels)  # warm-up
         tries: list[float] = []
         while not tries or (sum(tries) < CALIBRATION_SECONDS and len(tries) < CALIBRATION_TRIES):

@@ -159,7 +159,7 @@ def run(request: Request, emit: Emit, cancelled: Cancel, models: Models) -> dict
         "version": __version__,
         "device": str(model.device),
         "precision": str(model.multiview.dtype).removeprefix("torch."),
-        "memory": model.residence.plan.name,
+        "memory": model.offload.plan.name,
         "gaussians": len(result.gaussians),
         "timings": {"load": loaded, **result.timings, "align": aligned},
         "seconds": time.perf_counter() - start,

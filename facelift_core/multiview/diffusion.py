@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -16,35 +14,26 @@ from PIL import Image
 from torch import Tensor, nn
 from transformers import CLIPImageProcessorPil, CLIPVisionModelWithProjection
 
-from ..compute.device import LARGE, NotEnoughMemory, nothing_left_behind, select_device, select_dtype
-from ..compute.offload import Residence
+from ..compute.device import NotEnoughMemory, nothing_left_behind, select_device, select_dtype
+from ..compute.offload import WeightOffload
 from ..errors import FaceLiftError
-from ..presets import Sampling, sampling
+from ..presets import Sampling, check_settings
 from ..progress import Cancel, Monitor, Progress
 from ..rendering.cameras import VIEW_NAMES
 from ..weights.layout import find_pipeline
-from ..weights.state_dict import load_json, load_state_dict
 from . import channels_last, compiling, graphs, solvers
 from .agreement import Agree
 from .clip import load_clip, load_image_processor
 from .guidance import Condition, denoiser
+from .loading import check_parts_fit, load_guidance, load_normalizer, load_scheduler
 from .prompts import load_prompt_embeds
 from .unet import fit_to_cpu, load_unet
 from .vae import load_vae
+from .work_space import pictures_at_once, work_bytes
 
 VIEWS = len(VIEW_NAMES)
-TENSORS_AT_ONCE = {"unet": 28, "vae": 9, "image_encoder": 100}
-"""How many tensors of its first level's size a network holds at the peak, counted over its operations, measured for the
-autoencoder (8.3 at full size in float32)."""
 IMAGE_SIZE_MAX = 512
 """The reference works at 512² although the UNet's config inherits a larger sample size from its ancestor."""
-SAMPLING_FILE = "sampling.json"
-"""Beside a checkpoint's networks, of our own layout: ``{"guidance_scale": 2.0}``."""
-PUBLISHED_GUIDANCE = 3.0
-PICTURES_BYTES = 256 * 2**20
-"""Work space that pictures may share a pass of the autoencoder in, on a graphics card, whatever else takes more."""
-REPEATS_MIN = 6
-"""Evaluations of a large UNet from which recording them is worth it: the first two are launched all the same."""
 STEPS_PER_AGREEMENT = 10
 """As many steps take about as long as making the views agree once; for the progress only."""
 
@@ -62,7 +51,7 @@ class MultiViewDiffusion:
         scheduler: DDIM; a template, each run makes its own.
         prompt_embeds: (6, L, C) embedded prompts.
         device, dtype: of the work; the autoencoder's number format is finer than bfloat16.
-        residence: of the networks' weights.
+        offload: of the networks' weights.
     """
 
     unet: UNet2DConditionModel
@@ -77,7 +66,7 @@ class MultiViewDiffusion:
     guidance_scale: float
     device: torch.device
     dtype: torch.dtype
-    residence: Residence
+    offload: WeightOffload
 
     @classmethod
     def from_pretrained(
@@ -93,7 +82,7 @@ class MultiViewDiffusion:
             folder: the checkpoint.
             device: "auto", "cuda", "mps" or "cpu".
             dtype: number format of the work; by default see :func:`~facelift_core.compute.device.select_dtype`.
-            settle: put the weights on the device; else the caller does, by :meth:`Residence.settle`.
+            settle: put the weights on the device; else the caller does, by :meth:`WeightOffload.settle`.
 
         Raises:
             FaceLiftError: weights missing, damaged or not of this model; device not available.
@@ -103,7 +92,7 @@ class MultiViewDiffusion:
         # First the prompts: the text encoder is gone before the large weights come.
         prompt_embeds = load_prompt_embeds(folder)
         with nothing_left_behind():
-            mean, std = _load_normalizer(folder / "image_normalizer")
+            mean, std = load_normalizer(folder / "image_normalizer")
             unet = load_unet(folder / "unet")
             if device.type == "cpu":
                 fit_to_cpu(unet)
@@ -119,18 +108,18 @@ class MultiViewDiffusion:
                 image_processor=load_image_processor(folder / "feature_extractor"),
                 embedding_mean=mean.to(device),
                 embedding_std=std.to(device),
-                noising_scheduler=_load_scheduler(DDPMScheduler, folder / "image_noising_scheduler"),
-                scheduler=_load_scheduler(DDIMScheduler, folder / "scheduler"),
+                noising_scheduler=load_scheduler(DDPMScheduler, folder / "image_noising_scheduler"),
+                scheduler=load_scheduler(DDIMScheduler, folder / "scheduler"),
                 prompt_embeds=prompt_embeds.to(device, dtype),
                 guidance_scale=load_guidance(folder),
                 device=device,
                 dtype=dtype,
-                residence=Residence(device),
+                offload=WeightOffload(device),
             )
-        model._check_parts_fit(folder)
+        check_parts_fit(model, folder)
         model._use_kernels()
-        for name, work in model._work_bytes().items():
-            model.residence.add(name, getattr(model, name), work)
+        for name, work in work_bytes(model).items():
+            model.offload.add(name, getattr(model, name), work)
         return model
 
     @property
@@ -181,42 +170,19 @@ class MultiViewDiffusion:
         latents = torch.zeros(VIEWS, channels, side, side, device=self.device)
         labels = torch.zeros(VIEWS, self.unet.config.projection_class_embeddings_input_dim, device=self.device)
         condition = Condition(labels.to(self.dtype), latents.to(self.dtype), self.prompt_embeds)
-        together = self.residence.plan.together
+        batch_guidance = self.offload.plan.batch_guidance
         with nothing_left_behind():
-            with self.residence.using("unet"), denoiser(self.unet, condition, True, together, 1) as denoise:
+            with self.offload.using("unet"), denoiser(self.unet, condition, True, batch_guidance, 1) as denoise:
                 denoise(latents, torch.tensor(0, device=self.device), 2.0)
-            with self.residence.using("vae"):
+            with self.offload.using("vae"):
                 self._decode(latents, Monitor("views", None, None))
 
     def _records(self, how: Sampling) -> bool:
         """Whether to record evaluations of the UNet, which is where no step waits for anything but its launches."""
         on_card = self.device.type == "cuda" and self.dtype != torch.float32
-        stays = not self.residence.plan.in_turn and not compiling.is_compiled(self.unet)
+        stays = not self.offload.plan.offload and not compiling.is_compiled(self.unet)
         parameters = sum(weight.numel() for weight in self.unet.parameters())
-        return on_card and stays and worth_recording(parameters, how) and graphs.problem() is None
-
-    @property
-    def _pictures_at_once(self) -> int:
-        """How many the autoencoder takes; on a graphics card those that take no more than other networks do anyway.
-
-        On a CPU one: more bring nothing there, and other sums.
-        """
-        if self.device.type != "cuda" or compiling.is_compiled(self.unet):
-            return 1
-        work = self._work_bytes()
-        room = max(PICTURES_BYTES, work["unet"] * (2 if self.residence.plan.together else 1))
-        return max(1, min(VIEWS, room // work["vae"]))
-
-    def _work_bytes(self) -> dict[str, int]:
-        """Bytes that each network takes beside its weights for six views, one of them at a time where it can."""
-        pixels = self.image_size**2
-        latents = pixels // self.vae_factor**2
-        tensor = {
-            "unet": VIEWS * latents * self.unet.config.block_out_channels[0] * self.dtype.itemsize,
-            "vae": pixels * self.vae.config.block_out_channels[0] * self.vae.dtype.itemsize,
-            "image_encoder": self.image_encoder.config.image_size**2 * self.dtype.itemsize,
-        }
-        return {name: TENSORS_AT_ONCE[name] * size for name, size in tensor.items()}
+        return on_card and stays and graphs.worth_recording(parameters, how) and graphs.problem() is None
 
     @torch.no_grad()
     def __call__(
@@ -272,21 +238,21 @@ class MultiViewDiffusion:
         monitor(0.0, "Reading the portrait")
 
         # The reference draws in this order: noise for CLIP, first latents, one draw per step.
-        with self.residence.using("image_encoder"):
+        with self.offload.using("image_encoder"):
             class_labels = self._class_labels(portrait, generator)
-        with self.residence.using("vae"):
+        with self.offload.using("vae"):
             pixels = torch.from_numpy(np.array(portrait)).permute(2, 0, 1).unsqueeze(0) / 127.5 - 1
             image_latents = self._encode(pixels).expand(VIEWS, -1, -1, -1)
         latents = self._randn(image_latents.shape, generator) * run.scheduler.init_noise_sigma
         condition = Condition(class_labels, image_latents.to(self.dtype), self.prompt_embeds)
 
         scales = [guidance_scale if how.guides(step) else 1.0 for step in range(how.steps)]
-        guided, together = any(scale != 1 for scale in scales), self.residence.plan.together
+        guided, batch_guidance = any(scale != 1 for scale in scales), self.offload.plan.batch_guidance
         agreeing = [agree is not None and how.agrees(step) for step in range(how.steps)]
         total, done = how.steps + STEPS_PER_AGREEMENT * sum(agreeing) + 1, 0
         with (
-            self.residence.using("unet"),
-            denoiser(self.unet, condition, guided, together, how.reuse, self._records(how)) as denoise,
+            self.offload.using("unet"),
+            denoiser(self.unet, condition, guided, batch_guidance, how.reuse, self._records(how)) as denoise,
         ):
             # `timesteps` come as numbers for the scheduler, whose tables are on the CPU, and as tensors for the UNet:
             # no step has to wait for the GPU.
@@ -297,7 +263,7 @@ class MultiViewDiffusion:
                 if agreeing[step]:
                     denoise.recordings.stop()  # GS-LRM needs the memory, and few steps are left
                     part = monitor.part(done / total, (done + STEPS_PER_AGREEMENT) / total)
-                    with self.residence.without("unet"):
+                    with self.offload.without("unet"):
                         change = self._agreed(run.clean(out, t, latents), agree, part)
                     out = run.shifted(out, t, change)
                     done += STEPS_PER_AGREEMENT
@@ -305,7 +271,7 @@ class MultiViewDiffusion:
                 latents = run.step(out, t, latents, noise)
                 done += 1
                 monitor(done / total, f"Step {step + 1} of {how.steps}")
-        with self.residence.using("vae"):
+        with self.offload.using("vae"):
             views = self._decode(latents, monitor)
         monitor(1.0, "Six views")
         return views
@@ -313,13 +279,13 @@ class MultiViewDiffusion:
     def _agreed(self, latents: Tensor, agree: Agree, monitor: Monitor) -> Tensor:
         """What clean `latents` (6, C, h, w) change by where their views change, without the autoencoder's own loss."""
         monitor(0.0, "Making the views agree")
-        with self.residence.using("vae"):
+        with self.offload.using("vae"):
             views = self._decode(latents, monitor)
         agreed = agree(views, monitor)
         change = torch.zeros_like(latents)
         changed = [number for number, (a, b) in enumerate(zip(views, agreed, strict=True)) if not torch.equal(a, b)]
-        with self.residence.using("vae"):
-            for numbers in _split(changed, self._pictures_at_once):
+        with self.offload.using("vae"):
+            for numbers in _split(changed, pictures_at_once(self)):
                 monitor.check()
                 before, after = (self._encode(images[numbers] * 2 - 1) for images in (views, agreed))
                 change[numbers] = after - before
@@ -345,7 +311,7 @@ class MultiViewDiffusion:
         """(6, 3, H, W) float32 images in [0, 1] on the CPU."""
         latents = (latents / self.vae.config.scaling_factor).to(self.vae.dtype)
         images = []
-        for some in latents.split(self._pictures_at_once):
+        for some in latents.split(pictures_at_once(self)):
             monitor.check()
             images.append(self.vae.decode(some, return_dict=False)[0].float())
         images = torch.cat(images).cpu()
@@ -368,41 +334,6 @@ class MultiViewDiffusion:
                 f"{self.vae_factor} (these weights are meant for {self.image_size} × {self.image_size})."
             )
 
-    def _check_parts_fit(self, folder: Path) -> None:
-        """Parts of different checkpoints fail here with a sentence, not in the middle of a run."""
-        unet, latents = self.unet.config, self.vae.config.latent_channels
-        embedding = self.image_encoder.config.projection_dim
-        crop = self.image_processor.crop_size
-        for what, found, expected in (
-            ("number of views", unet.num_views, VIEWS),
-            ("UNet's input channels", unet.in_channels, 2 * latents),
-            ("UNet's output channels", unet.out_channels, latents),
-            ("UNet's class embedding", unet.class_embed_type, "projection"),
-            ("width of the UNet's class labels", unet.projection_class_embeddings_input_dim, 2 * embedding),
-            ("width of the image normaliser", self.embedding_mean.shape[-1], embedding),
-            ("shape of the prompt embeddings", self.prompt_embeds.shape[::2], (VIEWS, unet.cross_attention_dim)),
-            ("size of CLIP's input", (crop["height"], crop["width"]), (self.image_encoder.config.image_size,) * 2),
-        ):
-            if found != expected:
-                raise FaceLiftError(
-                    f"The parts in {folder} do not fit together: the {what} is {found}, not {expected}."
-                )
-
-
-def check_settings(preset: str | Sampling, steps: int | None, guidance_scale: float | None, seed: int) -> Sampling:
-    """How to sample; raises FaceLiftError unless the settings are in range."""
-    how = sampling(preset, steps)
-    if guidance_scale is not None and not (math.isfinite(guidance_scale) and guidance_scale >= 0):
-        raise FaceLiftError(f"The guidance scale should be a number from 0, not {guidance_scale}.")
-    if not 0 <= seed < 2**63 or int(seed) != seed:
-        raise FaceLiftError(f"The seed should be a whole number from 0 to 2^63 − 1, not {seed}.")
-    return how
-
-
-def worth_recording(parameters: int, how: Sampling) -> bool:
-    """Whether recording the evaluations of a UNet of so many `parameters` takes less time than it saves."""
-    return parameters < LARGE or how.steps // how.reuse >= REPEATS_MIN
-
 
 def _split(numbers: list[int], size: int) -> Iterator[list[int]]:
     return (numbers[start : start + size] for start in range(0, len(numbers), size))
@@ -411,40 +342,3 @@ def _split(numbers: list[int], size: int) -> Iterator[list[int]]:
 def _finer(dtype: torch.dtype) -> torch.dtype:
     """For the autoencoder: bfloat16 is too coarse for pictures, and little of the time is spent there."""
     return torch.float32 if dtype == torch.bfloat16 else dtype
-
-
-def load_guidance(folder: Path) -> float:
-    """The guidance scale that a checkpoint is best at, by its own account; the published one's if it tells nothing.
-
-    Raises:
-        FaceLiftError: it tells nonsense.
-    """
-    path = folder / SAMPLING_FILE
-    if not path.is_file():
-        return PUBLISHED_GUIDANCE
-    scale = load_json(path).get("guidance_scale", PUBLISHED_GUIDANCE)
-    if type(scale) not in (int, float) or not 0 <= scale < math.inf:
-        raise FaceLiftError(f"{path}: guidance_scale should be a number from 0, not {scale!r}.")
-    return float(scale)
-
-
-def _load_normalizer(folder: Path) -> tuple[Tensor, Tensor]:
-    """(1, E) float32 mean and standard deviation of CLIP embeddings."""
-    path = folder / "diffusion_pytorch_model.safetensors"
-    weights = load_state_dict(path)
-    mean, std = weights.get("mean"), weights.get("std")
-    if mean is None or std is None or mean.shape != std.shape or mean.ndim != 2 or len(mean) != 1:
-        raise FaceLiftError(f"{path} should hold mean and std of shape (1, width).")
-    return mean.float(), std.float()
-
-
-def _load_scheduler(scheduler_class: type, folder: Path) -> Any:
-    path = folder / "scheduler_config.json"
-    config = load_json(path)
-    if config.get("_class_name", scheduler_class.__name__) != scheduler_class.__name__:
-        raise FaceLiftError(f"{path} describes a {config['_class_name']} where a {scheduler_class.__name__} is needed.")
-    try:
-        return scheduler_class.from_config(config)
-    except Exception as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise FaceLiftError(f"{path} does not describe a {scheduler_class.__name__}: {reason}") from None

@@ -12,12 +12,18 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
+from ..compute.device import LARGE
+from ..presets import Sampling
+
 logger = logging.getLogger(__name__)
 
 Work = Callable[..., Tensor]
 """Tensors to a tensor, the same kernels on every call."""
 Record = Callable[[Work, tuple[Tensor, ...]], Work]
 """Makes of a work and its arguments what repeats it on others."""
+
+REPEATS_MIN = 6
+"""Evaluations of a large UNet from which recording them is worth it: the first two are launched all the same."""
 
 _failures: list[str] = []
 """Why a recording failed in this process."""
@@ -133,3 +139,8 @@ def trial(record: Record, device: torch.device) -> str | None:
         return _failures[-1] if _failures else "not enough memory"
     right = torch.stack(results).tolist() == [[2.0 * step + 1] * 8 for step in range(3)]
     return None if right else "CUDA graphs compute wrongly here"
+
+
+def worth_recording(parameters: int, how: Sampling) -> bool:
+    """Whether recording the evaluations of a UNet of so many `parameters` takes less time than it saves."""
+    return parameters < LARGE or how.steps // how.reuse >= REPEATS_MIN

@@ -37,13 +37,13 @@ class Denoiser:
 
     Attributes:
         branches: the conditions under which to evaluate: "both" or "unconditional", and "conditional".
-        together: both branches in one batch; else one after the other, in half the memory.
+        batch_guidance: both branches in one batch; else one after the other, in half the memory.
         recordings: of evaluations; whoever needs their memory before the last step may stop them.
     """
 
     unet: UNet2DConditionModel
     branches: dict[str, Condition]
-    together: bool
+    batch_guidance: bool
     reuse: Reuse
     recordings: Recordings
 
@@ -51,7 +51,7 @@ class Denoiser:
         """The UNet's prediction u + w·(c − u), float32 like `latents`, (6, C, h, w); with w = 1 it is c alone."""
         if guidance_scale == 1:
             return self._evaluate(latents, t, "conditional")
-        if self.together:
+        if self.batch_guidance:
             unconditional, conditional = self._evaluate(torch.cat([latents, latents]), t, "both").chunk(2)
         else:
             unconditional = self._evaluate(latents, t, "unconditional")
@@ -73,7 +73,12 @@ class Denoiser:
 
 @contextmanager
 def denoiser(
-    unet: UNet2DConditionModel, condition: Condition, guided: bool, together: bool, reuse: int, record: bool = False
+    unet: UNet2DConditionModel,
+    condition: Condition,
+    guided: bool,
+    batch_guidance: bool,
+    reuse: int,
+    record: bool = False,
 ) -> Iterator[Denoiser]:
     """A denoiser for one run under `condition`, of six rows.
 
@@ -81,7 +86,7 @@ def denoiser(
 
     Args:
         guided: whether any step will be.
-        together, reuse: see :class:`Denoiser` and :class:`~facelift_core.presets.Sampling`.
+        batch_guidance, reuse: see :class:`Denoiser` and :class:`~facelift_core.presets.Sampling`.
         record: evaluations as CUDA graphs; the weights have to stay where they are meanwhile.
     """
     branches = {"conditional": condition}
@@ -89,7 +94,7 @@ def denoiser(
         nothing = Condition(
             torch.zeros_like(condition.class_labels), torch.zeros_like(condition.image_latents), condition.prompts
         )
-        if together:
+        if batch_guidance:
             pairs = ((getattr(nothing, n), getattr(condition, n)) for n in ("class_labels", "image_latents", "prompts"))
             branches["both"] = Condition(*(torch.cat(pair) for pair in pairs))
         else:
@@ -98,6 +103,6 @@ def denoiser(
     recordings = Recordings(CudaGraphs() if record else None)
     try:
         with remembered, reused_features(unet, reuse) as features:
-            yield Denoiser(unet, branches, together, features, recordings)
+            yield Denoiser(unet, branches, batch_guidance, features, recordings)
     finally:
         recordings.stop()

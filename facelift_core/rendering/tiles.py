@@ -1,7 +1,7 @@
 """Compositing splats in plain torch: lists of splats per 8 × 8 tile, walked front to back for all tiles at once.
 
 Forward and backward walk the same lists in the same order and keep nothing per pixel and splat, so memory stays
-bounded by :attr:`Pace.pairs` in both directions.
+bounded by :attr:`BatchSizes.pairs` in both directions.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from ..gaussians.tensors import Gaussians
+from .batch_sizes import IN_CACHE, ON_CARD, BatchSizes
 from .projection import ALPHA_CUT, Splats, project
 
 TILE = 8
@@ -24,33 +25,6 @@ MAX_ALPHA = 0.99
 MIN_TRANSMITTANCE = 1e-4
 """A tile is finished when none of its pixels lets more light through than this."""
 _TRANSPARENT = -1e4
-
-
-@dataclass(frozen=True)
-class Pace:
-    """How much of the lists to walk at a time.
-
-    Attributes:
-        pairs: (tile, splat) in memory at a time, about 400 bytes each at the peak.
-        tiles: walked together.
-        depth: splats of one tile composited per step, at least.
-        step: pairs of a step; where few tiles are open each takes more splats.
-        look: steps after which to look for tiles that are finished.
-        at_once: the splats of a step are composited by products along them; else one after the other, in place.
-    """
-
-    pairs: int
-    tiles: int
-    depth: int
-    step: int
-    look: int
-    at_once: bool
-
-
-IN_CACHE = Pace(pairs=1 << 17, tiles=512, depth=8, step=0, look=4, at_once=False)
-"""On a processor the working set stays in the cache; eight times as many pairs were no faster."""
-ON_CARD = Pace(pairs=1 << 19, tiles=4096, depth=32, step=1 << 17, look=1, at_once=True)
-"""On a graphics card a step costs its launches, so that there should be few."""
 
 
 @dataclass(frozen=True)
@@ -105,7 +79,7 @@ def _tile_bounds(splats: Splats, width: int, height: int) -> Tensor:
     return (torch.cat([first, last], dim=1) / TILE).floor().long()
 
 
-def _pace(device: torch.device) -> Pace:
+def _batch_sizes(device: torch.device) -> BatchSizes:
     return ON_CARD if device.type == "cuda" else IN_CACHE
 
 
@@ -196,7 +170,9 @@ def _monomials(device: torch.device) -> Tensor:
     return torch.stack([torch.ones_like(x), x, y, x * x, x * y, y * y])
 
 
-def _walk(lists: TileLists, pace: Pace, state: Sequence[Tensor], step: Callable[[list[Tensor], Tensor], None]) -> None:
+def _walk(
+    lists: TileLists, sizes: BatchSizes, state: Sequence[Tensor], step: Callable[[list[Tensor], Tensor], None]
+) -> None:
     """Go through all tile lists front to back.
 
     Args:
@@ -205,19 +181,19 @@ def _walk(lists: TileLists, pace: Pace, state: Sequence[Tensor], step: Callable[
             block, (A · depth,) rows of the features.
     """
     padding = len(lists.splats)
-    for group in range(0, len(lists.tiles), pace.tiles):
+    for group in range(0, len(lists.tiles), sizes.tiles):
         tiles, starts, lengths = (
-            field[group : group + pace.tiles] for field in (lists.tiles, lists.starts, lists.lengths)
+            field[group : group + sizes.tiles] for field in (lists.tiles, lists.starts, lists.lengths)
         )
         rows = [tensor.index_select(0, tiles) for tensor in state]
         done = number = 0
         while (active := int((lengths > done).sum())) > 0:  # longest first: the open tiles are the leading ones
-            depth = max(pace.depth, pace.step // active)
+            depth = max(sizes.depth, sizes.step // active)
             position = torch.arange(done, done + depth, device=lists.splats.device)
             pairs = torch.where(position < lengths[:active, None], starts[:active, None] + position, padding)
             step([tensor[:active] for tensor in rows], pairs.view(-1))
             done, number = done + depth, number + 1
-            if number % pace.look == 0:
+            if number % sizes.look == 0:
                 open_tiles = (rows[0][:active].amax(dim=1) > MIN_TRANSMITTANCE).nonzero().squeeze(1)
                 if len(open_tiles) < 0.75 * active:
                     for tensor, part in zip(state, rows, strict=True):
@@ -319,14 +295,14 @@ class _Composite(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, parameters: Tensor, bounds: Tensor, columns: int, rows: int):
-        monomials, pace = _monomials(parameters.device), _pace(parameters.device)
-        blend = _blend_at_once if pace.at_once else _blend
+        monomials, sizes = _monomials(parameters.device), _batch_sizes(parameters.device)
+        blend = _blend_at_once if sizes.at_once else _blend
         transmittance = torch.ones(columns * rows, PIXELS, device=parameters.device)
         colors = torch.zeros(columns * rows, 3, PIXELS, device=parameters.device)
-        for region in _regions(bounds, columns, rows, pace.pairs):
+        for region in _regions(bounds, columns, rows, sizes.pairs):
             lists = _tile_lists(bounds, region, columns)
             features = _features(parameters, lists, columns)
-            _walk(lists, pace, (transmittance, colors), partial(blend, features, monomials))
+            _walk(lists, sizes, (transmittance, colors), partial(blend, features, monomials))
         ctx.save_for_backward(parameters, bounds, colors, transmittance)
         ctx.grid = columns, rows
         return colors, transmittance
@@ -336,18 +312,18 @@ class _Composite(torch.autograd.Function):
     def backward(ctx, grad_colors: Tensor, grad_transmittance: Tensor):
         parameters, bounds, colors, transmittance = ctx.saved_tensors
         columns, rows = ctx.grid
-        monomials, pace = _monomials(parameters.device), _pace(parameters.device)
-        blend_backward = _blend_at_once_backward if pace.at_once else _blend_backward
+        monomials, sizes = _monomials(parameters.device), _batch_sizes(parameters.device)
+        blend_backward = _blend_at_once_backward if sizes.at_once else _blend_backward
         # What all splats together, and the light behind them, add to the loss; each splat takes its part off.
         rest = (grad_colors * colors).sum(dim=1) + grad_transmittance * transmittance
         state = (torch.ones_like(transmittance), rest, grad_colors.clone())
         grad_parameters = torch.zeros_like(parameters)
-        for region in _regions(bounds, columns, rows, pace.pairs):
+        for region in _regions(bounds, columns, rows, sizes.pairs):
             lists = _tile_lists(bounds, region, columns)
             leaf = parameters.detach().requires_grad_()
             with torch.enable_grad():
                 features = _features(leaf, lists, columns)
             grad_features = torch.zeros_like(features)
-            _walk(lists, pace, state, partial(blend_backward, features.detach(), grad_features, monomials))
+            _walk(lists, sizes, state, partial(blend_backward, features.detach(), grad_features, monomials))
             grad_parameters += torch.autograd.grad(features, leaf, grad_features)[0]
         return grad_parameters, None, None, None

@@ -9,7 +9,7 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from ..files import replacing
-from ..multiview.diffusion import SAMPLING_FILE, load_guidance
+from ..multiview.loading import SAMPLING_FILE, load_guidance
 from ..multiview.prompts import CACHE_FILE as PROMPT_EMBEDS
 from ..multiview.unet import attention_mode
 from ..weights.layout import find_pipeline

@@ -23,7 +23,7 @@ from ..errors import FaceLiftError
 from ..files import replacing
 from ..likeness.depth import DEPTH_FILE, DepthNetwork, load_depth_network
 from ..multiview import MultiViewDiffusion
-from ..multiview.diffusion import load_guidance
+from ..multiview.loading import load_guidance
 from ..rendering import gsplat_backend
 from ..weights.layout import find_checkpoint, find_pipeline
 from ..weights.named import find_weights
