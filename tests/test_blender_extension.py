@@ -63,6 +63,7 @@ def test_package_is_reproducible_and_pure(tmp_path):
         names = archive.namelist()
     assert {"__init__.py", "blender_manifest.toml", "LICENSE", "facelift_core/jobs/worker.py"} <= set(names)
     assert "facelift_core/align/weights/mtcnn.safetensors" in names
+    assert "facelift_core/likeness/weights/depth.safetensors" in names
     # Refinement compiles its own loops on the person's machine, where there is a compiler.
     assert [name for name in names if name.endswith(".cpp")] == ["facelift_core/compute/native/splatter.cpp"]
     left_out = r"facelift_core/training/|__pycache__|\.(so|pyd|dll|whl|pyc|blend)$|(^|/)\."

@@ -1,5 +1,6 @@
 """The front of a head is its photo: landmarks, surface, skin, harmony, refinement."""
 
+import hashlib
 import math
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,7 +17,7 @@ from facelift_core.align import align_cutout, align_portrait, detect_faces
 from facelift_core.align.landmarks import CHIN, EYES, FOREHEAD, Landmarks, find_landmarks
 from facelift_core.gaussians.tensors import SH_C0, Gaussians, concatenate
 from facelift_core.likeness import LIKENESS, check, refine
-from facelift_core.likeness.depth import MIDDLE, SCALE, DepthNetwork, portrait_depth
+from facelift_core.likeness.depth import MIDDLE, SCALE, WEIGHTS, DepthNetwork, portrait_depth
 from facelift_core.likeness.front import NO_LANDMARKS, pixels_of, with_photo_front
 from facelift_core.likeness.harmony import harmonised
 from facelift_core.likeness.skin import _quaternions, carve, skin, skin_weight
@@ -127,6 +128,11 @@ def test_depth_told_by_the_portrait_is_moved_to_the_head():
     assert (told - true)[inner].std() < 0.1 * (own - true)[inner].std()
     nobody = np.full((SIZE, SIZE), np.nan, np.float32)
     assert np.array_equal(front_surface(ball(), None, nobody).points[..., 2], own)
+
+
+def test_the_installed_weights_are_those_described():
+    content = WEIGHTS.read_bytes()
+    assert hashlib.sha256(content).hexdigest() in (WEIGHTS.parent / "README.md").read_text(encoding="utf-8")
 
 
 def test_the_portrait_tells_its_depth(checked, tmp_path, monkeypatch):

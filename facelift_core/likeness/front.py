@@ -18,7 +18,7 @@ from .harmony import harmonised
 from .skin import carve, skin, skin_weight
 from .surface import front_surface
 
-NO_LANDMARKS = "The features of the face could not be placed; its depth is that of the head alone."
+NO_LANDMARKS = "The features of the face could not be placed; its depth is only estimated."
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from ..gaussians.tensors import SH_C0, Gaussians, concatenate
 from ..rendering.cameras import intrinsics
 from .surface import Surface, in_front_camera, project, sample, to_world
 
-GRAZING, FRONTAL = 0.3, 0.5
+GRAZING, FRONTAL = 0.1, 0.22
 """Cosines between which the skin comes in: what the camera sees edgewise, the photo shows badly."""
 MIN_WEIGHT = 0.05
 IN_PLANE, ACROSS = 0.5, 0.3

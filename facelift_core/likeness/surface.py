@@ -20,7 +20,7 @@ from ..rendering.cameras import intrinsics, six_views
 
 SMOOTH = 3.0
 """Sigma in pixels over which the head's own depth is smoothed: single Gaussians are no shape."""
-SMOOTH_PORTRAIT = 1.0
+SMOOTH_PORTRAIT = 2.0
 """The same for the depth that is told from the portrait."""
 SMOOTH_FACE = 1.5
 """The same for the facets between landmarks."""
