@@ -62,8 +62,9 @@ def _measure(args: argparse.Namespace) -> dict:
     from PIL import Image
     from timing import device_name, peak_mib, start_peak, timed
 
-    from facelift_core import FaceLift, pipeline
+    from facelift_core import FaceLift, Gaussians, pipeline
     from facelift_core.compute.memory_plan import PLANS
+    from facelift_core.gaussians.filters import filter_gaussians
 
     device = torch.device(args.device)
     before = peak_mib(device) if device.type == "cpu" else 0.0
@@ -76,7 +77,12 @@ def _measure(args: argparse.Namespace) -> dict:
         start_peak(device)
     model = FaceLift.from_pretrained(args.weights, device, dtype, plan)
     planned = model.offload.needs.peak(model.offload.plan) / 2**20
-    pipeline.filter_gaussians = lambda gaussians: gaussians  # which leave nothing of what random weights make
+
+    def filtered(gaussians: Gaussians) -> Gaussians:
+        kept = filter_gaussians(gaussians)
+        return kept if len(kept) else gaussians[:1]  # nothing is left of what random weights make
+
+    pipeline.filter_gaussians = filtered
     portrait = Image.fromarray(np.random.default_rng(0).integers(0, 256, (512, 512, 3), np.uint8))
     seconds, _ = timed(lambda: model.reconstruct(portrait, steps=args.steps, crop=False, matting="none"), device)
     return {

@@ -16,7 +16,7 @@ HOME_DTYPE = torch.float16
 """Dtype of offloaded weights when the CPU computes in float32; released checkpoints are stored in it."""
 CPU_OVERHEAD = 96 * 2**20
 """Bytes, measured: library code, compiled kernels, and modules imported on first use."""
-SKIN_BYTES = 144 * 2**20
+SKIN_BYTES = 128 * 2**20
 """Bytes in main memory, measured with the heap: a portrait that fills its frame, on 400,000 Gaussians."""
 HEAP_SHARE, HEAP_MAX = 0.7, 256 * 2**20
 """Heap overhead of the C library beyond live tensors, as a fraction of their size and at most; measured on small

@@ -25,6 +25,8 @@ REACH = 0.15
 LIKE = 0.15
 """Distance of colours (sRGB, 0 to 1) over which what holds for one no longer holds for the other."""
 NEIGHBOURS = 32
+AT_ONCE = 1 << 15
+"""Gaussians, some 1 kB each meanwhile."""
 FAR, BEYOND = 0.5, 0.5
 """World units from the examples over which trust in them falls, to this part of what they say."""
 
@@ -51,18 +53,24 @@ def harmonised(rest: Gaussians, head: Gaussians, surface: Surface, cutout: np.nd
     points, _ = to_world(*(torch.from_numpy(surface.points[chosen]),) * 2)
     examples = np.concatenate([points.numpy() / REACH, drawn[chosen] / LIKE], axis=1)
     queries = np.concatenate([rest.positions.numpy() / REACH, rest.colors.numpy().clip(0, 1) / LIKE], axis=1)
-    distances, nearest = cKDTree(examples).query(queries, k=min(NEIGHBOURS, len(examples)))
-    distances, nearest = distances.reshape(len(queries), -1).astype(np.float32), nearest.reshape(len(queries), -1)
-    # Relative to the nearest one, so that a Gaussian far from all examples still follows some.
-    weights = np.exp(-0.5 * (distances**2 - distances[:, :1] ** 2))
-    difference = (seen - drawn)[chosen][nearest]
-    change = np.einsum("nk,nkc->nc", weights, difference) / weights.sum(1)[:, None]
-    away = np.linalg.norm(queries[:, :3] - examples[nearest[:, 0], :3], axis=1) * REACH / FAR
-    change *= (BEYOND + (1 - BEYOND) * np.exp(-0.5 * away**2))[:, None]
-    colors = (rest.colors + torch.from_numpy(change).float()).clamp(0, 1)
+    tree, difference = cKDTree(examples), (seen - drawn)[chosen]
+    pieces = [_change(tree, difference, queries[i : i + AT_ONCE]) for i in range(0, len(queries), AT_ONCE)]
+    change = np.concatenate(pieces)
+    colors = (rest.colors + torch.from_numpy(change)).clamp(0, 1)
     sh = rest.sh.clone()
     sh[:, 0] = (colors - 0.5) / SH_C0
     return replace(rest, sh=sh)
+
+
+def _change(tree: cKDTree, difference: np.ndarray, queries: np.ndarray) -> np.ndarray:
+    """(M, 3) float32 by which colours change at (M, 6) `queries`, from the `difference` at the points of `tree`."""
+    distances, nearest = tree.query(queries, k=range(1, min(NEIGHBOURS, tree.n) + 1))
+    distances = distances.astype(np.float32)
+    # Relative to the nearest one, so that a Gaussian far from all examples still follows some.
+    weights = np.exp(-0.5 * (distances**2 - distances[:, :1] ** 2))
+    change = np.einsum("nk,nkc->nc", weights, difference[nearest]) / weights.sum(1)[:, None]
+    away = np.linalg.norm(queries[:, :3] - tree.data[nearest[:, 0], :3], axis=1) * REACH / FAR
+    return (change * (BEYOND + (1 - BEYOND) * np.exp(-0.5 * away**2))[:, None]).astype(np.float32)
 
 
 def _level(premultiplied: np.ndarray, alpha: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
