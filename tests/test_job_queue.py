@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -237,8 +238,15 @@ def test_a_worker_that_dies_as_a_cutout_is_asked_for_fails_the_head_with_the_rea
     head = submit(jobs, fake)
     follow(jobs, head, until=lambda job: job.stage == "views")
     request = cutout.Request(str(PICTURE), str(tmp_path / "a.png"), str(tmp_path / "b.png"))
-    ended, receive = lane_of(jobs)._worker, client.Worker.receive
-    monkeypatch.setattr(client.Worker, "receive", lambda self, s: None if self is ended else receive(self, s))
+    ended, receive, send = lane_of(jobs)._worker, client.Worker.receive, client.Worker.request
+    asked = threading.Event()
+    # Nobody hears of the end before the cut-out is asked for; whether that is refused is up to the system.
+    monkeypatch.setattr(
+        client.Worker,
+        "receive",
+        lambda self, seconds: None if self is ended and not asked.is_set() else receive(self, seconds),
+    )
+    monkeypatch.setattr(client.Worker, "request", lambda self, *arguments: (asked.set(), send(self, *arguments))[1])
     time.sleep(3 * lane.TICK)  # until nobody listens
     os.kill(ended.pid, signal.SIGKILL)
     assert gone(ended.pid)
