@@ -13,7 +13,7 @@ from typing import Any
 
 from . import __version__
 from .compute.memory import memory
-from .errors import FaceLiftError
+from .errors import FaceLiftError, first_line
 from .user_dirs import cache_folder
 
 PACKAGES = (
@@ -61,7 +61,7 @@ def _or_problem(part: Callable[[], Any]) -> Any:
     try:
         return part()
     except Exception as error:  # reporting whatever is broken is the purpose of this command
-        return {"problem": str(error).splitlines()[0] if str(error) else type(error).__name__}
+        return {"problem": first_line(error)}
 
 
 def _devices() -> dict[str, Any]:

@@ -10,3 +10,8 @@ class Cancelled(FaceLiftError):
 
     def __init__(self, message: str = "Cancelled."):
         super().__init__(message)
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of another library's error, for a sentence of ours; its class name if it has no message."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

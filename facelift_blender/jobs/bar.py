@@ -9,7 +9,7 @@ from bpy.props import StringProperty
 
 from .. import window
 from ..layout import duration, paragraphs
-from .job import RUNNING, Job
+from .job import FAILED, RUNNING, Job
 from .timer import jobs
 
 LINES_SHOWN = 3
@@ -57,6 +57,15 @@ def draw_error(layout, job: Job, context) -> bpy.types.UILayout:
     box.alert = True
     paragraphs(box, f"{job.title}: {job.error}", context, icon="ERROR")
     return box
+
+
+def draw_latest(layout, kind: str, context) -> None:
+    """Draw the latest job of `kind`: its progress while active, or why it failed."""
+    job = jobs.latest(kind)
+    if job is not None and not job.over:
+        draw(layout, job, context)
+    elif job is not None and job.state == FAILED:
+        draw_error(layout, job, context)
 
 
 class FACELIFT_OT_cancel(bpy.types.Operator):

@@ -15,7 +15,7 @@ from facelift_core.jobs.runtime import Request
 from facelift_core.processes.protocol import Event
 
 from ..jobs import bar, timer
-from ..jobs.job import DONE, FAILED, Job, WorkerSettings
+from ..jobs.job import DONE, Job, WorkerSettings
 from ..jobs.timer import jobs
 from ..layout import paragraphs
 from ..operator_errors import Chooser, Confirmed, attempt
@@ -201,7 +201,7 @@ class FACELIFT_OT_remove_runtime(Confirmed, bpy.types.Operator):
 
 def draw(layout, context) -> None:
     """Draw the runtime's buttons in the preferences."""
-    draw_job(layout, KIND, context)
+    bar.draw_latest(layout, KIND, context)
     folder = location.chosen_folder()
     made = location.read(folder)
     column = layout.column()
@@ -219,15 +219,6 @@ def draw(layout, context) -> None:
     row.operator("wm.path_open", text="Log", icon="TEXT").filepath = str(folder / LOG)
     for note in made.notes:
         paragraphs(layout, note, context, icon="INFO")
-
-
-def draw_job(layout, kind: str, context) -> None:
-    """Draw the latest job of `kind`: its progress while active, or why it failed."""
-    job = jobs.latest(kind)
-    if job is not None and not job.over:
-        bar.draw(layout, job, context)
-    elif job is not None and job.state == FAILED:
-        bar.draw_error(layout, job, context)
 
 
 def _chosen(path: str) -> str:

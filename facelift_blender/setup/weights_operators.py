@@ -15,13 +15,12 @@ from facelift_core.weights.import_files import read_licence
 from facelift_core.weights.store import size_text
 
 from .. import window
-from ..jobs import timer
+from ..jobs import bar, timer
 from ..jobs.job import DONE, Job, WorkerSettings
 from ..jobs.timer import jobs
 from ..layout import paragraphs
 from ..operator_errors import Chooser, Confirmed, attempt
 from . import preferences, runtime_state
-from .runtime_operators import draw_job
 
 KIND = "weights"
 LICENCE_ROWS, LICENCE_LETTERS = 14, 120
@@ -253,7 +252,7 @@ def draw(layout, context) -> None:
     job = jobs.latest(KIND)
     if job is not None and job.state == DONE and (message := job.result.get("message")):
         paragraphs(layout, message, context, icon="INFO")
-    draw_job(layout, KIND, context)
+    bar.draw_latest(layout, KIND, context)
     column = layout.column()
     column.enabled = not jobs.active(KIND)
     row = column.row()

@@ -11,7 +11,7 @@ import torch
 from transformers import CLIPImageProcessorPil, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
-from ..errors import FaceLiftError
+from ..errors import FaceLiftError, first_line
 from ..weights.state_dict import load_json, load_state_dict
 
 WEIGHTS_FILE = "model.safetensors"
@@ -47,7 +47,7 @@ def load_clip(model_class: type[Model], folder: str | Path) -> Model:
                 output_loading_info=True,
             )
     except Exception as error:  # a config that makes no sense can fail anywhere in the constructors
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        reason = first_line(error)
         raise FaceLiftError(f"{folder} does not hold a {model_class.__name__}: {reason}") from None
     for kind, problem in (("missing", "lacks"), ("unexpected", "has the unknown weight"), ("mismatched", "misfits in")):
         if names := sorted(map(str, report[f"{kind}_keys"])):

@@ -1,7 +1,7 @@
 """UNet and decoder compiled by PyTorch for their static shapes, whose results are kept on disk.
 
-The UNet's blocks are compiled one by one, with everything in them: so those that :mod:`.reuse` leaves out can be left
-out of compiled code, too. It takes about a minute, once per machine: a later process finds the kernels in
+The UNet's blocks are compiled one by one, with everything in them, so that :mod:`.deep_cache` can leave blocks out of
+compiled code, too. It takes about a minute, once per machine: a later process finds the kernels in
 :func:`~facelift_core.user_dirs.kernels_folder` and takes a few seconds.
 """
 

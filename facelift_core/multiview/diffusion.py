@@ -16,7 +16,7 @@ from transformers import CLIPImageProcessorPil, CLIPVisionModelWithProjection
 
 from ..compute.device import NotEnoughMemory, nothing_left_behind, select_device, select_dtype
 from ..compute.offload import WeightOffload
-from ..errors import FaceLiftError
+from ..errors import FaceLiftError, first_line
 from ..presets import Sampling, check_settings
 from ..progress import Cancel, Monitor, Progress
 from ..rendering.cameras import VIEW_NAMES
@@ -154,7 +154,7 @@ class MultiViewDiffusion:
         except Exception as error:  # compilers, drivers and Triton's versions fail in their own ways
             compiling.undo(self.unet, self.vae)
             self._use_kernels()
-            return (str(error).strip() or type(error).__name__).splitlines()[0]
+            return first_line(error)
         return None
 
     def _use_kernels(self) -> None:

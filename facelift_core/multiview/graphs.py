@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from ..compute.device import LARGE
+from ..errors import first_line
 from ..presets import Sampling
 
 logger = logging.getLogger(__name__)
@@ -66,7 +67,7 @@ class Recordings:
             self.stop()
         except RuntimeError as error:  # something in it cannot be recorded on this system
             self.stop()
-            _failures.append((str(error).strip() or type(error).__name__).splitlines()[0])
+            _failures.append(first_line(error))
             logger.warning("CUDA graphs do not work here (%s); going on without, which is slower.", _failures[-1])
         return False
 
@@ -128,7 +129,7 @@ def _problem_of_machine() -> str | None:
     try:
         return trial(CudaGraphs(), torch.device("cuda"))
     except RuntimeError as error:
-        return (str(error).strip() or type(error).__name__).splitlines()[0]
+        return first_line(error)
 
 
 def trial(record: Record, device: torch.device) -> str | None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from ..errors import FaceLiftError
+from ..errors import FaceLiftError, first_line
 from ..rendering.cameras import VIEW_NAMES
 from ..weights.state_dict import load_json, load_state_dict
 
@@ -54,7 +54,7 @@ def load_scheduler(scheduler_class: type, folder: Path) -> Any:
     try:
         return scheduler_class.from_config(config)
     except Exception as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        reason = first_line(error)
         raise FaceLiftError(f"{path} does not describe a {scheduler_class.__name__}: {reason}") from None
 
 

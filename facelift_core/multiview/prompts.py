@@ -10,7 +10,7 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
-from ..errors import FaceLiftError
+from ..errors import FaceLiftError, first_line
 from ..rendering.cameras import VIEW_NAMES
 from ..user_dirs import cache_folder
 from ..weights.state_dict import load_state_dict, save_safetensors
@@ -77,7 +77,7 @@ def embed_prompts(pipeline: Path) -> Tensor:
             list(PROMPTS), padding="max_length", truncation=True, max_length=length, return_tensors="pt"
         ).input_ids
     except Exception as error:  # the tokenizer's native code raises bare Exceptions
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        reason = first_line(error)
         raise FaceLiftError(f"{folder} is damaged ({reason}); download it again.") from None
     encoder = load_clip(CLIPTextModel, pipeline / "text_encoder")
     if tokens.max() >= encoder.config.vocab_size or tokens.shape[1] > encoder.config.max_position_embeddings:

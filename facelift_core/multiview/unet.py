@@ -13,7 +13,7 @@ from diffusers.models.attention import FeedForward
 from diffusers.models.attention_processor import AttnProcessor2_0
 
 from ..compute.onednn import in_pieces, replace_linears
-from ..errors import FaceLiftError
+from ..errors import FaceLiftError, first_line
 from ..weights.state_dict import load_into, load_json, load_state_dict
 from .attention import MultiViewAttention, PromptAttention
 
@@ -48,7 +48,7 @@ def load_unet(folder: str | Path) -> UNet2DConditionModel:
         with torch.device("meta"):
             unet = UNet2DConditionModel(**stock_config(config))
     except (ValueError, TypeError, KeyError, IndexError, AttributeError, RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        reason = first_line(error)
         raise FaceLiftError(f"{folder / 'config.json'} does not describe a UNet: {reason}") from None
     load_into(unet, load_state_dict(folder / WEIGHTS_FILE), folder / WEIGHTS_FILE)
     unet.register_to_config(num_views=views)

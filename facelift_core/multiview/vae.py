@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from diffusers import AutoencoderKL
 
-from ..errors import FaceLiftError
+from ..errors import FaceLiftError, first_line
 from ..weights.state_dict import load_into, load_json, load_state_dict
 
 WEIGHTS_FILE = "diffusion_pytorch_model.safetensors"
@@ -33,7 +33,7 @@ def load_vae(folder: str | Path) -> AutoencoderKL:
         with torch.device("meta"):
             vae = AutoencoderKL(**{key: value for key, value in config.items() if key in known})
     except (ValueError, TypeError, KeyError, IndexError, AttributeError, RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        reason = first_line(error)
         raise FaceLiftError(f"{folder / 'config.json'} does not describe an autoencoder: {reason}") from None
     path = folder / WEIGHTS_FILE
     load_into(vae, {_current_name(name): tensor for name, tensor in load_state_dict(path).items()}, path)

@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..errors import first_line
 from ..gaussians.tensors import Gaussians
 from .projection import NEAR_PLANE
 from .spherical_harmonics import view_colors
@@ -48,7 +49,7 @@ def rasterization() -> Callable | None:
     except torch.OutOfMemoryError:
         raise
     except Exception as error:  # compilers, linkers, drivers and Python versions all fail differently
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        reason = first_line(error)
         logger.warning("gsplat does not work here (%s); rendering with PyTorch instead, which is slower.", reason)
         return None
     return function

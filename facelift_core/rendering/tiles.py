@@ -20,6 +20,8 @@ from .projection import ALPHA_CUT, Splats, project
 
 TILE = 8
 PIXELS = TILE * TILE
+Weigh = Callable[[Tensor, Tensor], Tensor]
+Differentiate = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
 MAX_ALPHA = 0.99
 """No Gaussian is more opaque than this, as in 3DGS, so that transmittance never becomes zero."""
 MIN_TRANSMITTANCE = 1e-4
@@ -204,30 +206,30 @@ def _walk(
             tensor.index_copy_(0, tiles, part)
 
 
-def _blend(features: Tensor, monomials: Tensor, state: list[Tensor], pairs: Tensor) -> None:
+def _blend(weigh: Weigh, features: Tensor, monomials: Tensor, state: list[Tensor], pairs: Tensor) -> None:
     """Add a block of splats to (transmittance, RGB)."""
-    left, rgb = state
-    block = features.index_select(0, pairs)
-    weights = torch.mm(block[:, :6], monomials).exp_()
-    torch.threshold_(weights, ALPHA_CUT, 0.0).clamp_(max=MAX_ALPHA)
-    weights = weights.view(len(left), -1, PIXELS)
-    for weight in weights.unbind(1):  # alpha in, alpha · transmittance out
-        left.sub_(weight.mul_(left))
-    rgb.baddbmm_(block[:, 6:].view(len(left), -1, 3).transpose(1, 2), weights)
-
-
-def _blend_at_once(features: Tensor, monomials: Tensor, state: list[Tensor], pairs: Tensor) -> None:
-    """As :func:`_blend`, in a few operations however many splats a block has."""
     left, rgb = state
     block = features.index_select(0, pairs)
     alphas = torch.mm(block[:, :6], monomials).exp_()
     torch.threshold_(alphas, ALPHA_CUT, 0.0).clamp_(max=MAX_ALPHA)
-    weights = _weights_at_once(alphas.view(len(left), -1, PIXELS), left)
+    weights = weigh(alphas.view(len(left), -1, PIXELS), left)
     rgb.baddbmm_(block[:, 6:].view(len(left), -1, 3).transpose(1, 2), weights)
 
 
+def _weights_in_turn(alphas: Tensor, left: Tensor) -> Tensor:
+    """Alpha · transmittance of splats in a row, one after the other.
+
+    Args:
+        alphas: (A, depth, 64); overwritten.
+        left: (A, 64) transmittance, updated to that behind them.
+    """
+    for alpha in alphas.unbind(1):
+        left.sub_(alpha.mul_(left))
+    return alphas
+
+
 def _weights_at_once(alphas: Tensor, left: Tensor) -> Tensor:
-    """(A, depth, 64) alpha · transmittance of splats in a row; the transmittance `left` (A, 64) goes on behind them."""
+    """As :func:`_weights_in_turn`, in a few operations however many splats there are; `alphas` are kept."""
     through = torch.cumprod(1.0 - alphas, dim=1)
     weights = alphas * left[:, None]
     weights[:, 1:].mul_(through[:, :-1])
@@ -236,7 +238,12 @@ def _weights_at_once(alphas: Tensor, left: Tensor) -> Tensor:
 
 
 def _blend_backward(
-    features: Tensor, grad_features: Tensor, monomials: Tensor, state: list[Tensor], pairs: Tensor
+    differentiate: Differentiate,
+    features: Tensor,
+    grad_features: Tensor,
+    monomials: Tensor,
+    state: list[Tensor],
+    pairs: Tensor,
 ) -> None:
     """Write the gradients of a block of splats; the state is (transmittance, what follows adds to the loss, ∂RGB)."""
     left, rest, grad_rgb = state
@@ -244,47 +251,43 @@ def _blend_backward(
     alphas = torch.mm(block[:, :6], monomials).exp_()
     saturated = alphas > MAX_ALPHA
     torch.threshold_(alphas, ALPHA_CUT, 0.0).clamp_(max=MAX_ALPHA)
-    alphas = alphas.view(len(left), -1, PIXELS)
     gains = torch.bmm(block[:, 6:].view(len(left), -1, 3), grad_rgb)
+    weights = differentiate(alphas.view(len(left), -1, PIXELS), gains, left, rest)
+    grad_logs = gains.view(-1, PIXELS).masked_fill_(saturated, 0.0)
+    grad_coefficients = torch.mm(grad_logs, monomials.T)
+    grad_rgb_features = torch.bmm(weights, grad_rgb.transpose(1, 2)).view(-1, 3)
+    grad_features.index_copy_(0, pairs, torch.cat([grad_coefficients, grad_rgb_features], dim=1))
+
+
+def _differentiate_in_turn(alphas: Tensor, gains: Tensor, left: Tensor, rest: Tensor) -> Tensor:
+    """Weights of splats in a row, and the gradients of their log-alphas, one after the other.
+
+    Args:
+        alphas: (A, depth, 64).
+        gains: (A, depth, 64) ∂loss / ∂weight; becomes ∂loss / ∂log alpha.
+        left, rest: (A, 64) transmittance, and what follows adds to the loss; updated to what is behind them.
+
+    Returns:
+        (A, depth, 64) alpha · transmittance.
+    """
     weights = torch.empty_like(alphas)
     for alpha, gain, weight in zip(alphas.unbind(1), gains.unbind(1), weights.unbind(1), strict=True):
         torch.mul(alpha, left, out=weight)
         gain.mul_(weight)
         rest.sub_(gain)
-        gain.sub_(rest * alpha / (1.0 - alpha))  # now ∂loss / ∂log alpha
+        gain.sub_(rest * alpha / (1.0 - alpha))
         left.sub_(weight)
-    _write_gradients(
-        grad_features, monomials, pairs, gains.view(-1, PIXELS).masked_fill_(saturated, 0.0), weights, grad_rgb
-    )
+    return weights
 
 
-def _blend_at_once_backward(
-    features: Tensor, grad_features: Tensor, monomials: Tensor, state: list[Tensor], pairs: Tensor
-) -> None:
-    """As :func:`_blend_backward`, in a few operations however many splats a block has."""
-    left, rest, grad_rgb = state
-    block = features.index_select(0, pairs)
-    alphas = torch.mm(block[:, :6], monomials).exp_()
-    saturated = alphas > MAX_ALPHA
-    torch.threshold_(alphas, ALPHA_CUT, 0.0).clamp_(max=MAX_ALPHA)
-    alphas = alphas.view(len(left), -1, PIXELS)
+def _differentiate_at_once(alphas: Tensor, gains: Tensor, left: Tensor, rest: Tensor) -> Tensor:
+    """As :func:`_differentiate_in_turn`, in a few operations however many splats there are."""
     weights = _weights_at_once(alphas, left)
-    gains = torch.bmm(block[:, 6:].view(len(left), -1, 3), grad_rgb).mul_(weights)
+    gains.mul_(weights)
     rests = rest[:, None] - torch.cumsum(gains, dim=1)
     rest.copy_(rests[:, -1])
     gains.sub_(rests.mul_(alphas).div_(1.0 - alphas))
-    _write_gradients(
-        grad_features, monomials, pairs, gains.view(-1, PIXELS).masked_fill_(saturated, 0.0), weights, grad_rgb
-    )
-
-
-def _write_gradients(
-    grad_features: Tensor, monomials: Tensor, pairs: Tensor, grad_logs: Tensor, weights: Tensor, grad_rgb: Tensor
-) -> None:
-    """Of some pairs, given ∂loss / ∂log alpha (pairs, 64), alpha · transmittance (A, depth, 64), ∂RGB (A, 3, 64)."""
-    grad_coefficients = torch.mm(grad_logs, monomials.T)
-    grad_rgb_features = torch.bmm(weights, grad_rgb.transpose(1, 2)).view(-1, 3)
-    grad_features.index_copy_(0, pairs, torch.cat([grad_coefficients, grad_rgb_features], dim=1))
+    return weights
 
 
 class _Composite(torch.autograd.Function):
@@ -296,13 +299,13 @@ class _Composite(torch.autograd.Function):
     @staticmethod
     def forward(ctx, parameters: Tensor, bounds: Tensor, columns: int, rows: int):
         monomials, sizes = _monomials(parameters.device), _batch_sizes(parameters.device)
-        blend = _blend_at_once if sizes.at_once else _blend
+        weigh = _weights_at_once if sizes.at_once else _weights_in_turn
         transmittance = torch.ones(columns * rows, PIXELS, device=parameters.device)
         colors = torch.zeros(columns * rows, 3, PIXELS, device=parameters.device)
         for region in _regions(bounds, columns, rows, sizes.pairs):
             lists = _tile_lists(bounds, region, columns)
             features = _features(parameters, lists, columns)
-            _walk(lists, sizes, (transmittance, colors), partial(blend, features, monomials))
+            _walk(lists, sizes, (transmittance, colors), partial(_blend, weigh, features, monomials))
         ctx.save_for_backward(parameters, bounds, colors, transmittance)
         ctx.grid = columns, rows
         return colors, transmittance
@@ -313,7 +316,7 @@ class _Composite(torch.autograd.Function):
         parameters, bounds, colors, transmittance = ctx.saved_tensors
         columns, rows = ctx.grid
         monomials, sizes = _monomials(parameters.device), _batch_sizes(parameters.device)
-        blend_backward = _blend_at_once_backward if sizes.at_once else _blend_backward
+        differentiate = _differentiate_at_once if sizes.at_once else _differentiate_in_turn
         # What all splats together, and the light behind them, add to the loss; each splat takes its part off.
         rest = (grad_colors * colors).sum(dim=1) + grad_transmittance * transmittance
         state = (torch.ones_like(transmittance), rest, grad_colors.clone())
@@ -324,6 +327,7 @@ class _Composite(torch.autograd.Function):
             with torch.enable_grad():
                 features = _features(leaf, lists, columns)
             grad_features = torch.zeros_like(features)
-            _walk(lists, sizes, state, partial(blend_backward, features.detach(), grad_features, monomials))
+            step = partial(_blend_backward, differentiate, features.detach(), grad_features, monomials)
+            _walk(lists, sizes, state, step)
             grad_parameters += torch.autograd.grad(features, leaf, grad_features)[0]
         return grad_parameters, None, None, None

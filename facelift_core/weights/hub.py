@@ -23,7 +23,7 @@ from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 from huggingface_hub.utils import build_hf_headers, hf_raise_for_status
 
 from .. import __version__
-from ..errors import FaceLiftError
+from ..errors import FaceLiftError, first_line
 from ..progress import Monitor
 from .byte_progress import ByteProgress
 from .catalogue import Catalogue
@@ -294,5 +294,5 @@ def _sentence(error: Exception, catalogue: Catalogue, remote: Remote | None) -> 
         )
     if isinstance(error, OSError) and error.errno is not None and not isinstance(error, ConnectionError):
         return f"Cannot write {what}: {error.strerror}."
-    reason = str(error).strip().splitlines()[0].rstrip(".") if str(error).strip() else type(error).__name__
+    reason = first_line(error).rstrip(".")
     return f"The connection to {endpoint} failed ({reason}); check your network and start again to resume the download."

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from contextlib import contextmanager
 from pathlib import Path
 
-from ..errors import FaceLiftError
+from ..errors import FaceLiftError, first_line
 from ..progress import Monitor
 from . import licence
 from .byte_progress import ByteProgress
@@ -152,7 +152,7 @@ def _open_zip(source: Path) -> Iterable[zipfile.ZipFile]:
         with zipfile.ZipFile(source) as archive:
             yield archive
     except (zipfile.BadZipFile, zlib.error, EOFError) as error:
-        reason = str(error).strip().splitlines()[0].rstrip(".") if str(error).strip() else type(error).__name__
+        reason = first_line(error).rstrip(".")
         raise FaceLiftError(f"{source} is not a zip file or is damaged ({reason}); download it again.") from None
     except (RuntimeError, NotImplementedError) as error:  # encrypted, or compressed with an unsupported method
         raise FaceLiftError(f"{source} cannot be unpacked ({error}); unpack it and import the folder.") from None

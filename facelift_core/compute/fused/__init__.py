@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ...errors import first_line
 from ...user_dirs import keep_kernels
 
 HALF = (torch.float16, torch.bfloat16)
@@ -91,7 +92,7 @@ def problem() -> str | None:
     except torch.OutOfMemoryError:
         raise
     except Exception as error:  # compilers, drivers and Triton's versions fail in their own ways
-        return f"Triton fails ({(str(error).strip() or type(error).__name__).splitlines()[0]})"
+        return f"Triton fails ({first_line(error)})"
 
 
 @torch.no_grad()
