@@ -21,7 +21,7 @@ from facelift_core.likeness.depth import MIDDLE, SCALE, WEIGHTS, DepthNetwork, p
 from facelift_core.likeness.front import NO_LANDMARKS, pixels_of, with_photo_front
 from facelift_core.likeness.harmony import harmonised
 from facelift_core.likeness.skin import _quaternions, carve, skin, skin_weight
-from facelift_core.likeness.surface import blur, front_depth, front_surface, in_front_camera, project
+from facelift_core.likeness.surface import blur, front_depth, front_surface, in_front_camera, project, to_world
 from facelift_core.progress import Monitor
 from facelift_core.rendering.cameras import intrinsics, orbit, six_views
 from facelift_core.rendering.metrics import psnr
@@ -262,6 +262,17 @@ def test_nothing_of_the_head_stays_before_the_skin_or_outside_the_silhouette(che
     assert positions[:, 2].min() > 2.7 - RADIUS
     assert (project(positions)[:, 0] - 256).abs().max() < 130
     assert len(kept) > 0.4 * len(ball())
+
+
+def test_no_specks_stay_along_the_cut_where_the_photo_ends(checked):
+    surface = front_surface(ball(), None)
+    alpha = pixels_of(checked.cutout, SIZE)[..., 3].copy()
+    alpha[300:] = 0
+    below, _ = to_world(*(torch.from_numpy(surface.points[301, 200:300]),) * 2)
+    speck = ball(count=100)
+    specks = Gaussians(below, speck.sh, speck.log_scales - 3, speck.rotations, speck.opacity_logits)
+    kept = carve(specks, surface, skin_weight(surface, alpha), alpha)
+    assert len(kept) == 0
 
 
 def test_spherical_harmonics_of_the_head_stay(checked):

@@ -31,6 +31,8 @@ FACE_MARGIN = 25
 """Pixels of 512² by which the part with the photo's own pixels is wider than what the landmarks cover."""
 CLEARED = 0.06
 """The head's own Gaussians are removed in front of the skin, and this far behind it, in world units."""
+EDGE = 5
+"""Width in pixels of the window by which they are also removed beside the skin: along its lower cut they would float."""
 
 
 def skin_weight(surface: Surface, alpha: np.ndarray) -> np.ndarray:
@@ -75,7 +77,8 @@ def carve(head: Gaussians, surface: Surface, weight: np.ndarray, alpha: np.ndarr
     camera = in_front_camera(head.positions)
     pixels = project(camera)
     behind = camera[:, 2] - sample(surface.points[..., 2], pixels)
-    replaced = (sample(weight, pixels) > 0.6) & (behind < CLEARED)
+    covered = cv2.dilate(weight, np.ones((EDGE, EDGE)))
+    replaced = (sample(covered, pixels) > 0.6) & (behind < CLEARED)
     # Distance to the silhouette in pixels, positive inside.
     person = (alpha > 0.5).astype(np.uint8)
     inside = cv2.distanceTransform(person, cv2.DIST_L2, 5) - cv2.distanceTransform(1 - person, cv2.DIST_L2, 5)
