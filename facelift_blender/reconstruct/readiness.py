@@ -51,7 +51,7 @@ def before_rendering(context) -> list[Missing]:
     if context.scene.camera is None:
         missing.append(Missing("The scene has no camera.", "facelift.add_camera", "Add Camera", stops=False))
     if settings := missing_settings(context.scene):
-        text = f"Splats will not render correctly. Needed: {'; '.join(map(str, settings))}."
+        text = " ".join(f"{setting.consequence}." for setting in settings)
         missing.append(Missing(text, "facelift.apply_render_settings", "Set Up Scene for Splats", stops=False))
     return missing
 

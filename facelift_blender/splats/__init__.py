@@ -38,6 +38,7 @@ def unregister_menus() -> None:
 def __getattr__(name: str):
     if name == "CLASSES":
         from . import operators, panel
+        from .viewport import operators as viewport_operators
 
-        return (*operators.CLASSES, *panel.CLASSES)
+        return (*operators.CLASSES, *viewport_operators.CLASSES, *panel.CLASSES)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

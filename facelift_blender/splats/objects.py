@@ -126,6 +126,14 @@ def is_splat_object(item: bpy.types.Object | None) -> bool:
     return item is not None and item.type == "POINTCLOUD" and attributes.is_splats(item.data)
 
 
+def active_splats(context: bpy.types.Context) -> bpy.types.Object | None:
+    """The active splat object, or the one that the active object is the crop box of."""
+    item = context.object
+    if item is not None and item.type == "EMPTY" and not is_splat_object(item):
+        item = item.parent
+    return item if is_splat_object(item) else None
+
+
 def splat_objects(objects) -> list[bpy.types.Object]:
     """The splat objects among `objects`."""
     return [item for item in objects if is_splat_object(item)]

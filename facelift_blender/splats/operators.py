@@ -8,7 +8,6 @@ from bpy_extras.io_utils import ExportHelper, ImportHelper
 
 from ..operator_errors import attempt
 from . import editing, exporting, importing, native, nodes, objects, scene_settings
-from .viewport import rendering
 
 _MODE_ITEMS = [
     (nodes.CAMERA_FACING, "Camera Facing", "For final renders: exact from the scene camera only"),
@@ -22,13 +21,13 @@ _MODE_ITEMS = [
 
 
 class _OnSplats:
-    """Mixin for operators on the active splat object."""
+    """Mixin for operators on the active splat object, or on that of the active crop box."""
 
     bl_options = {"REGISTER", "UNDO"}
 
     @classmethod
     def poll(cls, context):
-        return objects.is_splat_object(context.object)
+        return objects.active_splats(context) is not None
 
 
 class FACELIFT_OT_import_splats(bpy.types.Operator, ImportHelper):
@@ -76,11 +75,11 @@ class FACELIFT_OT_export_splats(bpy.types.Operator, ExportHelper):
 
     @classmethod
     def poll(cls, context):
-        return any(map(objects.is_splat_object, [*context.selected_objects, context.object]))
+        return bool(objects.splat_objects(context.selected_objects) or objects.active_splats(context))
 
     def execute(self, context):
         def work() -> str:
-            items = objects.splat_objects(context.selected_objects) or [context.object]
+            items = objects.splat_objects(context.selected_objects) or [objects.active_splats(context)]
             count = exporting.export_splats(context.scene, items, self.filepath, apply_transform=self.apply_transform)
             return f"{count:,} splats written to {self.filepath}"
 
@@ -88,14 +87,18 @@ class FACELIFT_OT_export_splats(bpy.types.Operator, ExportHelper):
 
 
 class FACELIFT_OT_apply_render_settings(bpy.types.Operator):
-    """Change the settings of this scene that splats need to render correctly"""
+    """Change the settings of this scene that splats need to render correctly, in Cycles and in EEVEE"""
 
     bl_idname = "facelift.apply_render_settings"
     bl_label = "Set Up Scene for Splats"
     bl_options = {"REGISTER", "UNDO"}
 
     def execute(self, context):
-        return attempt(self, lambda: "Set: " + "; ".join(map(str, scene_settings.apply(context.scene))))
+        def work() -> str:
+            changes = [setting.change for setting in scene_settings.apply(context.scene)]
+            return f"Set: {', '.join(changes)}" if changes else "The scene is set up for splats already"
+
+        return attempt(self, work)
 
 
 class FACELIFT_OT_splats_show_as(_OnSplats, bpy.types.Operator):
@@ -114,7 +117,7 @@ class FACELIFT_OT_splats_show_as(_OnSplats, bpy.types.Operator):
 
     def execute(self, context):
         return attempt(
-            self, lambda: editing.show_as(context.object, self.mode, render=self.render, viewport=self.viewport)
+            self, lambda: editing.show_as(objects.active_splats(context), self.mode, render=self.render, viewport=self.viewport)
         )
 
 
@@ -128,20 +131,20 @@ class FACELIFT_OT_splats_match_viewers(_OnSplats, bpy.types.Operator):
 
     def execute(self, context):
         def work() -> None:
-            for item in objects.splat_objects(context.selected_objects) or [context.object]:
+            for item in objects.splat_objects(context.selected_objects) or [objects.active_splats(context)]:
                 editing.match_viewers(item, self.on)
 
         return attempt(self, work)
 
 
 class FACELIFT_OT_splats_crop(_OnSplats, bpy.types.Operator):
-    """Add a box that hides everything outside it. Move, rotate and scale the box to crop"""
+    """Add a box that hides everything outside it, and select it. Move, rotate and scale the box to crop"""
 
     bl_idname = "facelift.splats_crop"
     bl_label = "Crop Box"
 
     def execute(self, context):
-        return attempt(self, lambda: editing.add_crop_box(context.object) and None)
+        return attempt(self, lambda: objects.choose(context, editing.add_crop_box(objects.active_splats(context))))
 
 
 class FACELIFT_OT_splats_uncrop(_OnSplats, bpy.types.Operator):
@@ -151,7 +154,7 @@ class FACELIFT_OT_splats_uncrop(_OnSplats, bpy.types.Operator):
     bl_label = "Remove Crop Box"
 
     def execute(self, context):
-        return attempt(self, lambda: editing.remove_crop_box(context.object))
+        return attempt(self, lambda: editing.remove_crop_box(objects.active_splats(context)))
 
 
 class FACELIFT_OT_splats_delete_selected(_OnSplats, bpy.types.Operator):
@@ -161,7 +164,7 @@ class FACELIFT_OT_splats_delete_selected(_OnSplats, bpy.types.Operator):
     bl_label = "Delete Selected Points"
 
     def execute(self, context):
-        return attempt(self, lambda: f"{editing.delete_selected(context.object):,} splats deleted")
+        return attempt(self, lambda: f"{editing.delete_selected(objects.active_splats(context)):,} splats deleted")
 
 
 class FACELIFT_OT_splats_restore_deleted(_OnSplats, bpy.types.Operator):
@@ -171,7 +174,7 @@ class FACELIFT_OT_splats_restore_deleted(_OnSplats, bpy.types.Operator):
     bl_label = "Restore Deleted Points"
 
     def execute(self, context):
-        return attempt(self, lambda: f"{editing.restore_deleted(context.object):,} splats restored")
+        return attempt(self, lambda: f"{editing.restore_deleted(objects.active_splats(context)):,} splats restored")
 
 
 class FACELIFT_OT_splats_duplicate(_OnSplats, bpy.types.Operator):
@@ -181,7 +184,7 @@ class FACELIFT_OT_splats_duplicate(_OnSplats, bpy.types.Operator):
     bl_label = "Duplicate as Instance"
 
     def execute(self, context):
-        return attempt(self, lambda: objects.choose(context, editing.duplicate_as_instance(context.object)))
+        return attempt(self, lambda: objects.choose(context, editing.duplicate_as_instance(objects.active_splats(context))))
 
 
 class FACELIFT_OT_splats_join(_OnSplats, bpy.types.Operator):
@@ -192,8 +195,8 @@ class FACELIFT_OT_splats_join(_OnSplats, bpy.types.Operator):
 
     def execute(self, context):
         def work() -> None:
-            others = [item for item in objects.splat_objects(context.selected_objects) if item != context.object]
-            editing.join(context, context.object, others)
+            others = [item for item in objects.splat_objects(context.selected_objects) if item != objects.active_splats(context)]
+            editing.join(context, objects.active_splats(context), others)
 
         return attempt(self, work)
 
@@ -222,75 +225,7 @@ class FACELIFT_OT_splats_native(_OnSplats, bpy.types.Operator):
     on: BoolProperty(name="On", default=True)
 
     def execute(self, context):
-        return attempt(self, lambda: native.set_native(context.object, self.on))
-
-
-class FACELIFT_OT_viewport_render(bpy.types.Operator):
-    """Render this viewport, or every frame of it, including splats. Blender's own Viewport Render leaves out what
-    add-ons draw"""
-
-    bl_idname = "facelift.viewport_render"
-    bl_label = "Viewport Render with Splats"
-
-    animation: BoolProperty(name="Animation", description="Render all frames to the output folder of the scene")
-
-    @classmethod
-    def poll(cls, context):
-        return context.area is not None and context.area.type == "VIEW_3D"
-
-    def execute(self, context):
-        if not rendering.is_ours(context):
-            return bpy.ops.render.opengl(animation=self.animation, view_context=True)
-        if not self.animation:
-            return attempt(self, lambda: rendering.show(rendering.render(context)))
-        self._begin(context)
-        while self._next_frame(context):
-            pass
-        return self._end(context)
-
-    def invoke(self, context, event):
-        if not rendering.is_ours(context):
-            return bpy.ops.render.opengl("INVOKE_DEFAULT", animation=self.animation, view_context=True)
-        if not self.animation:
-            return self.execute(context)
-        self._begin(context)
-        self._timer = context.window_manager.event_timer_add(0.01, window=context.window)
-        context.window_manager.modal_handler_add(self)
-        return {"RUNNING_MODAL"}
-
-    def modal(self, context, event):
-        if event.type == "ESC":
-            self._message = f"Stopped after {self._written} frames"
-        elif event.type != "TIMER" or self._next_frame(context):
-            return {"RUNNING_MODAL"}
-        context.window_manager.event_timer_remove(self._timer)
-        return self._end(context)
-
-    def _begin(self, context) -> None:
-        scene = context.scene
-        self._before, self._written, self._message = scene.frame_current, 0, ""
-        self._frames = iter(range(scene.frame_start, scene.frame_end + 1, scene.frame_step))
-
-    def _next_frame(self, context) -> bool:
-        """Render and save the next frame; returns whether there may be more."""
-        frame = next(self._frames, None)
-        if frame is None:
-            self._message = f"{self._written} frames written to {context.scene.render.filepath}"
-            return False
-        context.scene.frame_set(frame)
-        context.workspace.status_text_set(f"Viewport Render: frame {frame} of {context.scene.frame_end}. Esc: Stop")
-        if attempt(self, lambda: rendering.save_frame(context)) != {"FINISHED"}:
-            return False
-        self._written += 1
-        return True
-
-    def _end(self, context):
-        context.scene.frame_set(self._before)
-        context.workspace.status_text_set(None)
-        if not self._message:  # failed and already reported
-            return {"CANCELLED"}
-        self.report({"INFO"}, self._message)
-        return {"FINISHED"}
+        return attempt(self, lambda: native.set_native(objects.active_splats(context), self.on))
 
 
 class FACELIFT_FH_splats(bpy.types.FileHandler):
@@ -319,6 +254,5 @@ CLASSES = (
     FACELIFT_OT_splats_join,
     FACELIFT_OT_splats_instances_real,
     FACELIFT_OT_splats_native,
-    FACELIFT_OT_viewport_render,
     FACELIFT_FH_splats,
 )

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import bpy
 
-from . import editing, native, nodes, objects
+from ..layout import paragraphs
+from . import editing, native, nodes, objects, scene_settings
 from .viewport import state
 
 
@@ -17,13 +18,13 @@ class FACELIFT_PT_splats(bpy.types.Panel):
 
     @classmethod
     def poll(cls, context):
-        return objects.is_splat_object(context.object) or bool(objects.instanced_splats(context.object))
+        return objects.active_splats(context) is not None or bool(objects.instanced_splats(context.object))
 
     def draw(self, context):
         layout = self.layout
-        item = context.object
-        if not objects.is_splat_object(item):
-            _draw_instances(layout, [item], objects.instanced_splats(item))
+        item = objects.active_splats(context)
+        if item is None:
+            _draw_instances(layout, [context.object], objects.instanced_splats(context.object))
             return
         modifier = nodes.find_modifier(item)
         layout.label(text=f"{len(item.data.points):,} splats", icon="POINTCLOUD_DATA")
@@ -35,6 +36,7 @@ class FACELIFT_PT_splats(bpy.types.Panel):
             layout.operator("facelift.splats_native", depress=shown).on = not shown
             if shown:
                 return
+        _draw_missing(layout, context)
         layout.use_property_split = True
         layout.use_property_decorate = False
         for label, name, key in (("Render", "Render As", "render"), ("Viewport", "Viewport As", "viewport")):
@@ -78,6 +80,15 @@ class FACELIFT_PT_splats(bpy.types.Panel):
         if len(objects.splat_objects(context.selected_objects)) > 1:
             layout.operator("facelift.splats_join", icon="AUTOMERGE_ON")
         layout.operator("facelift.export_splats", icon="EXPORT")
+
+
+def _draw_missing(layout: bpy.types.UILayout, context) -> None:
+    """Say what the scene's settings will do to the splats, and offer to change them."""
+    if missing := scene_settings.missing_settings(context.scene):
+        box = layout.box()
+        for setting in missing:
+            paragraphs(box, f"{setting.consequence}.", context, icon="ERROR")
+        box.operator("facelift.apply_render_settings")
 
 
 def _draw_instances(layout: bpy.types.UILayout, instances: list, items: list) -> None:

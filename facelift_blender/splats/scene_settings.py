@@ -19,18 +19,20 @@ MIN_TRANSPARENT = 1024
 
 @dataclass(frozen=True)
 class Setting:
-    """A setting that should have another value."""
+    """A setting that should have another value.
 
-    text: str
-    """Description for the user, without a period."""
+    Attributes:
+        consequence: what goes wrong as it is, for the user, without a period.
+        change: what `apply` sets, for the user.
+    """
+
+    consequence: str
+    change: str
     apply: Callable[[], None]
-
-    def __str__(self) -> str:
-        return self.text
 
 
 def missing_settings(scene: bpy.types.Scene) -> list[Setting]:
-    """Settings of `scene` to change; empty if all are right or the scene has no splats."""
+    """Settings of `scene` to change, for all engines; empty if all are right or the scene has no splats."""
     in_instances = objects.instanced(scene.objects)
     shown = objects.splat_objects(in_instances.union(scene.objects))
     return list(_missing(scene, shown, in_instances)) if shown else []
@@ -54,20 +56,20 @@ def _missing(
         modifier = nodes.find_modifier(item)
         if modifier and nodes.get_input(modifier, "Render As") == nodes.CAMERA_FACING:
             # Camera-facing quads would be right at the original's location only.
-            change = partial(nodes.set_input, modifier, "Render As", nodes.ANY_VIEW)
-            yield Setting(f"“{item.name}” (in a collection instance) as Any View", change)
-    cycles = getattr(scene, "cycles", None)
-    if cycles is not None and scene.render.engine == "CYCLES":
+            apply = partial(nodes.set_input, modifier, "Render As", nodes.ANY_VIEW)
+            yield Setting(f"“{item.name}” will face the wrong way in instances", f"“{item.name}” as Any View", apply)
+    # Whatever the engine is now: people switch later, and wonder.
+    if cycles := getattr(scene, "cycles", None):
         if cycles.transparent_max_bounces < MAX_TRANSPARENT:
-            change = partial(setattr, cycles, "transparent_max_bounces", MAX_TRANSPARENT)
-            yield Setting(f"a maximum of {MAX_TRANSPARENT} transparent bounces, against dark scales in Cycles", change)
+            apply = partial(setattr, cycles, "transparent_max_bounces", MAX_TRANSPARENT)
+            yield Setting("Cycles will show dark scales", f"up to {MAX_TRANSPARENT} transparent bounces", apply)
         if cycles.min_transparent_bounces < MIN_TRANSPARENT:
-            change = partial(setattr, cycles, "min_transparent_bounces", MIN_TRANSPARENT)
-            yield Setting(f"a minimum of {MIN_TRANSPARENT} transparent bounces, against speckles in Cycles", change)
-    wanted = view_transform(shown)
-    if wanted and scene.view_settings.view_transform != wanted:
-        change = partial(setattr, scene.view_settings, "view_transform", wanted)
-        yield Setting(f"view transform {wanted}", change)
+            apply = partial(setattr, cycles, "min_transparent_bounces", MIN_TRANSPARENT)
+            yield Setting("Cycles will show speckles", f"at least {MIN_TRANSPARENT} transparent bounces", apply)
+    wanted, now = view_transform(shown), scene.view_settings.view_transform
+    if wanted and now != wanted:
+        apply = partial(setattr, scene.view_settings, "view_transform", wanted)
+        yield Setting(f"The view transform {now} will change the colors", f"view transform {wanted}", apply)
 
 
 def view_transform(shown: list[bpy.types.Object]) -> str | None:

@@ -151,7 +151,8 @@ def test_collection_instances():
     empty = instance_of(item, matrix)
     different(picture(), truth[nodes.CAMERA_FACING])
     assert editing.instancers(scene, item) == [empty]
-    assert [str(s) for s in scene_settings.missing_settings(scene)] == ["“Head” (in a collection instance) as Any View"]
+    changes = [setting.change for setting in scene_settings.missing_settings(scene)]
+    assert changes == ["“Head” as Any View"]
     assert bpy.ops.facelift.apply_render_settings() == {"FINISHED"}
     assert scene_settings.missing_settings(scene) == []
     assert nodes.get_input(nodes.find_modifier(item), "Render As") == nodes.ANY_VIEW

@@ -36,6 +36,13 @@ def evaluated_mesh(item):
     return corners.reshape(-1, 3)
 
 
+def eevee() -> str:
+    """Its name in this Blender."""
+    names = bpy.context.scene.render.bl_rna.properties["engine"].enum_items.keys()
+    # The module bpy tells of engines only once they are used.
+    return next((name for name in names if "EEVEE" in name), "BLENDER_EEVEE")
+
+
 def close(found, expected, tolerance=1e-4):
     assert found.shape == expected.shape, (found.shape, expected.shape)
     assert np.abs(found - expected).max() < tolerance, np.abs(found - expected).max()
@@ -199,6 +206,8 @@ def test_crop_box():
     everything = len(exporting.edited(bpy.context.scene, item))
     assert bpy.ops.facelift.splats_crop() == {"FINISHED"}
     box = nodes.get_input(nodes.find_modifier(item), "Crop Box")
+    assert bpy.context.selected_objects == [box] and bpy.context.object == box
+    assert objects.active_splats(bpy.context) == item, "the panel loses the head"
     assert len(exporting.edited(bpy.context.scene, item)) == everything
     box.location, box.scale = (0.2, 0, 0), (0.2, 10, 10)
     found = exporting.edited(bpy.context.scene, item, apply_transform=False)
@@ -245,20 +254,27 @@ def test_duplicates_share_the_data_and_nothing_else():
     assert len(bpy.data.materials) == 2
 
 
-def test_scene_settings_are_told_and_set():
-    empty_file()
-    scene = bpy.context.scene
-    scene.render.engine = "CYCLES"
-    scene.view_settings.view_transform = "AgX"
-    assert scene_settings.missing_settings(scene) == []
-    item = head()
-    before = scene.cycles.transparent_max_bounces
-    assert len(scene_settings.missing_settings(scene)) == 3
-    assert scene.cycles.transparent_max_bounces == before, "asking changed something"
-    assert bpy.ops.facelift.apply_render_settings() == {"FINISHED"}
-    assert scene_settings.missing_settings(scene) == [] and scene.view_settings.view_transform == "Standard"
-    editing.match_viewers(item, True)
-    assert [str(s) for s in scene_settings.missing_settings(scene)] == ["view transform Raw"]
+def consequences(scene):
+    return [setting.consequence for setting in scene_settings.missing_settings(scene)]
+
+
+def test_scene_settings_are_told_and_set_for_every_engine():
+    for engine in ("CYCLES", eevee()):
+        empty_file()
+        scene = bpy.context.scene
+        scene.render.engine = engine
+        scene.view_settings.view_transform = "AgX"
+        assert consequences(scene) == []
+        item = head()
+        before = scene.cycles.transparent_max_bounces
+        scales, speckles = "Cycles will show dark scales", "Cycles will show speckles"
+        assert consequences(scene) == [scales, speckles, "The view transform AgX will change the colors"]
+        assert scene.cycles.transparent_max_bounces == before, "asking changed something"
+        assert bpy.ops.facelift.apply_render_settings() == {"FINISHED"}
+        assert consequences(scene) == [] and scene.view_settings.view_transform == "Standard"
+        assert scene.cycles.transparent_max_bounces == scene.cycles.min_transparent_bounces == 1024
+        editing.match_viewers(item, True)
+        assert consequences(scene) == ["The view transform Standard will change the colors"]
 
 
 def test_scene_settings_reach_a_viewport_that_is_there():
