@@ -137,11 +137,16 @@ class FaceLift:
         Raises:
             FaceLiftError: unknown preset or likeness, or steps out of range.
         """
-        how = self._sampling(preset, steps, likeness)
-        scale = self.multiview.guidance_scale if guidance_scale is None else guidance_scale
+        how = self.sampling_here(preset, steps, likeness)
         with nothing_left_behind():
-            rate = measured_rate(self.multiview)
-            return sum(stage_seconds(self.multiview, self.gslrm, how, scale, likeness, rate).values())
+            return sum(self.stage_seconds(how, guidance_scale, likeness, measured_rate(self.multiview)).values())
+
+    def stage_seconds(
+        self, how: Sampling | None, guidance_scale: float | None, likeness: str, rate: float | None = None
+    ) -> dict[str, float]:
+        """As :func:`.compute.time_estimate.stage_seconds`; progress has the proportions of those on a usual machine."""
+        scale = self.multiview.guidance_scale if guidance_scale is None else guidance_scale
+        return stage_seconds(self.multiview, self.gslrm, how, scale, likeness, rate)
 
     def reconstruct(
         self,
@@ -181,7 +186,7 @@ class FaceLift:
             Cancelled: `cancelled` answered true.
         """
         check_settings(preset, steps, guidance_scale, seed)
-        how = self._sampling(preset, steps, likeness)
+        how = self.sampling_here(preset, steps, likeness)
         with nothing_left_behind():
             run = self._run(how, guidance_scale, likeness, progress, cancelled)
             with run.stage("align", "Aligning the portrait"):
@@ -228,7 +233,7 @@ class FaceLift:
                 f"Views should be floating-point numbers of shape (6, 3, H, W), not {views.dtype} {tuple(views.shape)}."
             )
         likeness = "off" if portrait is None else likeness
-        how = self._sampling("quality", None, likeness)
+        how = self.sampling_here("quality", None, likeness)
         with nothing_left_behind():
             run = self._run(None, None, likeness, progress, cancelled)
             aligned = None
@@ -301,11 +306,9 @@ class FaceLift:
         Args:
             how: the views are sampled; None: they are there.
         """
-        scale = self.multiview.guidance_scale if guidance_scale is None else guidance_scale
-        expected = stage_seconds(self.multiview, self.gslrm, how, scale, likeness)
-        return Stages(self.device, progress, cancelled, expected)
+        return Stages(self.device, progress, cancelled, self.stage_seconds(how, guidance_scale, likeness))
 
-    def _sampling(self, preset: str | Sampling, steps: int | None, likeness: str) -> Sampling:
+    def sampling_here(self, preset: str | Sampling, steps: int | None, likeness: str) -> Sampling:
         """How the views are sampled here.
 
         Raises:

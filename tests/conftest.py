@@ -46,9 +46,10 @@ def own_weights_folder(tmp_path) -> Path:
 
 
 @pytest.fixture(autouse=True)
-def own_cache(tmp_path_factory, monkeypatch) -> None:
-    """Nothing of a test's ends in the user's cache, and nothing in it changes a test."""
+def own_folders(tmp_path_factory, monkeypatch) -> None:
+    """Nothing of a test's ends in the user's folders, and nothing in them changes a test."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path_factory.mktemp("data")))
 
 
 @pytest.fixture

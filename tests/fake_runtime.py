@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from facelift_blender.jobs import folders
-from facelift_blender.jobs.job import Job, WorkerSettings
+from facelift_blender.jobs.job import Job, Usual, WorkerSettings
 from facelift_blender.jobs.lane import Lane
 from facelift_blender.jobs.queue import Queue
 from facelift_core.jobs.reconstruct import Request
@@ -46,11 +46,14 @@ def worker(python: Path, idle_seconds: float = 60.0) -> WorkerSettings:
     return WorkerSettings(python, idle_seconds=idle_seconds)
 
 
-def submit(jobs: Queue, python: Path, photo: Path = PICTURE, idle_seconds: float = 60.0, **settings) -> Job:
+def submit(
+    jobs: Queue, python: Path, photo: Path = PICTURE, idle_seconds: float = 60.0, usually=Usual, **settings
+) -> Job:
     """A head, as Blender's session submits it; `settings` are the request's."""
     folder = folders.new_folder()
     request, runs_it = Request(str(photo), str(folder), **settings), worker(python, idle_seconds)
-    return jobs.submit(Job("reconstruct", photo.stem, request, runs_it, check=folders.check_end(folder)))
+    check = folders.check_end(folder)
+    return jobs.submit(Job("reconstruct", photo.stem, request, runs_it, check=check, usually=usually))
 
 
 def follow(jobs: Queue, *wanted: Job, until: Callable[[Job], bool] | None = None) -> list[str]:

@@ -13,10 +13,10 @@ import facelift_core as fl
 from facelift_core import align
 from facelift_core.checkerboard import DARK, LIGHT, on_checker
 from facelift_core.jobs import cutout as cutouts
-from facelift_core.jobs import handlers
+from facelift_core.jobs import durations, handlers
 from facelift_core.jobs import reconstruct as job
 from facelift_core.presets import PRESETS
-from facelift_core.processes.protocol import CutOut, Done, Estimate, Event, Failed, Progress, Stopped
+from facelift_core.processes.protocol import CutOut, Done, Event, Failed, Progress, Stopped
 
 PICTURE = Path(__file__).parent / "goldens" / "input.png"
 
@@ -47,14 +47,38 @@ def test_models_are_loaded_once_for_a_queue(weights_folder, tmp_path, monkeypatc
     assert len(loads) == 2
 
 
-def test_the_time_is_told_before_the_work(weights_folder, tmp_path):
+def test_stages_are_told_in_order(weights_folder, tmp_path):
     events, result = run(job.Models(), request(tmp_path / "job", weights_folder))
     told = [event.stage if isinstance(event, Progress) else type(event).__name__ for event in events]
-    assert list(dict.fromkeys(told)) == [
-        *("load", "Estimate", "align", "CutOut", "views", "Views", "gaussians", "filter")
-    ]
-    assert next(event for event in events if isinstance(event, Estimate)).seconds > 0
+    assert list(dict.fromkeys(told)) == ["load", "align", "CutOut", "views", "Views", "gaussians", "filter"]
     assert result["precision"] == "float32" and result["memory"] == "all weights loaded, 12 views at once"
+
+
+def test_the_second_run_knows_what_the_first_took(weights_folder, tmp_path):
+    models = job.Models()
+    wanted = request(tmp_path / "a", weights_folder, steps=6)
+    assert durations.runs(wanted) == [] and durations.load_seconds(wanted) is None
+    events, first = run(models, wanted)
+    align = next(event for event in events if isinstance(event, Progress) and event.stage == "align")
+    assert align.left is None, "at first, nobody knows"
+    took = {stage: pytest.approx(seconds, abs=0.001) for stage, seconds in first["timings"].items()}
+    assert durations.runs(wanted) == [took] and durations.load_seconds(wanted) == took["load"]
+    assert durations.run_seconds(wanted) == pytest.approx(
+        sum(first["timings"].values()) - took["load"].expected, abs=0.01
+    )
+
+    events, _ = run(models, request(tmp_path / "b", weights_folder, steps=6))
+    assert "load" not in durations.runs(wanted)[1], "the models were there"
+    told = [event for event in events if isinstance(event, Progress) and event.stage != "load"]
+    assert told[0].left == pytest.approx(durations.without_load(durations.runs(wanted)[0]), rel=0.01)
+    assert all(event.left is not None for event in told) and told[-1].left == pytest.approx(0, abs=0.01)
+    whole = sum(seconds for stage, seconds in first["timings"].items() if stage != "load")
+    gaussians = next(event for event in told if event.stage == "gaussians")
+    assert gaussians.fraction == pytest.approx(
+        (first["timings"]["align"] + first["timings"]["views"]) / whole, abs=0.01
+    )
+    assert durations.runs(request(tmp_path / "c", weights_folder, steps=7)) == [], "of other settings"
+    assert durations.load_seconds(request(tmp_path / "c", weights_folder, steps=7)) is not None
 
 
 @pytest.mark.parametrize("preset", PRESETS)

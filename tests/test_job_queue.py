@@ -12,7 +12,7 @@ import pytest
 from fake_runtime import HEAD, HERE, PICTURE, SOON, folder_of, follow, gone, lane_of, pid_of, submit
 
 from facelift_blender.jobs import folders, lane
-from facelift_blender.jobs.job import CANCELLED, DONE, FAILED, LOG_LINES, RUNNING, WAITING, Job, WorkerSettings
+from facelift_blender.jobs.job import CANCELLED, DONE, FAILED, LOG_LINES, RUNNING, WAITING, Job, Usual, WorkerSettings
 from facelift_blender.jobs.queue import SHUTDOWN_SECONDS, Queue
 from facelift_blender.jobs.redraw_throttle import RedrawThrottle
 from facelift_blender.reconstruct.cutouts import CutOuts, subject_of
@@ -45,11 +45,15 @@ def test_jobs_run_one_after_the_other_in_one_worker(jobs, fake):
     assert second.started >= first.ended - 0.5
 
 
-def test_time_left_is_told_only_when_it_can_be(jobs, fake):
+def test_loaded_models_are_known(jobs, fake):
     job = submit(jobs, fake)
     assert job.seconds_left() is None
     follow(jobs, job, until=lambda job: job.fraction > 0.4)
-    assert 0 < job.seconds_left() < 60
+    assert job.seconds_left() is None and jobs.models_end is None
+    follow(jobs, job)
+    again = submit(jobs, fake, usually=lambda: Usual(50.0, 100.0))
+    follow(jobs, again, until=lambda job: job.state == RUNNING)
+    assert again.usual == Usual(0.0, 100.0), "the models are loaded"
 
 
 @pytest.mark.parametrize("stage", ["load", "align", "views", "gaussians"])

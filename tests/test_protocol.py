@@ -8,14 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from facelift_blender.jobs.job import DONE, FAILED, LOG_LINES, Job, Started, WorkerSettings
+from facelift_blender.jobs.job import DONE, FAILED, LOG_LINES, Job, Started, Usual, WorkerSettings
 from facelift_core.errors import FaceLiftError
 from facelift_core.jobs import cutout, reconstruct, weights
 from facelift_core.processes import protocol
 from facelift_core.processes.protocol import (
     CutOut,
     Done,
-    Estimate,
     Event,
     Failed,
     Log,
@@ -32,7 +31,6 @@ EVENTS = [
     Ready(protocol.VERSION, 7),
     Progress("views", 0.25, "Schritt 5 von 20, für Zoë"),
     Progress("download", 1.0, "", left=3.5),
-    Estimate(12.5),
     Log("a line"),
     CutOut("/a/cutout.png"),
     CutOut("/a/cutout.png", "/a/preview.png", ("2 faces were found.", "")),
@@ -91,10 +89,9 @@ def test_fields_that_are_new_do_not_matter_and_those_that_lack_do(event):
         b'{"event": "progress", "stage": "a", "fraction": true, "message": ""}',
         b'{"event": "progress", "stage": "a", "fraction": 0, "message": "", "left": "soon"}',
         *(
-            b'{"event": "estimate", "seconds": %s}' % n
-            for n in (b"null", b'"soon"', b"-1", b"Infinity", b"NaN", b"1e999")
+            b'{"event": "progress", "stage": "a", "fraction": 0, "message": "", "left": %s}' % n
+            for n in (b"true", b"-1", b"Infinity", b"NaN", b"1e999", b"1" + b"0" * 400)
         ),
-        b'{"event": "estimate", "seconds": 1' + b"0" * 400 + b"}",
     ],
     ids=lambda line: line[:60].decode(errors="replace"),
 )
@@ -154,20 +151,36 @@ def job() -> Job:
     return Job("reconstruct", "a", reconstruct.Request("a.jpg", "out"), WorkerSettings(Path(sys.executable)))
 
 
-def test_the_estimate_counts_until_the_run_knows_better(job):
+def test_the_time_left_is_the_workers_and_the_usual_one_while_it_loads(job):
     job.apply(Started())
-    assert job.seconds_left() is None
-    job.apply(Estimate(1000))
-    assert job.seconds_left() == 1000
+    assert job.seconds_left() is None, "nothing is known"
+    job.usually = lambda: Usual(10.0, 90.0)
+    job.apply(Started())
+    assert job.seconds_left() == pytest.approx(100, abs=1)
+    job.started = time.monotonic() - 20
     job.apply(Progress("load", 0.0, ""))
-    assert job.computing is None, "loading does not count"
+    assert job.seconds_left() == 90, "loading takes longer than usual"
     job.apply(Progress("views", 0.05, ""))
-    job.computing = time.monotonic() - 100
-    assert job.seconds_left() == pytest.approx(900, abs=5)
-    job.apply(Progress("views", 0.5, ""))
-    assert job.seconds_left() == pytest.approx(100, abs=5)
+    assert job.seconds_left() is None, "the worker knows better, and says nothing"
     job.apply(Progress("views", 0.5, "", left=7.0))
     assert job.seconds_left() == 7.0
+
+
+def test_the_bar_moves_while_models_load(job):
+    job.usually = lambda: Usual(10.0, 90.0)
+    job.apply(Started())
+    seen = []
+    for seconds in (0, 2, 5, 10, 30, 300):
+        job.started = time.monotonic() - seconds
+        seen.append(job.progress())
+    assert seen == sorted(seen) and seen[0] < 0.001 < 0.03 < seen[1] and seen[-1] <= 0.1, seen
+    job.apply(Progress("views", 0.5, ""))
+    assert job.progress() == pytest.approx(0.55), "what is done of 100 s"
+    job.apply(Started(loaded=True))
+    assert job.progress() == 0.5, "nothing to load"
+    job.usually = lambda: Usual(10.0)
+    job.apply(Started())
+    assert job.progress() == pytest.approx(0.1 + 0.9 * 0.5), "how long the rest takes is unknown"
 
 
 def test_files_that_are_not_there_are_not_shown(job, tmp_path):

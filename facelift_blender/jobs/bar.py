@@ -36,9 +36,10 @@ def draw(layout, job: Job, context) -> bpy.types.UILayout:
     button.operator("facelift.cancel", text="Cancel" if job.state == RUNNING else "", icon="X").job = job.id
     if job.state != RUNNING:
         return box
-    percent = f"{100 * job.fraction:.0f} %"
+    fraction = job.progress()
+    percent = f"{100 * fraction:.0f} %"
     stage = "Cancelling" if job.cancelling else STAGES.get(job.stage, "")
-    box.progress(factor=job.fraction, type="BAR", text=f"{stage}  {percent}" if stage else percent)
+    box.progress(factor=fraction, type="BAR", text=f"{stage}  {percent}" if stage else percent)
     paragraphs(box, job.message, context)
     left = job.seconds_left()
     spent = f"{duration(time.monotonic() - job.started)} elapsed"

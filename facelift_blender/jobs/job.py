@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import itertools
+import math
 import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from facelift_core.processes.protocol import (
     CutOut,
     Done,
-    Estimate,
     Event,
     Failed,
     Log,
@@ -46,7 +46,26 @@ class WorkerSettings:
 
 @dataclass(frozen=True)
 class Started:
-    """Event: the job has been taken from the queue."""
+    """Event: the job has been taken from the queue. `loaded`: its worker may have the models in memory already."""
+
+    loaded: bool = False
+
+
+@dataclass(frozen=True)
+class Usual:
+    """How long such a job takes on this machine.
+
+    Attributes:
+        load: seconds to start the worker and load the models.
+        run: seconds after that; None if unknown.
+    """
+
+    load: float = 0.0
+    run: float | None = None
+
+
+LOADING_SHARE = 0.1
+"""Of the bar, for loading, if it is unknown how long the job takes."""
 
 
 @dataclass(eq=False)
@@ -61,10 +80,12 @@ class Job:
         heard: called on the main thread after every event, when the job has already been updated.
         check: called in the lane's thread with the final event; its return value replaces that event.
         target: data for the caller; not used here.
+        usually: looked up when the job starts; the default is for jobs that load nothing.
         id: unique within this process.
         state: one of WAITING, RUNNING, DONE, FAILED, CANCELLED.
-        stage, fraction, message, left: latest progress; `left` is in seconds, or None if unknown.
-        estimate: estimated seconds for the whole job, excluding loading, or None.
+        stage, fraction, message, left: latest progress; `fraction` is of the work after loading, `left` is in
+            seconds, or None if unknown.
+        usual: what `usually` told; loading counts as nothing if the models were loaded.
         started, computing, ended: ``time.monotonic`` times, or None if not reached; `computing` is when loading ended.
         cutout, preview, views: image files, or None until they exist.
         notes: remarks about the cut-out.
@@ -80,13 +101,14 @@ class Job:
     heard: Callable[[Job, Event], None] = lambda job, event: None
     check: Callable[[Event], Event] = lambda event: event
     target: Any = None
+    usually: Callable[[], Usual] = Usual
     id: str = field(default_factory=lambda: f"job {next(_numbers)}")
     state: str = WAITING
     stage: str = ""
     fraction: float = 0.0
     message: str = ""
     left: float | None = None
-    estimate: float | None = None
+    usual: Usual = Usual()
     started: float | None = None
     computing: float | None = None
     ended: float | None = None
@@ -108,13 +130,18 @@ class Job:
         return self.cancel.is_set() and not self.over
 
     def seconds_left(self) -> float | None:
-        """Remaining seconds: as reported, else extrapolated from progress, else from the estimate. Excludes loading."""
-        if self.left is not None:
+        """Seconds left: as the worker reports, and while it loads, as usual; None if that could be far off."""
+        if self.computing is not None or self.usual.run is None or self.started is None:
             return self.left
-        spent = 0.0 if self.computing is None else time.monotonic() - self.computing
-        if self.computing is not None and self.fraction >= 0.08:
-            return spent * (1.0 - self.fraction) / self.fraction
-        return None if self.estimate is None else max(0.0, self.estimate - spent)
+        return max(0.0, self.usual.load - (time.monotonic() - self.started)) + self.usual.run
+
+    def progress(self) -> float:
+        """Fraction of the whole job. While models load, which reports nothing, it moves on by the clock."""
+        load, run = self.usual.load, self.usual.run
+        share = 0.0 if load == 0 else (LOADING_SHARE if run is None else load / (load + run))
+        if self.computing is not None or self.started is None or load == 0:
+            return share + (1.0 - share) * self.fraction
+        return share * (1.0 - math.exp(-2.0 * (time.monotonic() - self.started) / load))
 
     def apply(self, event: Event | Started) -> None:
         """Update the job from an event."""
@@ -122,6 +149,9 @@ class Job:
         match event:
             case Started():
                 self.state, self.started = RUNNING, self.started or now
+                self.usual = self.usually()
+                if event.loaded:
+                    self.usual = replace(self.usual, load=0.0)
             case Progress():
                 self.stage, self.fraction, self.message, self.left = (
                     event.stage,
@@ -131,8 +161,6 @@ class Job:
                 )
                 if self.computing is None and self.stage not in ("start", "load"):
                     self.computing = now
-            case Estimate():
-                self.estimate = event.seconds
             case Log():
                 self.lines.append(event.line)
             case CutOut():

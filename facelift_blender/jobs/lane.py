@@ -51,6 +51,14 @@ class Lane:
         worker = self._worker
         return worker is not None and worker.running
 
+    @property
+    def ends(self) -> float | None:
+        """``time.monotonic`` time at which the idle worker exits; None while it is busy or there is none."""
+        settings = self._settings
+        if not self.has_worker or settings is None or self._running or self._waiting:
+            return None
+        return self._since + settings.idle_seconds
+
     def submit(self, job: Job) -> None:
         self._inbox.put(job)
 
@@ -109,7 +117,7 @@ class Lane:
             self._waiting.remove(job)
             used = self._have_worker(job)
             self._running[job.id] = _Run(job, worker_was_used=used)
-            self._events.put((job, Started()))
+            self._events.put((job, Started(loaded=used and self.used)))
             if not used:
                 self._events.put((job, Progress("start", 0.0, "Starting the worker")))
         if self._ready:

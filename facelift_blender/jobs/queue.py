@@ -65,6 +65,11 @@ class Queue:
         """Whether that worker has been sent a reconstruction and so may have models loaded."""
         return self.holds_memory and self._lanes["reconstruct"].used
 
+    @property
+    def models_end(self) -> float | None:
+        """``time.monotonic`` time at which unused models are unloaded; None while they are used or not loaded."""
+        return self._lanes["reconstruct"].ends if self.holds_models else None
+
     def cancel(self, job: Job) -> None:
         """Cancel `job`: soon if it is running, at the next :meth:`poll` if it is waiting."""
         job.cancel.set()

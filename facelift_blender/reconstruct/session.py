@@ -10,17 +10,19 @@ import time
 import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 import bpy
 from bpy.app.handlers import persistent
 from facelift_core import FaceLiftError
+from facelift_core.jobs import durations
 from facelift_core.jobs.reconstruct import Request
 from facelift_core.processes.protocol import CutOut, Done, Event, Views
 
 from .. import presets
 from ..jobs import folders, timer
-from ..jobs.job import FAILED, Job
+from ..jobs.job import FAILED, Job, Usual
 from ..jobs.timer import jobs
 from ..setup import preferences, runtime_state
 from ..window import background
@@ -29,6 +31,8 @@ from .cutouts import CutOuts, Known, Subject, subject_of
 
 EDITED = "cutout_edited.png"
 """File name of the edited cut-out in a job's folder."""
+FIRST_LOAD_SECONDS = 20.0
+"""Time constant of the bar while models load for the first time."""
 
 
 @dataclass(frozen=True)
@@ -118,12 +122,19 @@ def submit(context, photos: Sequence[str], **settings) -> list[Job]:
                 _heard,
                 folders.check_end(Path(request.folder)),
                 target,
+                partial(usual, request),
             )
         )
         for request in requests
     ]
     timer.follow()
     return submitted
+
+
+def usual(request: Request) -> Usual:
+    """How long a reconstruction takes on this machine, from the last ones."""
+    load = durations.load_seconds(request)
+    return Usual(FIRST_LOAD_SECONDS if load is None else load, durations.run_seconds(request))
 
 
 def head_of(job: Job) -> folders.Finished:

@@ -117,7 +117,10 @@ class FACELIFT_OT_splats_show_as(_OnSplats, bpy.types.Operator):
 
     def execute(self, context):
         return attempt(
-            self, lambda: editing.show_as(objects.active_splats(context), self.mode, render=self.render, viewport=self.viewport)
+            self,
+            lambda: editing.show_as(
+                objects.active_splats(context), self.mode, render=self.render, viewport=self.viewport
+            ),
         )
 
 
@@ -184,7 +187,9 @@ class FACELIFT_OT_splats_duplicate(_OnSplats, bpy.types.Operator):
     bl_label = "Duplicate as Instance"
 
     def execute(self, context):
-        return attempt(self, lambda: objects.choose(context, editing.duplicate_as_instance(objects.active_splats(context))))
+        return attempt(
+            self, lambda: objects.choose(context, editing.duplicate_as_instance(objects.active_splats(context)))
+        )
 
 
 class FACELIFT_OT_splats_join(_OnSplats, bpy.types.Operator):
@@ -195,7 +200,11 @@ class FACELIFT_OT_splats_join(_OnSplats, bpy.types.Operator):
 
     def execute(self, context):
         def work() -> None:
-            others = [item for item in objects.splat_objects(context.selected_objects) if item != objects.active_splats(context)]
+            others = [
+                item
+                for item in objects.splat_objects(context.selected_objects)
+                if item != objects.active_splats(context)
+            ]
             editing.join(context, objects.active_splats(context), others)
 
         return attempt(self, work)

@@ -15,9 +15,11 @@ from .. import __version__
 from ..errors import Cancelled, FaceLiftError
 from ..files import replacing
 from ..likeness import check
-from ..processes.protocol import CutOut, Emit, Estimate, Progress, Views
+from ..processes.protocol import CutOut, Emit, Progress, Views
 from ..progress import Cancel
+from . import durations
 from .cutout import Portraits, write_preview
+from .run_clock import RunClock
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -115,6 +117,7 @@ def run(request: Request, emit: Emit, cancelled: Cancel, models: Models) -> dict
     emit(LOADING)
     if cancelled():
         raise Cancelled
+    at_first = models.key != (request.weights, request.device)
     model = models.get(request.weights, request.device)
     from ..images import write_contact_sheet, write_picture
 
@@ -124,11 +127,16 @@ def run(request: Request, emit: Emit, cancelled: Cancel, models: Models) -> dict
 
     loaded = time.perf_counter() - start
     steps, guidance_scale = request.steps or None, request.guidance_scale or None
-    if model.device.type == "cpu":
-        emit(Estimate(model.estimate(request.preset, steps, guidance_scale, request.likeness)))
+    usual = model.stage_seconds(
+        model.sampling_here(request.preset, steps, request.likeness), guidance_scale, request.likeness
+    )
+    past = durations.runs(request)
+    known = bool(past) and set(usual) <= set(past[-1])
+    clock = RunClock(usual, {stage: past[-1][stage] for stage in usual} if known else None)
 
     def tell(stage: str, fraction: float, message: str) -> None:
-        emit(Progress(stage, fraction, message))
+        fraction, left = clock.look(stage, fraction, time.perf_counter())
+        emit(Progress(stage, fraction, message, left))
 
     tell("align", 0.0, "Aligning the portrait")
     if cancelled():
@@ -153,6 +161,9 @@ def run(request: Request, emit: Emit, cancelled: Cancel, models: Models) -> dict
     )
     write_picture(result.portrait, folder / PORTRAIT)
     result.gaussians.save(folder / HEAD)
+    timings = {"load": loaded, **result.timings, "align": aligned}
+    if result.likeness == request.likeness:
+        durations.remember(request, timings, at_first)
     summary = {
         "photo": request.photo,
         "request": asdict(request),
@@ -161,7 +172,7 @@ def run(request: Request, emit: Emit, cancelled: Cancel, models: Models) -> dict
         "precision": str(model.multiview.dtype).removeprefix("torch."),
         "memory": model.offload.plan.name,
         "gaussians": len(result.gaussians),
-        "timings": {"load": loaded, **result.timings, "align": aligned},
+        "timings": timings,
         "seconds": time.perf_counter() - start,
         "likeness": result.likeness,
         "notes": list(result.notes),

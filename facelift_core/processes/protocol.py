@@ -48,13 +48,6 @@ class Progress:
 
 
 @dataclass(frozen=True)
-class Estimate:
-    """Estimated seconds that the job takes after loading."""
-
-    seconds: float
-
-
-@dataclass(frozen=True)
 class Log:
     """A line for the log."""
 
@@ -101,7 +94,7 @@ class Stopped:
     """The job was cancelled."""
 
 
-Event = Ready | Progress | Estimate | Log | CutOut | Views | Done | Failed | Stopped
+Event = Ready | Progress | Log | CutOut | Views | Done | Failed | Stopped
 Emit = Callable[[Event], None]
 END = (Done, Failed, Stopped)
 """The final events; every job ends with exactly one of them."""
@@ -109,7 +102,6 @@ END = (Done, Failed, Stopped)
 _KINDS: dict[str, type] = {
     "ready": Ready,
     "progress": Progress,
-    "estimate": Estimate,
     "log": Log,
     "cutout": CutOut,
     "views": Views,
@@ -152,7 +144,7 @@ def _valid(name: str, value: Any) -> bool:
         return value is None or _number(value)
     if name == "fraction":
         return _number(value) and value <= 1
-    if name in ("seconds", "protocol", "pid"):
+    if name in ("protocol", "pid"):
         return _number(value)
     if name == "notes":
         return isinstance(value, tuple)

@@ -1,0 +1,94 @@
+"""How long the stages of earlier reconstructions took on this machine, by their settings; kept in the data folder.
+
+Does not import PyTorch. A file that is missing, damaged or cannot be written only means that nothing is known.
+"""
+
+from __future__ import annotations
+
+import json
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .. import user_dirs
+from ..errors import FaceLiftError
+from ..files import replacing
+
+if TYPE_CHECKING:
+    from .reconstruct import Request
+
+FILE = "durations.json"
+LOAD = "load"
+RUNS, KINDS, FILE_BYTES = 3, 60, 1 << 18
+"""Runs kept for each kind of settings, kinds kept, and the largest file that is read."""
+STEADY = 1.5
+"""Largest ratio between the slowest and the fastest of these runs for the next one to be predicted."""
+
+Runs = list[dict[str, float]]
+"""Seconds by stage of the last runs, the newest last. Only those that loaded the models have :data:`LOAD`."""
+
+
+def runs(request: Request) -> Runs:
+    """The last runs with the settings of `request` that make a difference to the time."""
+    return _read().get(_kind(request), [])
+
+
+def load_seconds(request: Request) -> float | None:
+    """Seconds that the weights of `request` took to load last; None if unknown."""
+    models = _kind(request).split("\n")[:2]
+    of_models = (found for kind, found in _read().items() if kind.split("\n")[:2] == models)
+    loads = [run[LOAD] for found in of_models for run in found if LOAD in run]
+    return loads[-1] if loads else None
+
+
+def run_seconds(request: Request) -> float | None:
+    """Seconds that the last run took without loading; None if there is none, or the last ones differ too much."""
+    totals = [without_load(run) for run in runs(request)]
+    return totals[-1] if totals and max(totals) <= STEADY * min(totals) else None
+
+
+def without_load(run: dict[str, float]) -> float:
+    return sum(seconds for stage, seconds in run.items() if stage != LOAD)
+
+
+def remember(request: Request, timings: dict[str, float], loaded: bool) -> None:
+    """Add a run. `loaded`: the models were loaded for it."""
+    known = _read()
+    kind = _kind(request)
+    run = {stage: round(seconds, 3) for stage, seconds in timings.items() if loaded or stage != LOAD}
+    known[kind] = [*known.pop(kind, []), run][-RUNS:]  # last, so that the oldest kinds come first
+    for old in list(known)[:-KINDS]:
+        del known[old]
+    with suppress(OSError, FaceLiftError):
+        _path().parent.mkdir(parents=True, exist_ok=True)
+        with replacing(_path()) as temporary:
+            temporary.write_text(json.dumps(known), encoding="utf-8")
+
+
+def _kind(request: Request) -> str:
+    how = request.preset, request.steps, request.guidance_scale, request.likeness
+    return "\n".join(map(str, (request.weights, request.device, *how)))
+
+
+def _path() -> Path:
+    return user_dirs.data_folder() / FILE
+
+
+def _read() -> dict[str, Runs]:
+    try:
+        if _path().stat().st_size > FILE_BYTES:
+            return {}
+        data = json.loads(_path().read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    if not isinstance(data, dict):
+        return {}
+    return {kind: [run for run in found if _whole(run)] for kind, found in data.items() if isinstance(found, list)}
+
+
+def _whole(run: object) -> bool:
+    return (
+        isinstance(run, dict)
+        and bool(run)
+        and all(isinstance(seconds, int | float) and 0 <= seconds < 1e6 for seconds in run.values())
+    )
