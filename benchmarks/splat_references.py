@@ -7,8 +7,8 @@ import math
 import numpy as np
 import torch
 
-from facelift_blender.splats.transforms import transform
 from facelift_core.gaussians.files import SplatArrays
+from facelift_core.gaussians.transforms import transform
 from facelift_core.rendering import render_rgba
 
 CAMERAS = {"front": (270.0, 0.0), "side": (340.0, 20.0), "back": (100.0, -10.0)}

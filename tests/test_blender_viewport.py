@@ -17,9 +17,9 @@ import numpy as np
 import pytest
 import torch
 
-from facelift_blender.splats.transforms import transform
 from facelift_blender.splats.viewport import arrays
 from facelift_core.gaussians.files import SplatArrays, write
+from facelift_core.gaussians.transforms import transform
 from facelift_core.rendering import render_rgba
 from facelift_core.rendering.cameras import orbit
 

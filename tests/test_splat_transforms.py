@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from facelift_blender.splats.transforms import basis, rotate_sh, rotation_matrices, transform
 from facelift_core.errors import FaceLiftError
 from facelift_core.gaussians.files import SplatArrays
+from facelift_core.gaussians.transforms import basis, rotate_sh, rotation_matrices, transform
 from facelift_core.rendering import projection, spherical_harmonics
 
 

@@ -8,7 +8,7 @@ material        the material
 native          Blender's own splats, where it has them
 scene_settings  what a scene needs
 importing       from files
-exporting       to files, with everything applied; transforms the arithmetic
+exporting       to files, with everything applied
 editing         what artists do to them
 operators       buttons; each only calls a function
 panel           how it looks

@@ -16,7 +16,7 @@ import bpy
 import numpy as np
 from facelift_core import FaceLiftError
 from facelift_core.gaussians.files import SplatArrays
-from facelift_core.gaussians.ply import MAX_LOGIT
+from facelift_core.gaussians.quantization import MAX_LOGIT
 
 POSITION = "position"
 SCALE = "scale"

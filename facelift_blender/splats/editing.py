@@ -7,9 +7,10 @@ from collections.abc import Sequence
 import bpy
 import numpy as np
 from facelift_core import FaceLiftError
+from facelift_core.gaussians import transforms
 from mathutils import Matrix, Vector
 
-from . import attributes, exporting, importing, nodes, objects, transforms
+from . import attributes, exporting, importing, nodes, objects
 from .viewport import state
 
 SELECTION = ".selection"

@@ -9,8 +9,9 @@ import bpy
 import numpy as np
 from facelift_core import FaceLiftError
 from facelift_core.gaussians import files as formats
+from facelift_core.gaussians import transforms
 
-from . import attributes, importing, nodes, transforms
+from . import attributes, importing, nodes
 from .attributes import SplatArrays
 
 

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from facelift_core.gaussians.arrays import SH_C0
 from facelift_core.gaussians.files import SplatArrays
-
-from ..transforms import rotation_matrices
+from facelift_core.gaussians.transforms import rotation_matrices
 
 TEXELS = 4
 """Texels per Gaussian: position and opacity; covariance xx xy xz yy; covariance yz zz; display color."""

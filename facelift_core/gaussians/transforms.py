@@ -1,4 +1,4 @@
-"""Affine transforms of Gaussians, in NumPy. Does not use ``bpy``."""
+"""Affine transforms of Gaussians, in NumPy."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ from dataclasses import replace
 from functools import cache
 
 import numpy as np
-from facelift_core import FaceLiftError
-from facelift_core.gaussians.files import SplatArrays
+
+from ..errors import FaceLiftError
+from .arrays import SplatArrays
 
 
 def transform(splats: SplatArrays, matrix: np.ndarray) -> SplatArrays:
