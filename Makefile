@@ -24,10 +24,10 @@ TRAINING_PYTHON ?= $(VENV)/bin/python
 
 setup: $(VENV)/installed
 
-# A portrait to a 3D head: out/head.ply, its six views and a turntable, out/head.blend and a Cycles render of it.
+# A portrait to a 3D head: out/head.ply, its six views, out/head.blend and a Cycles render of it.
 head: $(VENV)/installed $(HEADLESS)/installed
 	mkdir -p "$(OUT)"
-	$(VENV)/bin/facelift reconstruct "$(PHOTO)" -o "$(OUT)/head.ply" --views "$(OUT)/head_views.png" --turntable "$(OUT)/head.mp4"
+	$(VENV)/bin/facelift reconstruct "$(PHOTO)" -o "$(OUT)/head.ply" --views "$(OUT)/head_views.png"
 	$(HEADLESS)/bin/python -m facelift_blender.headless --head "$(OUT)/head.ply" -o "$(OUT)/head.blend" --render "$(OUT)/head.png"
 
 test: $(VENV)/installed-test
