@@ -115,7 +115,8 @@ def _matting() -> dict[str, str]:
     """Report which background removal methods work on this machine for a photo without transparency."""
     from PIL import Image
 
-    from .align.matting import METHODS, Photo, choose_method
+    from .align.matting import METHODS, choose_method
+    from .photos import Photo
 
     photo = Photo(Image.new("RGB", (64, 64)), "photo")
     found = {}

@@ -14,7 +14,6 @@ from torch import Tensor
 
 from . import likeness as likenesses
 from .align import AlignedPortrait, align_portrait
-from .align.photo import as_image
 from .compute.device import LARGE, NotEnoughMemory, free_memory, nothing_left_behind, select_device
 from .compute.memory_plan import MemoryPlan, choose, step_down
 from .compute.offload import WeightOffload
@@ -29,6 +28,7 @@ from .likeness.front import with_photo_front
 from .likeness.refine import refined
 from .multiview import MultiViewDiffusion
 from .multiview.agreement import Agreement, affordable
+from .photos import as_image
 from .presets import Sampling, check_settings, sampling
 from .progress import Cancel, Monitor, Progress
 from .rendering.cameras import VIEW_NAMES

@@ -15,7 +15,9 @@ from ..operator_errors import Chooser, attempt
 from . import edits
 from .settings import set_photos
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".heic")
+_PICTURES = ".jpg .jpeg .png .webp .tif .tiff .bmp .heic .heif .avif"
+_CAMERA_RAW = ".arw .cr2 .cr3 .dng .nef .orf .raf .rw2"
+SUFFIXES = tuple(f"{_PICTURES} {_CAMERA_RAW}".split())
 
 
 class _Photos:

@@ -11,12 +11,12 @@ import numpy as np
 from PIL import Image
 
 from ..errors import FaceLiftError
+from ..photos import ALL_TRANSPARENT, Photo, open_photo
 from .closed_form import unmix
 from .crop import MAX_CUTOUT, SIZE, Box, crop_to_face, cutout_side, face_size, resample, shown_region, visible_region
 from .cutout import cut_out
 from .matting import METHODS, Matte, choose_method, is_on_white, on_white, remove_background
 from .mtcnn import Face, detect_faces
-from .photo import ALL_TRANSPARENT, Photo, open_photo
 from .segmentation import MARGINS
 
 __all__ = [

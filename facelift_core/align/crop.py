@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image
 
-from .photo import rescaled
+from ..photos import rescaled
 
 SIZE = 512
 """Side of the portrait in pixels."""

@@ -12,9 +12,9 @@ import numpy as np
 from PIL import Image
 
 from ..errors import FaceLiftError
+from ..photos import Photo
 from .crop import Box
 from .cutout import cut_out
-from .photo import Photo
 
 METHODS = ("auto", "alpha", "rembg", "segmentation", "none")
 
