@@ -23,7 +23,7 @@ def on_checker(pixels: np.ndarray, side: int) -> np.ndarray:
     blocks = pixels[: height * factor, : width * factor].astype(np.float32)
     blocks = blocks.reshape(height, factor, width, factor, 4)
     weight = blocks[..., 3:] / 255.0
-    colours, cover = (blocks[..., :3] * weight).mean((1, 3)), weight.mean((1, 3))
+    colors, cover = (blocks[..., :3] * weight).mean((1, 3)), weight.mean((1, 3))
     rows, columns = np.arange(height)[:, None] // SQUARE, np.arange(width) // SQUARE
     ground = np.where((rows + columns) % 2 == 0, LIGHT, DARK)[..., None]
-    return (colours + (1 - cover) * ground).round().astype(np.uint8)
+    return (colors + (1 - cover) * ground).round().astype(np.uint8)

@@ -30,7 +30,7 @@ from .multiview import MultiViewDiffusion
 from .multiview.agreement import Agreement, affordable
 from .photos import as_image
 from .presets import Sampling, check_settings, sampling
-from .progress import Cancel, Monitor, Progress
+from .progress import Cancel, Monitor, ProgressCallback
 from .rendering.cameras import VIEW_NAMES
 from .weights.layout import find_checkpoint
 from .weights.named import find_weights
@@ -43,16 +43,16 @@ TOO_LITTLE_MEMORY_TO_REFINE = (
 
 @dataclass(frozen=True)
 class Result:
-    """What a run made, everything on the CPU.
+    """The result of a reconstruction. All tensors are on the CPU.
 
     Attributes:
-        portrait: RGB, aligned (docs/model.md, 2), on white; None if the run began with views.
+        portrait: aligned RGB portrait on white (docs/model.md, 2); None if the run started from views.
         views: (6, 3, H, W) float32 in [0, 1], in the order of :data:`~facelift_core.rendering.cameras.VIEW_NAMES`.
-        gaussians: the head: filtered (docs/model.md, 6), and then as `likeness` says.
-        raw_gaussians: as GS-LRM made them, or None where they are not kept.
+        gaussians: the head, after filtering (docs/model.md, 6) and `likeness`.
+        raw_gaussians: the output of GS-LRM before filtering; None unless kept.
         timings: seconds per stage.
-        notes: sentences for people on how the photo was treated, such as which face was taken.
-        likeness: what was done for it, one of :data:`~facelift_core.likeness.LIKENESS`.
+        notes: sentences for the user about how the photo was handled, such as which face was chosen.
+        likeness: the likeness applied, one of :data:`~facelift_core.likeness.LIKENESS`.
     """
 
     portrait: Image.Image | None
@@ -66,7 +66,7 @@ class Result:
 
 @dataclass(frozen=True)
 class FaceLift:
-    """Both models, loaded; each can be used on its own.
+    """Both models, loaded. Each can also be used on its own.
 
     Attributes:
         multiview: portrait to six views (docs/model.md, 3).
@@ -88,16 +88,17 @@ class FaceLift:
         dtype: torch.dtype | None = None,
         plan: MemoryPlan | None = None,
     ) -> FaceLift:
-        """Load "mini", which is built in, "released", or a folder of the released layout (docs/model.md, 1).
+        """Load the models.
 
         Args:
+            weights: "mini" (built in), "released", or a folder in the released layout (docs/model.md, 1).
             device: "auto", "cuda", "mps" or "cpu".
-            dtype: number format of the large weights; by default :func:`.compute.device.select_dtype` decides.
-            plan: how to spend memory, see :mod:`.compute.memory_plan`; None: the fastest that fits what is free.
+            dtype: dtype of the large weights; None uses :func:`.compute.device.select_dtype`.
+            plan: memory plan, see :mod:`.compute.memory_plan`; None chooses the fastest one that fits into free memory.
 
         Raises:
-            FaceLiftError: weights missing, incomplete, damaged or not of this model; device not available.
-            NotEnoughMemory: not even a part of the weights fits.
+            FaceLiftError: the weights are missing, damaged or of another model, or the device is not available.
+            NotEnoughMemory: the weights do not fit, not even one network at a time.
         """
         device = select_device(device)
         checkpoint = find_checkpoint(find_weights(weights))
@@ -122,7 +123,7 @@ class FaceLift:
 
     @property
     def offload(self) -> WeightOffload:
-        """Where the weights lie, and the plan in force."""
+        """The weight offloading of both models, with the current memory plan."""
         return self.multiview.offload
 
     def estimate(
@@ -132,10 +133,12 @@ class FaceLift:
         guidance_scale: float | None = None,
         likeness: str = "photo",
     ) -> float:
-        """Seconds that a photo will take here, measured on a small piece of the work; graphics cards beat it.
+        """Estimate how many seconds :meth:`reconstruct` takes on this machine.
+
+        Measures the speed on a small part of the work. On a GPU the estimate is too high.
 
         Raises:
-            FaceLiftError: unknown preset or likeness, or steps out of range.
+            FaceLiftError: the preset or likeness is unknown, or `steps` is out of range.
         """
         how = self.sampling_here(preset, steps, likeness)
         with nothing_left_behind():
@@ -144,7 +147,7 @@ class FaceLift:
     def stage_seconds(
         self, how: Sampling | None, guidance_scale: float | None, likeness: str, rate: float | None = None
     ) -> dict[str, float]:
-        """As :func:`.compute.time_estimate.stage_seconds`; progress has the proportions of those on a usual machine."""
+        """Estimate the seconds of each stage, see :func:`.compute.time_estimate.stage_seconds`."""
         scale = self.multiview.guidance_scale if guidance_scale is None else guidance_scale
         return stage_seconds(self.multiview, self.gslrm, how, scale, likeness, rate)
 
@@ -156,7 +159,7 @@ class FaceLift:
         seed: int = 4,
         crop: bool = True,
         matting: str = "auto",
-        progress: Progress | None = None,
+        progress: ProgressCallback | None = None,
         cancelled: Cancel | None = None,
         views_done: Callable[[Tensor], None] | None = None,
         preset: str | Sampling = "quality",
@@ -166,24 +169,24 @@ class FaceLift:
         """Reconstruct the head of the largest face in a photo.
 
         Args:
-            photo: file, PIL image, (H, W), (H, W, 3) or (H, W, 4) uint8, or a portrait that has been aligned already.
-            steps: of the diffusion; None: as many as the preset has.
-            guidance_scale: how closely the views follow the portrait; 1 is without guidance; None: the checkpoint's.
-            seed: of the diffusion's random numbers.
-            crop: scale and place the face as the models expect; False: the photo is such a portrait already.
+            photo: path, PIL image, uint8 array (H, W), (H, W, 3) or (H, W, 4), or a portrait that is already aligned.
+            steps: number of diffusion steps; None uses the preset's.
+            guidance_scale: how closely the views follow the portrait; 1 turns guidance off; None uses the checkpoint's.
+            seed: seed of the diffusion's random numbers.
+            crop: scale and position the face as the models expect; False if the photo already is such a portrait.
             matting: how to remove the background, see :func:`~facelift_core.align.align_portrait`.
-            progress: called at least once per diffusion step with stage, fraction of the whole run, message.
-            cancelled: looked at as often.
+            progress: called at least once per diffusion step with the stage, the fraction of the run, and a message.
+            cancelled: polled equally often; returns true to stop the run.
             views_done: called with the result's ``views`` as soon as they exist, before the head does.
-            preset: "quality", "balanced", "fast", or how to sample, see :mod:`~facelift_core.presets`.
-            likeness: "off", as published; "photo", views that agree and a front made of the photo; "refined", that
-                fitted to the photo, which takes up to a minute on a CPU. See :mod:`~facelift_core.likeness`.
-            keep_raw: give the Gaussians before filtering, too: 90 MB at full size, to be copied from a graphics card.
+            preset: "quality", "balanced", "fast", or custom settings, see :mod:`~facelift_core.presets`.
+            likeness: "off": the published method; "photo": consistent views, and a front made of the photo's pixels;
+                "refined": the same, then fitted to the photo (up to a minute on a CPU); :mod:`~facelift_core.likeness`.
+            keep_raw: also return the Gaussians before filtering: 90 MB at full size, copied from the GPU.
 
         Raises:
-            FaceLiftError: the photo cannot be read or shows no face, settings out of range, out of memory, or nothing
-                is left of the head.
-            Cancelled: `cancelled` answered true.
+            FaceLiftError: the photo cannot be read or shows no face, a setting is out of range, memory ran out, or no
+                Gaussians are left after filtering.
+            Cancelled: `cancelled` returned true.
         """
         check_settings(preset, steps, guidance_scale, seed)
         how = self.sampling_here(preset, steps, likeness)
@@ -211,26 +214,26 @@ class FaceLift:
     def reconstruct_from_views(
         self,
         views: Tensor,
-        progress: Progress | None = None,
+        progress: ProgressCallback | None = None,
         cancelled: Cancel | None = None,
         portrait: str | Path | Image.Image | np.ndarray | AlignedPortrait | None = None,
         likeness: str = "photo",
     ) -> Result:
-        """Reconstruct a head from its six views, made elsewhere or edited.
+        """Reconstruct a head from six given views, for example edited ones.
 
         Args:
-            views: (6, 3, H, W) in [0, 1] from the cameras of docs/model.md, 5, on white.
-            portrait: the photo that the views are of, as for :meth:`reconstruct`; None: there is none, and `likeness`
-                is "off".
-            likeness: as for :meth:`reconstruct`; the views stay as they are.
+            views: (6, 3, H, W) in [0, 1], on white, from the cameras of docs/model.md, 5.
+            progress, cancelled: as for :meth:`reconstruct`.
+            portrait: the photo of the same person, as for :meth:`reconstruct`; without it, `likeness` is "off".
+            likeness: as for :meth:`reconstruct`; the views are not changed.
 
         Raises:
-            FaceLiftError: wrong shape, or as :meth:`reconstruct`.
-            Cancelled: `cancelled` answered true.
+            FaceLiftError: `views` has the wrong shape, or as for :meth:`reconstruct`.
+            Cancelled: `cancelled` returned true.
         """
         if views.ndim != 4 or views.shape[:2] != (len(VIEW_NAMES), 3) or not views.is_floating_point():
             raise FaceLiftError(
-                f"Views should be floating-point numbers of shape (6, 3, H, W), not {views.dtype} {tuple(views.shape)}."
+                f"Views must be floating-point numbers of shape (6, 3, H, W), not {views.dtype} {tuple(views.shape)}."
             )
         likeness = "off" if portrait is None else likeness
         how = self.sampling_here("quality", None, likeness)
@@ -246,7 +249,7 @@ class FaceLift:
             return Result(image, views.to("cpu", torch.float32), gaussians, raw, run.timings, notes, likeness)
 
     def agreement(self, portrait: Image.Image) -> Agreement:
-        """What makes the views of `portrait`, which has their size, agree."""
+        """Return the function that makes the views of `portrait` consistent. `portrait` has the size of the views."""
 
         def lift_there(views: Tensor, monitor: Monitor) -> Gaussians:
             with self.offload.using("gslrm"):
@@ -256,11 +259,11 @@ class FaceLift:
         return Agreement(lift_there, pixels)
 
     def _lift(self, views: Tensor, run: Stages, keep_raw: bool) -> tuple[Gaussians | None, Gaussians]:
-        """All Gaussians, where they are to be kept, and the head's; on the CPU."""
+        """Return all Gaussians (None unless `keep_raw`) and the filtered ones, on the CPU."""
         with run.stage("gaussians", "Lifting the views to 3D") as monitor:
             raw = self._sparingly(lambda: self._lift_at_once(views, monitor), monitor)
         with run.stage("filter", "Removing stray Gaussians"):
-            # Where they are: of a million and a half, a third comes to the CPU.
+            # Filter on the device: only a third of 1.5 million Gaussians has to be copied to the CPU.
             gaussians = filter_gaussians(raw).to("cpu")
             raw = raw.to("cpu") if keep_raw else None
         if not len(gaussians):
@@ -274,14 +277,14 @@ class FaceLift:
     def _with_likeness(
         self, head: Gaussians, portrait: AlignedPortrait | None, likeness: str, how: Sampling, run: Stages
     ) -> tuple[Gaussians, str, tuple[str, ...]]:
-        """`head` as `likeness` says; the likeness that it has; what a person should know of it."""
+        """Apply `likeness` to `head`. Return the new head, the likeness that was applied, and notes for the user."""
         if likeness == "off" or portrait is None:
             return head, "off", ()
         with run.stage("skin", "The front from the photo") as monitor:
             front = with_photo_front(head, portrait, how.max_gaussians, monitor)
         if likeness == "photo":
             return front.gaussians, likeness, front.notes
-        # The renderer has nothing for MPS.
+        # The renderer does not run on MPS.
         devices = [self.device, torch.device("cpu")] if self.device.type == "cuda" else [torch.device("cpu")]
         with run.stage("refine", "Fitting the head to the photo") as monitor:
             for device in devices:
@@ -298,21 +301,21 @@ class FaceLift:
         how: Sampling | None,
         guidance_scale: float | None,
         likeness: str,
-        progress: Progress | None,
+        progress: ProgressCallback | None,
         cancelled: Cancel | None,
     ) -> Stages:
-        """A run whose stages take the parts of its progress that they take of the time on a usual machine.
+        """Return the stages of a run, each with a share of the progress proportional to its expected time.
 
         Args:
-            how: the views are sampled; None: they are there.
+            how: sampling settings; None if the views are given.
         """
         return Stages(self.device, progress, cancelled, self.stage_seconds(how, guidance_scale, likeness))
 
     def sampling_here(self, preset: str | Sampling, steps: int | None, likeness: str) -> Sampling:
-        """How the views are sampled here.
+        """Return the sampling settings for this model and device.
 
         Raises:
-            FaceLiftError: unknown preset or likeness, or steps out of range.
+            FaceLiftError: the preset or likeness is unknown, or `steps` is out of range.
         """
         likenesses.check(likeness)
         how = sampling(preset, steps)
@@ -322,14 +325,14 @@ class FaceLift:
         return affordable(how, self.device.type == "cpu" and weights >= LARGE)
 
     def _sparingly(self, work: Callable[[], T], monitor: Monitor) -> T:
-        """The result of `work`, with plans that take less and less while memory does not suffice."""
+        """Return the result of `work`. While memory runs out, switch to the next memory plan and try again."""
         while True:
             try:
                 return work()
             except NotEnoughMemory:
                 if not self.offload.step_down():
                     raise
-                monitor(0.0, f"Not enough memory; going on with {self.offload.plan.name}")
+                monitor(0.0, f"Not enough memory; continuing with {self.offload.plan.name}")
 
     def _to_size_of_views(self, portrait: Image.Image) -> Image.Image:
         size = (self.multiview.image_size,) * 2

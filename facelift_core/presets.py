@@ -89,10 +89,10 @@ def sampling(preset: str | Sampling = "quality", steps: int | None = None) -> Sa
 
 
 def check_settings(preset: str | Sampling, steps: int | None, guidance_scale: float | None, seed: int) -> Sampling:
-    """How to sample; raises FaceLiftError unless the settings are in range."""
+    """Return the sampling settings. Raises FaceLiftError if a setting is out of range."""
     how = sampling(preset, steps)
     if guidance_scale is not None and not (math.isfinite(guidance_scale) and guidance_scale >= 0):
-        raise FaceLiftError(f"The guidance scale should be a number from 0, not {guidance_scale}.")
+        raise FaceLiftError(f"The guidance scale must be a number of at least 0, not {guidance_scale}.")
     if not 0 <= seed < 2**63 or int(seed) != seed:
-        raise FaceLiftError(f"The seed should be a whole number from 0 to 2^63 − 1, not {seed}.")
+        raise FaceLiftError(f"The seed must be a whole number from 0 to 2^63 − 1, not {seed}.")
     return how

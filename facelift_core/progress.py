@@ -7,12 +7,12 @@ from dataclasses import dataclass, replace
 
 from .errors import Cancelled
 
-Progress = Callable[[str, float, str], None]
-"""Progress callback, called with the stage ("align", "views", "gaussians", "filter", "skin", "refine"), the fraction
+ProgressCallback = Callable[[str, float, str], None]
+"""Called with the stage ("align", "views", "gaussians", "filter", "skin", "refine"), the fraction
 of the whole run in [0, 1], and a message."""
 
 Cancel = Callable[[], bool]
-"""Cancellation callback, polled often; the run stops when it returns true."""
+"""Polled often; the run stops when it returns true."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Monitor:
     """
 
     stage: str
-    progress: Progress | None = None
+    progress: ProgressCallback | None = None
     cancelled: Cancel | None = None
     start: float = 0.0
     end: float = 1.0
@@ -48,6 +48,6 @@ class Monitor:
             raise Cancelled
 
     def forward(self, stage: str, fraction: float, message: str) -> None:
-        """Forward a callee's progress. Usable as its :data:`Progress` when the callee's whole run is this stage."""
+        """The :data:`ProgressCallback` for a callee whose whole run is this stage."""
         if self.progress is not None:
             self.progress(self.stage, self.start + (self.end - self.start) * fraction, message)

@@ -115,7 +115,7 @@ def test_every_job_ends_in_one_event_whatever_happens(weights_folder, tmp_path, 
     assert isinstance(done, Done) and done.result["photo"] == str(PICTURE)
     assert isinstance(by_kind("reconstruct", good, models, cancelled=True), Stopped)
     nobody_knows = {"photo": "a.jpg", "folder": "out", "likeness": "similar"}
-    assert "“similar” is not a likeness" in by_kind("reconstruct", nobody_knows, models).message
+    assert "Unknown likeness “similar”" in by_kind("reconstruct", nobody_knows, models).message
     assert "does not understand" in by_kind("cutout", {"photo": "a.jpg"}, models).message
     nowhere = cutouts.Request("a.jpg", str(tmp_path / "a.png"))
     assert by_kind("cutout", nowhere, models) == Failed("a.jpg does not exist.")
@@ -140,9 +140,9 @@ def test_likeness_reaches_the_reconstruction_and_unknown_ones_are_refused(weight
         run(models, request(tmp_path / likeness, weights_folder, likeness=likeness))
     assert seen == ["off", "photo", "refined"]
     monkeypatch.undo()
-    with pytest.raises(fl.FaceLiftError, match="“similar” is not a likeness"):
+    with pytest.raises(fl.FaceLiftError, match="Unknown likeness “similar”"):
         job.Request("a.jpg", "out", likeness="similar")
-    with pytest.raises(fl.FaceLiftError, match="“similar” is not a likeness"):
+    with pytest.raises(fl.FaceLiftError, match="Unknown likeness “similar”"):
         run(models, request(tmp_path / "similar", weights_folder, likeness="similar"))
 
 

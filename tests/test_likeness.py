@@ -19,7 +19,7 @@ from facelift_core.gaussians.tensors import SH_C0, Gaussians, concatenate
 from facelift_core.likeness import LIKENESS, check, refine
 from facelift_core.likeness.depth import MIDDLE, SCALE, WEIGHTS, DepthNetwork, portrait_depth
 from facelift_core.likeness.front import NO_LANDMARKS, pixels_of, with_photo_front
-from facelift_core.likeness.harmony import harmonised
+from facelift_core.likeness.harmony import harmonized
 from facelift_core.likeness.skin import _quaternions, carve, skin, skin_weight
 from facelift_core.likeness.surface import blur, front_depth, front_surface, in_front_camera, project, to_world
 from facelift_core.progress import Monitor
@@ -106,26 +106,26 @@ def test_the_depth_is_that_of_the_ball():
     assert alpha[256, 256] > 0.99 and alpha[5, 5] == 0
     assert depth[256, 256] == pytest.approx(2.7 - RADIUS, abs=0.02)
     surface = front_surface(ball(), None)
-    centre = np.array([0.0, 0.0, 2.7])
+    center = np.array([0.0, 0.0, 2.7])
     for row, column in ((256, 256), (256, 200), (200, 290)):
         point = surface.points[row, column]
-        assert np.linalg.norm(point - centre) == pytest.approx(RADIUS, abs=0.02)
-        assert surface.normals[row, column] @ ((point - centre) / RADIUS) > 0.98
+        assert np.linalg.norm(point - center) == pytest.approx(RADIUS, abs=0.02)
+        assert surface.normals[row, column] @ ((point - center) / RADIUS) > 0.98
     assert surface.facing[256, 256] > 0.98 and (surface.face == 0).all()
 
 
 def test_depth_told_by_the_portrait_is_moved_to_the_head():
     along = np.arange(SIZE) + 0.5 - SIZE / 2
     x, y = np.meshgrid(along / intrinsics(SIZE)[0].item(), along / intrinsics(SIZE)[0].item())
-    # Where rays meet the ball; told of elsewhere than the head is.
+    # Where rays meet the ball; predicted at another distance than the head.
     slope = 1 + x**2 + y**2
     root = 2.7**2 - slope * (2.7**2 - RADIUS**2)
     true = np.where(root > 0, (2.7 - np.sqrt(root.clip(0))) / slope, np.nan).astype(np.float32)
-    told = front_surface(ball(), None, true + 0.3).points[..., 2]
+    predicted = front_surface(ball(), None, true + 0.3).points[..., 2]
     inner = root > 0.3 * RADIUS**2
     own = front_surface(ball(), None).points[..., 2]
-    assert np.isfinite(told).all() and np.abs(told - true)[inner].max() < 0.025
-    assert (told - true)[inner].std() < 0.1 * (own - true)[inner].std()
+    assert np.isfinite(predicted).all() and np.abs(predicted - true)[inner].max() < 0.025
+    assert (predicted - true)[inner].std() < 0.1 * (own - true)[inner].std()
     nobody = np.full((SIZE, SIZE), np.nan, np.float32)
     assert np.array_equal(front_surface(ball(), None, nobody).points[..., 2], own)
 
@@ -165,8 +165,8 @@ def test_of_a_face_that_hides_itself_the_nearest_side_is_seen(portrait):
     landmarks = find_landmarks(portrait.image)
     angle = math.radians(50)
     turn = np.array([[math.cos(angle), 0, math.sin(angle)], [0, 1, 0], [-math.sin(angle), 0, math.cos(angle)]])
-    centre = landmarks.points.mean(0)
-    side = Landmarks(((landmarks.points - centre) @ turn.T + centre).astype(np.float32), 1.0)
+    center = landmarks.points.mean(0)
+    side = Landmarks(((landmarks.points - center) @ turn.T + center).astype(np.float32), 1.0)
     from facelift_core.likeness.surface import _relief
 
     relief = _relief(side)
@@ -293,7 +293,7 @@ def test_what_the_front_teaches_reaches_the_back():
         [np.full((SIZE, SIZE, 3), (0.7, 0.4, 0.5), np.float32), np.ones((SIZE, SIZE, 1), np.float32)], 2
     )
     back = head[head.positions[:, 1] > 0.2]
-    moved = harmonised(back, head, surface, cutout)
+    moved = harmonized(back, head, surface, cutout)
     share = (moved.colors.mean(0) - 0.5)[:2] / torch.tensor([0.2, -0.1])
     assert (share > 0.5).all() and (share < 1).all() and (share[0] - share[1]).abs() < 0.05
 
@@ -307,7 +307,7 @@ def test_each_colour_follows_its_own_kind():
     cutout = np.ones((SIZE, SIZE, 4), np.float32)
     cutout[:256, :, :3], cutout[256:, :, :3] = 0.3, (0.9, 0.6, 0.6)
     back = head.positions[:, 1] > 0.3
-    colors = harmonised(head[back], head, surface, cutout).colors
+    colors = harmonized(head[back], head, surface, cutout).colors
     share = (colors[dark[back]].mean(0) - 0.2) / 0.1
     assert (share > 0.5).all() and (share < 1).all()
     share = (colors[~dark[back]].mean(0) - 0.7) / torch.tensor([0.2, -0.1, -0.1])

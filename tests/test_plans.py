@@ -181,7 +181,7 @@ def test_out_of_memory_goes_on_with_the_next_plan(model, portrait, expected, err
     told = []
     result = run(model, portrait, progress=lambda stage, fraction, message: told.append((stage, message)))
     assert model.offload.plan == PLANS[1]
-    assert ("views", f"Not enough memory; going on with {PLANS[1].name}") in told
+    assert ("views", f"Not enough memory; continuing with {PLANS[1].name}") in told
     torch.testing.assert_close(result.views, expected.views, rtol=0, atol=1e-5)
 
 

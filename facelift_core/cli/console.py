@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from ..progress import Progress
+from ..progress import ProgressCallback
 
 LINE_EVERY = 0.1
 """Plain lines are printed at each new stage, and after this fraction of the whole run."""
@@ -25,7 +25,7 @@ def duration(seconds: float) -> str:
 
 
 @contextmanager
-def progress_bar(label: str, width: int = 40) -> Iterator[Progress]:
+def progress_bar(label: str, width: int = 40) -> Iterator[ProgressCallback]:
     """Context manager that shows the progress of a run and yields its callback.
 
     Args:
@@ -47,7 +47,7 @@ def progress_bar(label: str, width: int = 40) -> Iterator[Progress]:
         yield show
 
 
-def _lines(label: str) -> Progress:
+def _lines(label: str) -> ProgressCallback:
     last = {"stage": "", "fraction": 0.0}
 
     def show(stage: str, fraction: float, message: str) -> None:

@@ -56,14 +56,14 @@ def _blocks_pay(query: Tensor, key: Tensor) -> bool:
 
 
 def _cudnn_pays(query: Tensor, key: Tensor) -> bool:
-    """Of long sequences on cards where it was tried and found faster than the kernel that PyTorch takes by itself."""
+    """Return whether to use cuDNN's kernel: for long sequences on GPUs where it is faster than PyTorch's choice."""
     long = key.shape[-2] >= CUDNN_KEYS_MIN and query.shape[-1] == 64 and query.dtype == torch.float16
     usual = not torch.compiler.is_compiling() and not torch.is_grad_enabled()
     return long and usual and cudnn_gain() >= CUDNN_GAIN
 
 
 def _by_cudnn(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-    # Where it has no kernel for an input, PyTorch's own.
+    # PyTorch's own kernels follow, for inputs that cuDNN has no kernel for.
     order = [SDPBackend.CUDNN_ATTENTION, SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
     with sdpa_kernel(order, set_priority=True):
         return F.scaled_dot_product_attention(query, key, value)

@@ -109,7 +109,7 @@ def _problem(device: torch.device) -> str | None:
 
 
 def wait_for(device: torch.device) -> None:
-    """Until `device` has done what it was given; for times that belong to the work they are told of."""
+    """Wait until `device` has finished all queued work, so that a timing includes it."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     elif device.type == "mps":

@@ -46,7 +46,7 @@ class Needs:
         work: activations and workspaces for six views at once, in addition to the weights.
         batched: the network whose `work` doubles if both guidance branches run at once.
         overhead: constant overhead of the libraries.
-        skin: memory for putting the photo on the head, when no network runs.
+        skin: memory for making the front from the photo, when no network runs.
     """
 
     weights: Mapping[str, int]

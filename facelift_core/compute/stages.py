@@ -1,4 +1,4 @@
-"""The stages of a run: their share of the progress, and how long each takes."""
+"""Time the stages of a run and report their progress."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import torch
 
-from ..progress import Cancel, Monitor, Progress
+from ..progress import Cancel, Monitor, ProgressCallback
 from .device import wait_for
 
 
@@ -18,13 +18,13 @@ class Stages:
     """Times the stages of one run and reports them.
 
     Attributes:
-        device: that they work on, and are over when it is done.
-        expected: seconds that each stage takes, in their order; only their proportions count.
-        timings: seconds that each has taken.
+        device: the device of the run; a stage ends when its work there is finished.
+        expected: expected seconds of each stage, in order; only their proportions matter.
+        timings: measured seconds of each finished stage.
     """
 
     device: torch.device
-    progress: Progress | None
+    progress: ProgressCallback | None
     cancelled: Cancel | None
     expected: dict[str, float]
     timings: dict[str, float] = field(default_factory=dict)

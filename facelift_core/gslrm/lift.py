@@ -1,4 +1,4 @@
-"""Six views to Gaussians, with progress."""
+"""Run GS-LRM on six views and report progress."""
 
 from __future__ import annotations
 
@@ -13,7 +13,12 @@ from .network import GSLRM
 
 @torch.no_grad()
 def lift(gslrm: GSLRM, views: Tensor, monitor: Monitor) -> Gaussians:
-    """The Gaussians of six views from the six fixed cameras, where `gslrm` is; `monitor` is called at each layer."""
+    """Return the Gaussians of six views from the fixed cameras, on the device of `gslrm`.
+
+    Args:
+        views: (6, 3, H, W) in [0, 1].
+        monitor: called before each transformer layer.
+    """
     layers = gslrm.transformer_layers
     hooks = [
         layer.register_forward_pre_hook(lambda *_, n=n: monitor(n / len(layers), f"Layer {n + 1} of {len(layers)}"))

@@ -1,9 +1,8 @@
 """GS-LRM: posed images to 3D Gaussians, one per pixel plus a few free ones (docs/model.md, 4; Zhang et al., ECCV 2024).
 
-Module names follow the released checkpoint, so that its state dict loads strictly. Sizes are read from the shapes of
-the weights. The transformer's linears run in half precision where the device has it; its residual stream, the
-normalisations and everything that touches geometry stay in float32, because a depth that goes through a sigmoid in
-half precision comes out in visible terraces.
+Modules have the names of the released checkpoint, so that its state dict loads strictly. Sizes are read from the shapes
+of the weights. The transformer's linear layers run in half precision if the device supports it. The residual stream,
+the normalization layers and all geometry stay in float32: half-precision depth shows visible steps.
 """
 
 from __future__ import annotations
@@ -27,11 +26,11 @@ LOG_SCALE_OFFSET = -2.3
 LOG_SCALE_MAX = -1.2
 OPACITY_LOGIT_OFFSET = -2.0
 MLP_TOKENS = 4096
-"""At once elsewhere than on a CPU: enough to keep a graphics card busy."""
+"""Tokens per block on a GPU; enough to keep it busy."""
 BYTES_PER_GAUSSIAN = 300
-"""While they are made: the raw numbers, their parts, the activated ones, rays."""
+"""Peak memory while the Gaussians are computed: raw parameters, their parts, activated parameters, and rays."""
 BYTES_PER_RAY = 36
-"""Colour and direction of a pixel, and the colour once more where it came from."""
+"""A pixel's color and direction, and its color in the input."""
 DEPTH_RANGE = 1.8
 """A pixel's Gaussian lies within ± this distance (world units) of its ray's point nearest to the origin."""
 
@@ -66,7 +65,7 @@ class MLP(nn.Module):
         self.mlp = nn.Sequential(Linear(width, 4 * width, bias=False), nn.GELU(), Linear(4 * width, width, bias=False))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Some tokens at a time: the hidden layer of all of them would be the largest tensor of the model."""
+        """Process the tokens in blocks, because the hidden layer of all tokens would be the largest tensor."""
         if torch.is_grad_enabled():
             return self.mlp(x)
         return in_pieces(self.mlp, x, TOKENS_AT_ONCE if x.device.type == "cpu" else MLP_TOKENS)
@@ -103,9 +102,9 @@ class GSLRM(nn.Module):
         width: token width.
         layers: number of transformer blocks.
         patch_size: side of a patch in pixels.
-        free_gaussians: number of Gaussians that belong to no pixel.
+        free_gaussians: number of Gaussians that do not belong to a pixel.
         head_dim: width of one attention head.
-        sh_degree: degree of the spherical harmonics predicted for colour.
+        sh_degree: degree of the predicted spherical harmonics.
     """
 
     def __init__(
@@ -139,17 +138,17 @@ class GSLRM(nn.Module):
         device: str | torch.device = "auto",
         dtype: torch.dtype | None = None,
     ) -> GSLRM:
-        """Load the released ``ckpt_*.pt`` or a safetensors file of the same names, ready for inference.
+        """Load the released ``ckpt_*.pt``, or a safetensors file with the same tensor names, for inference.
 
         Args:
             path: the checkpoint file.
-            head_dim: width of one attention head; the shapes of the weights do not tell it.
-            sh_degree: likewise.
-            device: "auto", or anything torch takes.
-            dtype: of the transformer's linears; by default float16 on CUDA and MPS, float32 on a CPU.
+            head_dim: width of one attention head, which cannot be inferred from the shapes of the weights.
+            sh_degree: degree of the spherical harmonics, which cannot be inferred either.
+            device: "auto", or any device that PyTorch accepts.
+            dtype: dtype of the transformer's linear layers; by default float16 on CUDA and MPS, float32 on a CPU.
 
         Raises:
-            FaceLiftError: the file is missing, damaged, or not a GS-LRM of these settings.
+            FaceLiftError: the file is missing, damaged, or not a GS-LRM with these settings.
         """
         device = select_device(device)
         weights = {k: v for k, v in load_state_dict(path).items() if not k.startswith("loss_calculator.")}
@@ -161,12 +160,12 @@ class GSLRM(nn.Module):
         return model
 
     def work_bytes(self, images: int, size: int) -> int:
-        """Bytes that a pass over so many images of size² pixels takes beside the weights."""
+        """Return the bytes that a forward pass over `images` images of size² pixels needs besides the weights."""
         width = self.gaussian_position_embeddings.shape[1]
         tokens = images * (size // self.patch_size) ** 2
         half = self.transformer_layers[0].attn.fc.weight.itemsize if len(self.transformer_layers) else 4
         pixels = images * size**2
-        # Residual stream, its normalised copy and the block's output in float32; queries, keys, values, the attended.
+        # float32: residual stream, normalized copy, output of a block. `half`: queries, keys, values, and their result.
         transformer = tokens * width * (3 * 4 + 6 * half) + pixels * BYTES_PER_RAY
         return max(transformer, pixels * BYTES_PER_GAUSSIAN)
 
@@ -179,11 +178,11 @@ class GSLRM(nn.Module):
             c2w: (B, V, 4, 4) camera to world, OpenCV convention.
 
         Returns:
-            One set of Gaussians per item, float32, in the order free ones, then view, patch row, patch column, row in
-            patch, column in patch.
+            One set of float32 Gaussians per item: first the free ones, then the others ordered by view, patch row,
+            patch column, row in the patch, column in the patch.
 
         Raises:
-            FaceLiftError: the shapes do not belong together.
+            FaceLiftError: the shapes do not match.
         """
         device = self.gaussian_position_embeddings.device
         images, fxfycxcy, c2w = (x.to(device, torch.float32) for x in (images, fxfycxcy, c2w))
@@ -209,7 +208,7 @@ class GSLRM(nn.Module):
         for block in self.transformer_layers:
             tokens = block(tokens)
         if tokens.device.type == "cpu":
-            trim_heap()  # the Gaussians need tensors of other sizes
+            trim_heap()  # the next tensors have other sizes and cannot reuse the freed blocks
         tokens = tokens.float()
         free_count = len(self.gaussian_position_embeddings)
         free = self.gaussian_upsampler(tokens[:, :free_count])
@@ -256,14 +255,14 @@ class GSLRM(nn.Module):
 
 
 def camera_rays(fxfycxcy: Tensor, c2w: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
-    """Rays through the pixel centres.
+    """Return the rays through the pixel centers.
 
     Args:
         fxfycxcy: (B, V, 4) in pixels.
         c2w: (B, V, 4, 4), OpenCV convention.
 
     Returns:
-        Origins (B, V, 1, 1, 3) and unit directions (B, V, height, width, 3), in the world.
+        Origins (B, V, 1, 1, 3) and unit directions (B, V, height, width, 3), in world space.
     """
     v, u = torch.meshgrid(
         torch.arange(height, device=c2w.device) + 0.5, torch.arange(width, device=c2w.device) + 0.5, indexing="ij"
@@ -276,12 +275,12 @@ def camera_rays(fxfycxcy: Tensor, c2w: Tensor, height: int, width: int) -> tuple
 
 
 def patch_side(embedding: Tensor) -> int:
-    """Side of the patches in pixels that an embedding (width, 9·side²) takes."""
+    """Return the side in pixels of the patches of an embedding with shape (width, 9·side²)."""
     return round((embedding.shape[1] / 9) ** 0.5)
 
 
 def _sizes(weights: dict[str, Tensor], head_dim: int, sh_degree: int, path: Path) -> dict[str, int]:
-    """Constructor arguments that the weights' shapes imply."""
+    """Infer constructor arguments from the shapes of the weights."""
     layers = [int(name.split(".")[1]) for name in weights if name.startswith("transformer_layers.")]
     try:
         free_gaussians, width = weights["gaussian_position_embeddings"].shape

@@ -12,8 +12,7 @@ from typing import Any
 
 from ..errors import FaceLiftError
 from ..processes.protocol import Emit, Progress
-from ..progress import Cancel, Monitor
-from ..progress import Progress as Tell
+from ..progress import Cancel, Monitor, ProgressCallback
 from ..weights import licence
 from ..weights.inventory import remove, remove_originals, status
 from ..weights.store import Store, alone, open_store, size_text
@@ -52,7 +51,9 @@ def handle(request: Request, emit: Emit, cancelled: Cancel, models: Any = None) 
     return {"message": run(store, request, lambda *progress: emit(Progress(*progress)), cancelled)}
 
 
-def run(store: Store, request: Request, progress: Tell | None = None, cancelled: Cancel | None = None) -> str:
+def run(
+    store: Store, request: Request, progress: ProgressCallback | None = None, cancelled: Cancel | None = None
+) -> str:
     """Run a step. If it is interrupted, running the same request again resumes it.
 
     Returns:

@@ -1,8 +1,8 @@
-"""The head looks like the photo: its front is made of the photo's pixels.
+"""Make the head look like the photo, with a front made of the photo's pixels.
 
-``surface`` finds where the camera's rays meet the head, ``skin`` puts the photo there as Gaussians, ``harmony`` carries
-its colours on to the rest, ``refine`` fits all of it to the photo through the renderer. Importing this package does not
-need PyTorch.
+``surface`` finds the visible surface of the head, ``skin`` covers it with the photo's pixels as Gaussians, ``harmony``
+adapts the colors of the rest, and ``refine`` fits the result to the photo by gradient descent. Importing this package
+does not import PyTorch.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from typing import Literal, get_args
 from ..errors import FaceLiftError
 
 Likeness = Literal["off", "photo", "refined"]
-"""As published, from the six views alone; with a front from the photo; and that fitted to the photo."""
+"""The published method; with a front made from the photo; and with that front fitted to the photo."""
 LIKENESS: tuple[str, ...] = get_args(Likeness)
 
 
 def check(likeness: str) -> None:
     """Raise FaceLiftError unless `likeness` is one of :data:`LIKENESS`."""
     if likeness not in LIKENESS:
-        raise FaceLiftError(f"“{likeness}” is not a likeness FaceLift knows; use {', '.join(LIKENESS)}.")
+        raise FaceLiftError(f"Unknown likeness “{likeness}”; use one of {', '.join(LIKENESS)}.")

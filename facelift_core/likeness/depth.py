@@ -1,4 +1,4 @@
-"""Depth of a portrait by a small network, learned from synthetic heads; weights: ``weights/README.md``."""
+"""Predict the depth of a portrait with a small network, trained on synthetic heads; see ``weights/README.md``."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from ..weights.state_dict import load_into, load_state_dict
 DEPTH_FILE = "depth.safetensors"
 WEIGHTS = Path(__file__).parent / "weights" / DEPTH_FILE
 SIDE = 128
-"""Pixels of the square pictures that it learns from and looks at."""
+"""Side in pixels of the network's square input."""
 WIDTHS = (32, 64, 128, 160)
-"""Channels at a half, a quarter, … of the picture's side."""
+"""Channels at 1/2, 1/4, … of the input's side."""
 GROUPS = 8
 SEEN = 0.5
-"""Alpha above which there is somebody."""
+"""Alpha above which a pixel belongs to the person."""
 MIDDLE, SCALE = 2.4, 0.4
-"""Depths along the optical axis are learned from here, in this unit."""
+"""The network predicts (depth − MIDDLE) / SCALE, with depths along the optical axis in world units."""
 
 
 class DepthNetwork(nn.Module):
-    """A U-Net from a cut-out portrait to the depth of what it shows.
+    """A U-Net that predicts depth from a cut-out portrait.
 
-    The picture's place counts, since aligned portraits have their faces at one place.
+    Pixel coordinates are part of its input, because the face is always at the same place in an aligned portrait.
     """
 
     def __init__(self, widths: tuple[int, ...] = WIDTHS):
@@ -48,10 +48,13 @@ class DepthNetwork(nn.Module):
         nn.init.zeros_(self.head.weight), nn.init.zeros_(self.head.bias)
 
     def forward(self, cutout: Tensor) -> Tensor:
-        """Depth (B, H, W) along the portrait camera's axis, in world units; meaningless where nobody is.
+        """Predict depth.
 
         Args:
             cutout: (B, 4, H, W) RGBA in [0, 1], straight alpha; H and W are multiples of 16.
+
+        Returns:
+            (B, H, W) depth along the optical axis, in world units; meaningless on the background.
         """
         color, alpha = cutout[:, :3], cutout[:, 3:]
         place = _place(*cutout.shape[-2:]).to(cutout).expand(len(cutout), -1, -1, -1)
@@ -66,19 +69,19 @@ class DepthNetwork(nn.Module):
         for block, enlarge in zip(reversed(self.up), reversed(self.enlarge), strict=True):
             x = F.interpolate(enlarge(x), scale_factor=2.0, mode="nearest")
             x = block(torch.cat([x, skipped.pop()], dim=1))
-        with torch.autocast(x.device.type, enabled=False):  # bfloat16 would step by millimetres
+        with torch.autocast(x.device.type, enabled=False):  # in bfloat16, depth would have steps of millimeters
             x = self.head(F.silu(self.norm(x.float())))
         return MIDDLE + SCALE * F.pixel_shuffle(x, 2)[:, 0]
 
 
 def portrait_depth(cutout: np.ndarray) -> np.ndarray | None:
-    """How far away each pixel of a portrait is, or None where the weights are not installed.
+    """Predict the depth of each pixel of a portrait. Return None if the weights are not installed.
 
     Args:
-        cutout: (512, 512, 4) float32 RGBA in [0, 1], straight alpha; aligned (docs/model.md, 2).
+        cutout: (512, 512, 4) float32 RGBA in [0, 1], straight alpha, aligned (docs/model.md, 2).
 
     Returns:
-        (512, 512) float32 world units along the portrait camera's axis, NaN where nobody is.
+        (512, 512) float32 depth along the optical axis, in world units; NaN on the background.
     """
     if not WEIGHTS.is_file():
         return None
@@ -94,15 +97,15 @@ def portrait_depth(cutout: np.ndarray) -> np.ndarray | None:
 
 
 def predicted_depth(network: nn.Module, cutouts: Tensor) -> Tensor:
-    """(B, H, W) mean of what `network` says of (B, 4, H, W) cut-outs and of their mirror images."""
+    """Return the mean prediction (B, H, W) for cut-outs (B, 4, H, W) and their mirror images."""
     return (network(cutouts) + network(cutouts.flip(-1)).flip(-1)) / 2
 
 
 def load_depth_network(path: Path) -> DepthNetwork:
-    """The network with weights from a file, in single precision, ready to be learned on.
+    """Load the network in float32, ready for training.
 
     Raises:
-        FaceLiftError: the file is missing, damaged or another network's.
+        FaceLiftError: the file is missing, damaged or of another network.
     """
     network = DepthNetwork()
     load_into(network, {name: tensor.float() for name, tensor in load_state_dict(path).items()}, path)
@@ -115,7 +118,7 @@ def _network(path: Path) -> DepthNetwork:
 
 
 class _Block(nn.Module):
-    """Two convolutions beside a shortcut."""
+    """Residual block with two convolutions."""
 
     def __init__(self, before: int, after: int):
         super().__init__()
@@ -129,6 +132,6 @@ class _Block(nn.Module):
 
 
 def _place(height: int, width: int) -> Tensor:
-    """(2, H, W) how far right and down each pixel is, in [-1, 1]."""
+    """Return the x and y coordinate of each pixel, (2, H, W) in [-1, 1]."""
     y, x = torch.meshgrid(torch.linspace(-1, 1, height), torch.linspace(-1, 1, width), indexing="ij")
     return torch.stack([x, y])

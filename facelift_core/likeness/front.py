@@ -1,4 +1,4 @@
-"""A head whose front is its photo."""
+"""Make the front of a head from its photo."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from ..gaussians.filters import filter_gaussians
 from ..gaussians.tensors import Gaussians, concatenate
 from ..progress import Monitor
 from .depth import portrait_depth
-from .harmony import harmonised
+from .harmony import harmonized
 from .skin import carve, skin, skin_weight
 from .surface import front_surface
 
-NO_LANDMARKS = "The features of the face could not be placed; its depth is only estimated."
+NO_LANDMARKS = "The features of the face could not be located; its depth is only estimated."
 
 
 @dataclass(frozen=True)
 class Front:
-    """What became of a head.
+    """A head with its front made from the photo.
 
     Attributes:
-        gaussians: the head with its new front.
-        notes: what a person should know, one sentence each.
+        gaussians: the head.
+        notes: sentences for the user.
     """
 
     gaussians: Gaussians
@@ -35,11 +35,12 @@ class Front:
 
 
 def with_photo_front(head: Gaussians, portrait: AlignedPortrait, limit: int, monitor: Monitor) -> Front:
-    """`head`, filtered and on the CPU, with the photo for a front.
+    """Replace the front of `head` by the photo.
 
     Args:
-        head: of the six views that were drawn of `portrait`.
-        limit: of the number of Gaussians that the result has.
+        head: the filtered head from the six views of `portrait`, on the CPU.
+        portrait: the aligned portrait.
+        limit: maximum number of Gaussians of the result.
         monitor: called before each part.
     """
     monitor(0.0, "Finding the features of the face")
@@ -47,8 +48,8 @@ def with_photo_front(head: Gaussians, portrait: AlignedPortrait, limit: int, mon
     small = pixels_of(portrait.cutout, SIZE)
     surface = front_surface(head, landmarks, portrait_depth(small))
     weight = skin_weight(surface, small[..., 3])
-    monitor(0.4, "Matching colours")
-    rest = harmonised(carve(head, surface, weight, small[..., 3]), head, surface, small)
+    monitor(0.4, "Matching colors")
+    rest = harmonized(carve(head, surface, weight, small[..., 3]), head, surface, small)
     monitor(0.7, "Laying the photo on the head")
     cutout = pixels_of(portrait.cutout, portrait.cutout.width)
     front = filter_gaussians(skin(surface, cutout, weight, limit - len(rest), head.sh.shape[1]))
@@ -56,6 +57,6 @@ def with_photo_front(head: Gaussians, portrait: AlignedPortrait, limit: int, mon
 
 
 def pixels_of(cutout: Image.Image, side: int) -> np.ndarray:
-    """(side, side, 4) float32 in [0, 1] of an RGBA picture, straight alpha; colours are averaged by their alpha."""
+    """Return an RGBA image as (side, side, 4) float32 in [0, 1], straight alpha. Resizing weights colors by alpha."""
     image = cutout if cutout.width == side else cutout.resize((side, side), Image.Resampling.BOX)
     return np.asarray(image, np.float32) / 255

@@ -1,4 +1,4 @@
-"""The rest of a head in the photo's colours: what the front teaches about them, carried on by a smooth field."""
+"""Adapt the colors of the rest of a head to the photo, by extrapolating the color differences seen in the front."""
 
 from __future__ import annotations
 
@@ -15,31 +15,32 @@ from ..rendering.cameras import intrinsics, six_views
 from .surface import Surface, blur, to_world
 
 STEP = 6
-"""Every so many pixels of the portrait one example is taken."""
+"""Distance in pixels of the portrait between examples."""
 LEVEL = 4.0
-"""Sigma in pixels of the details that do not count as colour."""
+"""Sigma in pixels of the blur that removes details before colors are compared."""
 SURE = 0.6
-"""Least opacity of head and person where an example is taken."""
+"""Minimum opacity of the head and of the portrait at an example."""
 REACH = 0.15
-"""World units over which the field changes: about half a head's width."""
+"""Sigma of the positions, in world units; about half the width of a head."""
 LIKE = 0.15
-"""Distance of colours (sRGB, 0 to 1) over which what holds for one no longer holds for the other."""
-NEIGHBOURS = 32
+"""Sigma of the colors (sRGB, 0 to 1)."""
+NEIGHBORS = 32
 AT_ONCE = 1 << 15
-"""Gaussians, some 1 kB each meanwhile."""
+"""Gaussians per batch, about 1 kB each."""
 FAR, BEYOND = 0.5, 0.5
-"""World units from the examples over which trust in them falls, to this part of what they say."""
+"""Sigma in world units over which the change falls off away from the examples, and the fraction that always remains."""
 
 
-def harmonised(rest: Gaussians, head: Gaussians, surface: Surface, cutout: np.ndarray) -> Gaussians:
-    """`rest` with its colours moved as the portrait's differ from those of `head` where both are seen.
+def harmonized(rest: Gaussians, head: Gaussians, surface: Surface, cutout: np.ndarray) -> Gaussians:
+    """Shift the colors of `rest` as the portrait differs from a render of `head`.
 
-    The difference at a Gaussian is that of the examples near it in position and colour; far from all of them it is half
-    of that of the nearest.
+    Examples of the difference are taken where both are visible. Each Gaussian gets the weighted mean of the examples
+    that are near it in position and color; far from all examples, half the difference of the nearest one.
 
     Args:
-        rest: the Gaussians of the head that stay.
-        head: all of it, as it came.
+        rest: the Gaussians to change.
+        head: the complete head, before carving.
+        surface: the surface of `head`.
         cutout: (512, 512, 4) float32 RGBA in [0, 1], straight alpha.
     """
     rgba = render_rgba(head, six_views()[:1], intrinsics(SIZE), SIZE, SIZE)[0].numpy()
@@ -63,10 +64,10 @@ def harmonised(rest: Gaussians, head: Gaussians, surface: Surface, cutout: np.nd
 
 
 def _change(tree: cKDTree, difference: np.ndarray, queries: np.ndarray) -> np.ndarray:
-    """(M, 3) float32 by which colours change at (M, 6) `queries`, from the `difference` at the points of `tree`."""
-    distances, nearest = tree.query(queries, k=range(1, min(NEIGHBOURS, tree.n) + 1))
+    """Interpolate the `difference` at the points of `tree` to `queries` (M, 6); returns (M, 3) float32."""
+    distances, nearest = tree.query(queries, k=range(1, min(NEIGHBORS, tree.n) + 1))
     distances = distances.astype(np.float32)
-    # Relative to the nearest one, so that a Gaussian far from all examples still follows some.
+    # Relative to the nearest example, so that the weights do not vanish far from all of them.
     weights = np.exp(-0.5 * (distances**2 - distances[:, :1] ** 2))
     change = np.einsum("nk,nkc->nc", weights, difference[nearest]) / weights.sum(1)[:, None]
     away = np.linalg.norm(queries[:, :3] - tree.data[nearest[:, 0], :3], axis=1) * REACH / FAR
@@ -74,6 +75,6 @@ def _change(tree: cKDTree, difference: np.ndarray, queries: np.ndarray) -> np.nd
 
 
 def _level(premultiplied: np.ndarray, alpha: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Smoothed straight colours (512, 512, 3), and the smoothed alpha."""
+    """Return blurred straight colors (512, 512, 3) and blurred alpha (512, 512)."""
     weight = blur(alpha, LEVEL)
     return blur(premultiplied, LEVEL) / weight.clip(1e-4)[..., None], weight

@@ -1,4 +1,4 @@
-"""A few dozen steps of descent through the renderer: the front towards the portrait, the sides as they were."""
+"""Fit the head to the portrait by gradient descent through the renderer, while the sides keep their appearance."""
 
 from __future__ import annotations
 
@@ -23,22 +23,24 @@ from ..rendering.splatter import GaussianBatch, splat
 from .front import pixels_of
 
 STEPS, STEPS_BY_TORCH = 40, 16
-"""Fewer on a processor without a C++ compiler, where a step takes several times as long."""
+"""Number of steps; fewer on a CPU without a C++ compiler, where a step takes several times as long."""
 RATES = {"sh": 0.03, "opacity_logits": 0.05, "log_scales": 0.01, "positions": 0.0005}
-"""Learning rates of Adam; rotations stay."""
+"""Learning rates of Adam; rotations are not changed."""
 BETAS = 0.9, 0.99
 ANCHORS = tuple(270.0 + turn for turn in (-30, 30, -60, 60, 120, 180, 240))
-"""Azimuths from which the head should go on looking as before, one of them in each step."""
+"""Azimuths from which the head should keep its appearance; each step uses one of them."""
 ANCHOR_SIZE = 256
 BORDER = 4
-"""Pixels around the head that count as its own."""
+"""Margin in pixels around the head in which the portrait still counts."""
 ANCHOR_WEIGHT, TIE, SSIM_SHARE = 1.0, 50.0, 0.2
 
 
 def refined(head: Gaussians, portrait: AlignedPortrait, monitor: Monitor) -> Gaussians:
-    """`head`, with the photo for a front, fitted to it; on the device of its Gaussians.
+    """Fit `head` to the portrait, on the device of its Gaussians.
 
     Args:
+        head: a head with its front made from the photo.
+        portrait: the aligned portrait.
         monitor: called before each step.
     """
     device = head.positions.device
@@ -58,7 +60,7 @@ def refined(head: Gaussians, portrait: AlignedPortrait, monitor: Monitor) -> Gau
     rounds = [torch.randperm(len(ANCHORS), generator=generator) for _ in range(-(-steps // len(ANCHORS)))]
     for step, anchor in zip(range(steps), torch.cat(rounds).tolist(), strict=False):
         monitor(step / steps, f"Step {step + 1} of {steps}")
-        # On white alone, white Gaussians would do for none.
+        # Against white alone, a white Gaussian would look like a hole.
         background = torch.rand(3, generator=generator).to(device) if step % 2 else white
         target = colors * alpha + (1 - alpha) * background[:, None, None]
         now = Gaussians(**fields)
@@ -75,7 +77,7 @@ def refined(head: Gaussians, portrait: AlignedPortrait, monitor: Monitor) -> Gau
 
 
 def _extent(head: Gaussians, c2w: Tensor) -> Tensor:
-    """(1, 512, 512) in [0, 1]: where `head` is, and a little around it. The photo goes on where the filters cut it."""
+    """Return a soft mask (1, 512, 512) of `head` with a small margin. The photo may extend beyond the filtered head."""
     black = torch.zeros(3, device=head.positions.device)
     painted = replace(head, sh=torch.full_like(head.sh[:, :1], 0.5 / SH_C0))
     there = (_render(painted, c2w, SIZE, black)[:1] > 0.5).float()
@@ -83,9 +85,9 @@ def _extent(head: Gaussians, c2w: Tensor) -> Tensor:
 
 
 def _batched(head: Gaussians) -> bool:
-    """Whether the batched renderer, which has no spherical harmonics, is the faster one for `head` here.
+    """Return whether the batched renderer supports `head` (no spherical harmonics) and is the faster one here.
 
-    On a card without gsplat it blends on the processor, the tile renderer on the card.
+    On a GPU without gsplat, the batched renderer blends on the CPU and the tile renderer on the GPU.
     """
     if head.sh_degree > 0:
         return False
@@ -95,7 +97,7 @@ def _batched(head: Gaussians) -> bool:
 
 
 def _render(head: Gaussians, c2w: Tensor, size: int, background: Tensor) -> Tensor:
-    """(3, size, size) picture of `head` from one (4, 4) camera."""
+    """Render `head` with one camera (4, 4) to an image (3, size, size)."""
     camera = intrinsics(size)
     if not _batched(head):
         return render(head, c2w, camera, size, size, background)[0].permute(2, 0, 1)

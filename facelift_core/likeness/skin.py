@@ -1,4 +1,4 @@
-"""The portrait as a layer of Gaussians on the front of a head."""
+"""Cover the front of a head with a layer of Gaussians made from the portrait: the skin."""
 
 from __future__ import annotations
 
@@ -16,40 +16,42 @@ from ..rendering.cameras import intrinsics
 from .surface import Surface, in_front_camera, project, sample, to_world
 
 GRAZING, FRONTAL = 0.1, 0.22
-"""Cosines between which the skin comes in: what the camera sees edgewise, the photo shows badly."""
+"""Cosines between which the skin fades in; the photo shows grazing surfaces badly."""
 MIN_WEIGHT = 0.05
 IN_PLANE, ACROSS = 0.5, 0.3
-"""Standard deviations of a disc in its plane and along its normal, in pixels of the skin."""
+"""Standard deviations of a disc in its plane and along its normal, in pixels of its layer."""
 MAX_STRETCH = 4.0
-"""Discs grow with the slope of the surface up to this, so that they close it."""
+"""On sloping surfaces, discs are stretched by up to this factor to avoid gaps."""
 BACKING_STEP, BACKING_SHARE, BACKING_DEPTH = 3, 0.2, 0.02
-"""The layer behind the skin that closes its gaps: its pixels are so many of 512², with this share of all Gaussians at
-most, and so many world units behind."""
+"""The backing, a layer behind the skin that closes its gaps: its pixel size in pixels of 512², its maximum share of all
+Gaussians, and its depth behind the skin in world units."""
 BACKING_SIZE, BACKING_ACROSS = 0.8, 0.3
-"""Its discs as above, in its own pixels."""
+"""The same as :data:`IN_PLANE` and :data:`ACROSS`, for the backing."""
 FACE_MARGIN = 25
-"""Pixels of 512² by which the part with the photo's own pixels is wider than what the landmarks cover."""
+"""Width in pixels of 512² by which the part in full resolution extends beyond the landmarks."""
 CLEARED = 0.06
-"""The head's own Gaussians are removed in front of the skin, and this far behind it, in world units."""
+"""Gaussians of the head are removed in front of the skin and up to this distance behind it, in world units."""
 EDGE = 5
-"""Width in pixels of the window by which they are also removed beside the skin: along its lower cut they would float."""
+"""Width in pixels of the window by which they are also removed beside the skin, where they would float."""
 
 
 def skin_weight(surface: Surface, alpha: np.ndarray) -> np.ndarray:
-    """(512, 512) in [0, 1], how opaque the skin is, given the person's `alpha` in the portrait."""
+    """Return the opacity of the skin, (512, 512) in [0, 1], for the portrait's `alpha`."""
     frontal = ((surface.facing - GRAZING) / (FRONTAL - GRAZING)).clip(0, 1)
     return np.maximum(frontal, surface.face) * alpha
 
 
 def skin(surface: Surface, cutout: np.ndarray, weight: np.ndarray, limit: int, features: int = 1) -> Gaussians:
-    """One disc for each pixel of the portrait where `weight` is, in the surface's plane.
+    """Make one disc in the surface's plane for each pixel of the portrait that has a `weight`.
 
-    In the face these are the pixels of `cutout`, elsewhere those of 512² at most.
+    The face has the resolution of `cutout`, the rest at most 512².
 
     Args:
+        surface: the surface of the head.
         cutout: (side, side, 4) float32 RGBA in [0, 1].
-        limit: of the number of Gaussians; the portrait is reduced until it holds.
-        features: K of their (K, 3) spherical harmonics, of which only the first is not zero.
+        weight: (512, 512) opacity, see :func:`skin_weight`.
+        limit: maximum number of Gaussians; the resolution is reduced to meet it.
+        features: number K of spherical harmonics (K, 3) per Gaussian; all but the first are zero.
     """
     face = cv2.dilate(surface.face, np.ones((FACE_MARGIN, FACE_MARGIN)))
     seen, backed = weight > MIN_WEIGHT, np.where(weight > 0.5, weight, 0)
@@ -68,12 +70,12 @@ def skin(surface: Surface, cutout: np.ndarray, weight: np.ndarray, limit: int, f
 
 
 def _side(count: float, share: float) -> int:
-    """Of the square of which `share` has `count` pixels."""
+    """Return the side of a square image of which the fraction `share` has `count` pixels."""
     return int((max(count, 0) / max(share, 1e-6)) ** 0.5)
 
 
 def carve(head: Gaussians, surface: Surface, weight: np.ndarray, alpha: np.ndarray) -> Gaussians:
-    """`head` without what the skin replaces and without what the portrait shows is not there."""
+    """Remove the Gaussians of `head` that the skin replaces or that lie outside the silhouette in the portrait."""
     camera = in_front_camera(head.positions)
     pixels = project(camera)
     behind = camera[:, 2] - sample(surface.points[..., 2], pixels)
@@ -94,7 +96,7 @@ def carve(head: Gaussians, surface: Surface, weight: np.ndarray, alpha: np.ndarr
 def _layer(
     surface: Surface, cutout: np.ndarray, weight: np.ndarray, count: int, depth: float, size: float, across: float
 ) -> Gaussians:
-    """Discs on count² pixels, `depth` behind the surface, with these standard deviations in pixels."""
+    """Make discs on count² pixels, `depth` behind the surface, with standard deviations in pixels."""
     if count < 1:
         return Gaussians(*(torch.zeros(0, *shape) for shape in ((3,), (1, 3), (3,), (4,), ())))
 
@@ -120,7 +122,7 @@ def _layer(
 
 
 def _rotations(points: Tensor, normals: Tensor) -> Tensor:
-    """(N, 4) quaternions w, x, y, z in the world: x where the surface falls off from the camera, z along the normal."""
+    """Return quaternions (N, 4) w, x, y, z in world space: x along the surface's slope, z along its normal."""
     toward = F.normalize(points, dim=-1)
     tilt = toward - (toward * normals).sum(-1, keepdim=True) * normals
     flat = tilt.norm(dim=-1, keepdim=True) < 1e-3
@@ -132,10 +134,10 @@ def _rotations(points: Tensor, normals: Tensor) -> Tensor:
 
 
 def _quaternions(matrices: Tensor) -> Tensor:
-    """(N, 4) unit quaternions w, x, y, z of (N, 3, 3) rotations. scipy's would first check that they are some."""
+    """Convert rotations (N, 3, 3) to unit quaternions (N, 4) w, x, y, z. scipy is slower: it validates its input."""
     (xx, xy, xz), (yx, yy, yz), (zx, zy, zz) = (row.unbind(-1) for row in matrices.unbind(-2))
     one, wx, wy, wz = torch.ones_like(xx), zy - yz, xz - zx, yx - xy
-    # Four times the products of the quaternion with itself; the row of its largest component divides by no small one.
+    # 4 · q qᵀ. Each row is a multiple of q; the row of the largest component is the most accurate.
     rows = [
         one + xx + yy + zz, wx, wy, wz,
         wx, one + xx - yy - zz, xy + yx, xz + zx,

@@ -1,5 +1,7 @@
-"""The surface of a head as the portrait's camera sees it: in the face the depth of landmarks, elsewhere that which a
-network tells from the portrait, where the head is; without the network, the head's own."""
+"""Find the surface of a head seen by the portrait's camera.
+
+In the face, the depth comes from the landmarks; elsewhere from the depth network, or from the head if there is none.
+"""
 
 from __future__ import annotations
 
@@ -19,30 +21,30 @@ from ..rendering import render_rgba
 from ..rendering.cameras import intrinsics, six_views
 
 SMOOTH = 3.0
-"""Sigma in pixels over which the head's own depth is smoothed: single Gaussians are no shape."""
+"""Sigma in pixels of the blur of the head's own depth, which is noisy at the scale of single Gaussians."""
 SMOOTH_PORTRAIT = 2.0
-"""The same for the depth that is told from the portrait."""
+"""Sigma in pixels of the blur of the predicted depth."""
 SMOOTH_FACE = 1.5
-"""The same for the facets between landmarks."""
+"""Sigma in pixels of the blur of the triangles between landmarks."""
 SPREAD = 14.0
 """Sigma in pixels over which the landmarks' correction of the head's depth fades outside the face."""
 MIN_ALPHA = 0.6
-"""Where the head is less opaque than this, its depth is continued from its surroundings."""
+"""Where the head is less opaque than this, its depth is extrapolated from the surroundings."""
 NEAR, FAR = 1.7, 3.7
-"""Depths, along the optical axis, between which a head lies in the portrait's camera."""
+"""Range of depths of a head in the portrait's camera, along the optical axis."""
 BLUR_SIGMA = 8.0
-"""In pixels; wider blurs work on a smaller picture."""
+"""In pixels; blurs with more than twice this sigma work on a reduced image."""
 
 
 @dataclass(frozen=True)
 class Surface:
-    """Depth and orientation for each pixel of the 512² portrait; camera coordinates, OpenCV convention.
+    """Position and orientation at each pixel of the 512² portrait, in camera coordinates (OpenCV convention).
 
     Attributes:
-        points: (512, 512, 3) float32, world units.
-        normals: (512, 512, 3) float32, towards the camera.
-        facing: (512, 512) float32, cosine between normal and the way to the camera, in [0, 1].
-        face: (512, 512) float32 in [0, 1], how much the depth is that of the landmarks.
+        points: (512, 512, 3) float32 positions in world units.
+        normals: (512, 512, 3) float32 unit normals, facing the camera.
+        facing: (512, 512) float32 cosine between the normal and the direction to the camera, in [0, 1].
+        face: (512, 512) float32 weight of the landmarks' depth, in [0, 1].
     """
 
     points: np.ndarray
@@ -51,20 +53,20 @@ class Surface:
     face: np.ndarray
 
 
-def front_surface(head: Gaussians, landmarks: Landmarks | None, told: np.ndarray | None = None) -> Surface:
-    """The surface of `head` towards the portrait's camera.
+def front_surface(head: Gaussians, landmarks: Landmarks | None, predicted: np.ndarray | None = None) -> Surface:
+    """Return the surface of `head` that faces the portrait's camera.
 
     Args:
-        head: on the CPU, as GS-LRM places it.
-        landmarks: of the portrait, in pixels of 512²; None: no other depth in the face than around it.
-        told: (512, 512) float32, depth as :func:`.depth.portrait_depth` tells it, NaN where nobody is; it is moved to
-            where the head is. None: the head's own depth.
+        head: the head from GS-LRM, on the CPU.
+        landmarks: landmarks of the portrait, in pixels of 512²; None treats the face like the rest.
+        predicted: (512, 512) float32 depth from :func:`.depth.portrait_depth`, NaN on the background, which is shifted
+            to the distance of the head; None uses the head's own depth.
     """
     alpha, depth = front_depth(head)
     known, smooth = alpha > MIN_ALPHA, SMOOTH
-    if told is not None and (both := known & np.isfinite(told)).any():
-        offset = np.median((depth - told)[both])
-        depth, known, smooth = told + offset, np.isfinite(told), SMOOTH_PORTRAIT
+    if predicted is not None and (both := known & np.isfinite(predicted)).any():
+        offset = np.median((depth - predicted)[both])
+        depth, known, smooth = predicted + offset, np.isfinite(predicted), SMOOTH_PORTRAIT
     depth = _continued(np.where(known, depth, 0), known, smooth)
     face = np.zeros_like(depth)
     if landmarks is not None:
@@ -76,41 +78,41 @@ def front_surface(head: Gaussians, landmarks: Landmarks | None, told: np.ndarray
 
 
 def front_depth(head: Gaussians) -> tuple[np.ndarray, np.ndarray]:
-    """(512, 512) opacity of `head` in the portrait's camera, and depth of what is seen there, where there is any."""
+    """Render opacity and depth of `head` from the portrait's camera, (512, 512) each; depth is valid where opaque."""
     along = in_front_camera(head.positions)[:, 2]
-    grey = ((along - NEAR) / (FAR - NEAR) - 0.5) / SH_C0
-    painted = replace(head, sh=grey[:, None, None].expand(-1, 1, 3))
+    gray = ((along - NEAR) / (FAR - NEAR) - 0.5) / SH_C0
+    painted = replace(head, sh=gray[:, None, None].expand(-1, 1, 3))
     rgba = render_rgba(painted, six_views()[:1], intrinsics(SIZE), SIZE, SIZE)[0].numpy()
     alpha = rgba[..., 3]
     return alpha, rgba[..., 0] / alpha.clip(1e-4) * (FAR - NEAR) + NEAR
 
 
 def in_front_camera(positions: Tensor) -> Tensor:
-    """(N, 3) float32 world → camera coordinates of the portrait's camera."""
+    """Transform (N, 3) positions from world space to the portrait's camera, float32."""
     w2c = torch.linalg.inv(six_views()[0]).float()
     return positions.float() @ w2c[:3, :3].T + w2c[:3, 3]
 
 
 def to_world(points: Tensor, directions: Tensor) -> tuple[Tensor, Tensor]:
-    """(N, 3) points and directions of the portrait's camera in the world."""
+    """Transform (N, 3) points and directions from the portrait's camera to world space."""
     c2w = six_views()[0].float()
     return points @ c2w[:3, :3].T + c2w[:3, 3], directions @ c2w[:3, :3].T
 
 
 def project(points: Tensor) -> Tensor:
-    """(N, 2) pixels of the portrait of (N, 3) points in its camera's coordinates."""
+    """Project (N, 3) points in the portrait's camera to (N, 2) pixels."""
     focal = intrinsics(SIZE)[0].item()
     return points[:, :2] / points[:, 2:].clamp(min=1e-3) * focal + SIZE / 2
 
 
 def sample(picture: np.ndarray, pixels: Tensor) -> Tensor:
-    """(N,) values of a (512, 512) picture at (N, 2) pixels; its border goes on outside."""
+    """Sample a (512, 512) image at (N, 2) pixels, bilinearly; outside, the border is repeated. Returns (N,)."""
     x, y = (pixels - 0.5).T.numpy()
     return torch.from_numpy(map_coordinates(picture, (y, x), output=np.float32, order=1, mode="nearest"))
 
 
 def blur(picture: np.ndarray, sigma: float) -> np.ndarray:
-    """A picture of float32 smoothed by a Gaussian of `sigma` pixels; its border goes on outside."""
+    """Blur a float32 image with a Gaussian of `sigma` pixels; outside, the border is repeated."""
     if sigma > 2 * BLUR_SIGMA:
         height, width = picture.shape[:2]
         half = cv2.resize(picture, (width // 2, height // 2), interpolation=cv2.INTER_AREA)
@@ -119,7 +121,7 @@ def blur(picture: np.ndarray, sigma: float) -> np.ndarray:
 
 
 def _continued(values: np.ndarray, known: np.ndarray, sigma: float) -> np.ndarray:
-    """`values` smoothed where `known`, and continued from there with ever wider windows elsewhere."""
+    """Blur `values` where `known`, and extrapolate elsewhere with wider and wider windows."""
     weight = known.astype(np.float32)
     result, missing = np.zeros_like(values), np.ones(values.shape, np.float32)
     while sigma < SIZE and missing.any():
@@ -135,7 +137,7 @@ def _continued(values: np.ndarray, known: np.ndarray, sigma: float) -> np.ndarra
 
 
 def _with_face(depth: np.ndarray, known: np.ndarray, landmarks: Landmarks) -> tuple[np.ndarray, np.ndarray]:
-    """`depth` with the face's own shape, and how much of it that is at each pixel."""
+    """Return `depth` with the landmarks' shape in the face, and the weight of the landmarks at each pixel."""
     relief = _relief(landmarks)
     inside = np.isfinite(relief)
     relief = np.where(inside, relief, 0).astype(np.float32)
@@ -154,15 +156,15 @@ def _with_face(depth: np.ndarray, known: np.ndarray, landmarks: Landmarks) -> tu
 
 
 def _relief(landmarks: Landmarks) -> np.ndarray:
-    """(512, 512) z of the surface through the landmarks, the nearest where it is folded, NaN outside it; pixels."""
+    """Return z (512, 512), in pixels, of the surface through the landmarks: the nearest where it folds, NaN outside."""
     points = landmarks.points.astype(np.float64)
-    # The landmarks' z goes along the ray to the face, the surface's along the optical axis.
-    centre = points[:, :2].mean(0)
-    points[:, 2] -= (points[:, :2] - centre) @ (centre - SIZE / 2) / intrinsics(SIZE)[0].item()
-    # Triangles between the neighbours in the face's own front view: in the picture a turned face may overlap itself.
+    # The z of landmarks is along the ray to the face, the z of the surface along the optical axis.
+    center = points[:, :2].mean(0)
+    points[:, 2] -= (points[:, :2] - center) @ (center - SIZE / 2) / intrinsics(SIZE)[0].item()
+    # Triangulate in the face's own front view, because a turned face may overlap itself in the image.
     triangles = Delaunay(points @ landmarks.axes[:2].T).simplices
     corners = points[triangles]
-    # Barycentric coordinates of (x, y) are linear: these rows times (x, y, 1).
+    # Barycentric coordinates are linear in (x, y): the rows of the inverse times (x, y, 1).
     matrices = np.stack([corners[..., 0], corners[..., 1], np.ones(corners.shape[:2])], axis=1)
     solid = np.abs(np.linalg.det(matrices)) >= 1e-6
     relief = np.full((SIZE, SIZE), np.inf)
@@ -180,7 +182,7 @@ def _relief(landmarks: Landmarks) -> np.ndarray:
 
 
 def _rays() -> np.ndarray:
-    """(512, 512, 3) float32 directions of the portrait's pixels with a depth of 1."""
+    """Return the rays through the portrait's pixels, (512, 512, 3) float32, at depth 1."""
     focal = intrinsics(SIZE)[0].item()
     along = (np.arange(SIZE, dtype=np.float32) + 0.5 - SIZE / 2) / focal
     x, y = np.meshgrid(along, along)
@@ -188,7 +190,7 @@ def _rays() -> np.ndarray:
 
 
 def _normals(points: np.ndarray) -> np.ndarray:
-    """(512, 512, 3) float32 towards the camera, smoothed as the depth is."""
+    """Return blurred unit normals that face the camera, (512, 512, 3) float32."""
     down, right = np.gradient(points, axis=(0, 1))
     normals = np.cross(down, right)
     normals *= np.where(normals[..., 2:] > 0, -1, 1)

@@ -1,4 +1,4 @@
-"""One aligned portrait to six views of the head: multi-view diffusion (docs/model.md, 3)."""
+"""Multi-view diffusion: one aligned portrait to six views of the head (docs/model.md, 3)."""
 
 from .diffusion import MultiViewDiffusion
 

@@ -1,7 +1,8 @@
-"""Views that agree: the last estimates of the six views pass through the 3D head that they stand for.
+"""Make the six views consistent: render them again from the 3D head that they describe.
 
-The diffusion draws every view for itself, with only the front in sight, so that no head has all six. Here the clean
-views that it expects are lifted to Gaussians, and renders of these take the place of all but the front.
+The diffusion model draws each view with only the front view as context, so the six views contradict each other. In the
+last steps, its current estimate of the clean views is lifted to Gaussians, and all views except the front are replaced
+by renders of these.
 """
 
 from __future__ import annotations
@@ -20,22 +21,23 @@ from ..rendering import render
 from ..rendering.cameras import intrinsics, six_views
 
 Agree = Callable[[Tensor, Monitor], Tensor]
-"""(6, 3, H, W) views in [0, 1] on the CPU to such that agree; those that it leaves as they are stay to the bit."""
+"""Maps views, (6, 3, H, W) in [0, 1] on the CPU, to consistent views. Views that it does not change stay bit-exact."""
 STEPS_ON_CPU = 1
-"""Of a large model: one lift takes as long there as ten steps of the UNet."""
+"""Maximum agreeing steps of a large model on a CPU, where one lift takes as long as ten UNet steps."""
 RENDER_SIDE = 256
-"""Pixels at least, averaged to a smaller view's: at its own few, the renderer's fixed low-pass takes detail away."""
+"""Minimum render size in pixels; smaller views are averaged down from it, because the renderer's low-pass filter has a
+fixed size in pixels and would remove their detail."""
 MIN_OPACITY = 0.01
-"""Fainter Gaussians, half of them, are not drawn: without them the views are the same to 60 dB."""
+"""Gaussians below this opacity, about half of them, are skipped; the views stay the same to 60 dB."""
 
 
 @dataclass(frozen=True)
 class Agreement:
-    """An :data:`Agree`.
+    """The :data:`Agree` function of a model.
 
     Attributes:
-        lift: six views to their Gaussians, on the device that is to draw them.
-        portrait: (3, H, W) in [0, 1], what the front shows in truth; lifted in its place. None: the front as drawn.
+        lift: maps six views to Gaussians, on the device that renders them.
+        portrait: (3, H, W) in [0, 1], lifted in place of the front view; None keeps the front view.
     """
 
     lift: Callable[[Tensor, Monitor], Gaussians]
@@ -56,10 +58,10 @@ class Agreement:
         return torch.cat([views[:1], *renders])
 
     def with_portrait(self, views: Tensor) -> Tensor:
-        """`views` with the portrait for a front, if there is one."""
+        """Return `views` with the portrait, if any, in place of the front view."""
         return views if self.portrait is None else torch.cat([self.portrait[None].to(views), views[1:]])
 
 
 def affordable(how: Sampling, large_on_cpu: bool) -> Sampling:
-    """`how` with no more agreeing steps than a large model on a CPU can take."""
+    """Return `how` with at most :data:`STEPS_ON_CPU` agreeing steps for a large model on a CPU."""
     return replace(how, agreeing_steps=min(how.agreeing_steps, STEPS_ON_CPU)) if large_on_cpu else how

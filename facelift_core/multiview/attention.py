@@ -1,5 +1,5 @@
-"""The UNet's attention: to itself across the six views of one head (docs/model.md, 3.5), which sets it apart from
-the stock UNet, and to the prompts."""
+"""Attention processors of the UNet: self-attention across the six views (docs/model.md, 3.5), which the stock UNet does
+not have, and cross-attention to the prompts."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ Mode = Literal["sparse", "dense"]
 
 
 def multiview_attention(query: Tensor, key: Tensor, value: Tensor, mode: Mode) -> Tensor:
-    """Attend within and across views; scores are never materialised.
+    """Attend within and across views, without storing all scores.
 
     Args:
         query, key, value: (B, V, heads, L, d), one entry of B per guidance branch; view 0 is the front.
-        mode: "sparse": each view sees the front's tokens and its own, 2·L (for the front they are the same tokens
-            twice, which equals seeing them once, so that is what is computed). "dense": each view sees all V·L.
+        mode: "sparse": each view attends to the front's tokens and its own, 2·L in all. For the front these are the
+            same tokens twice, which gives the same result as once. "dense": each view attends to all V·L tokens.
 
     Returns:
         (B, V, heads, L, d).
@@ -41,7 +41,7 @@ def multiview_attention(query: Tensor, key: Tensor, value: Tensor, mode: Mode) -
 
 
 def _upcast(attn, query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """In float32 where float16 scores of these weights overflow; fused CUDA kernels accumulate in float32 anyway."""
+    """Convert to float32 if float16 scores of these weights may overflow. CUDA kernels accumulate in float32 anyway."""
     if attn.upcast_attention and query.dtype == torch.float16 and query.device.type != "cuda":
         return query.float(), key.float(), value.float()
     return query, key, value
@@ -51,8 +51,7 @@ def _upcast(attn, query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Te
 class MultiViewAttention:
     """A diffusers attention processor for the self-attention ``attn1`` of a transformer block.
 
-    Rows of the batch are (branch, view). It takes no keyword that it does not use, for diffusers drops those that a
-    processor does not name without a word.
+    Rows of the batch are (branch, view). It has no ``**kwargs``, because it would then silently ignore arguments.
     """
 
     views: int
@@ -78,10 +77,10 @@ class MultiViewAttention:
 
 @dataclass
 class PromptAttention:
-    """A diffusers attention processor for ``attn2``, which looks at the prompts.
+    """A diffusers attention processor for the cross-attention ``attn2`` to the prompts.
 
-    The prompts are the same in every step, hence so are their keys and values: within :func:`remembered_prompts` they
-    are computed once for each tensor of prompts.
+    The prompts are the same in every step, and so are their keys and values: inside :func:`remembered_prompts` they are
+    computed once per tensor of prompts.
     """
 
     remember: bool = False
@@ -109,13 +108,13 @@ class PromptAttention:
             rearrange(project(prompts), "n l (h d) -> n h l d", h=attn.heads) for project in (attn.to_k, attn.to_v)
         )
         if self.remember:
-            self.known[id(prompts)] = prompts, key, value  # the prompts too, so that their id stays theirs
+            self.known[id(prompts)] = prompts, key, value  # keep the prompts alive, so that their id is not reused
         return key, value
 
 
 @contextmanager
 def remembered_prompts(unet: nn.Module) -> Iterator[None]:
-    """Within, keys and values of prompts that are passed again, as the same tensor, are not computed again."""
+    """Context manager in which keys and values are cached for each tensor of prompts."""
     processors = [p for p in unet.attn_processors.values() if isinstance(p, PromptAttention)]
     for processor in processors:
         processor.remember = True

@@ -1,7 +1,7 @@
-"""diffusers' UNet and autoencoder, channels last throughout, by the kernels of :mod:`facelift_core.compute.fused`.
+"""Run diffusers' UNet and autoencoder in channels last, with the kernels of :mod:`facelift_core.compute.fused`.
 
-The same function as theirs in fewer passes over memory: a block's first bias and its time embedding go into the
-normalisation after them, its second bias into its residual, and no transformer copies its result to channels first.
+Computes the same function in fewer passes over memory: a block's first bias and its time embedding are fused into the
+normalization that follows, its second bias into the residual, and transformers do not copy to channels first.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from ..compute import fused
 
 
 def fit(network: nn.Module) -> None:
-    """Have `network` computed so; undone by :func:`unfit`. On a device without the kernels this would be slower."""
+    """Patch `network` to use the fused kernels; :func:`unfit` undoes it. Slower on a device without them."""
     for module in network.modules():
         if (forward := _forward(module)) is not None:
             module.forward = forward
@@ -29,7 +29,7 @@ def fit(network: nn.Module) -> None:
 
 
 def unfit(network: nn.Module) -> None:
-    """Have `network` computed as diffusers does."""
+    """Restore the original implementation of diffusers in `network`."""
     for module in network.modules():
         if _forward(module) is not None:
             module.__dict__.pop("forward", None)
@@ -45,7 +45,7 @@ def _forward(module: nn.Module) -> Callable[..., Tensor] | None:
 
 
 def _is_plain(block: ResnetBlock2D) -> bool:
-    """Whether `block` is as Stable Diffusion's are; others stay as they are."""
+    """Return whether `block` is configured as in Stable Diffusion; other blocks are not patched."""
     resampled = block.upsample is not None or block.downsample is not None
     usual = block.time_embedding_norm == "default" and not block.skip_time_act and block.output_scale_factor == 1
     return usual and not resampled and isinstance(block.nonlinearity, nn.SiLU) and block.dropout.p == 0
@@ -56,7 +56,7 @@ def _group_norm(norm: nn.GroupNorm, x: Tensor, silu: bool = False, shift: Tensor
 
 
 def _resnet(block: ResnetBlock2D, x: Tensor, temb: Tensor | None = None) -> Tensor:
-    """x (N, C, H, W); temb (N, T) the embedded time, or None."""
+    """Forward pass of a residual block: x is (N, C, H, W); temb is the time embedding (N, T), or None."""
     hidden = _convolved(block.conv1, _group_norm(block.norm1, x, silu=True))
     shift = block.conv1.bias.expand(len(x), -1)
     if temb is not None and block.time_emb_proj is not None:
@@ -66,7 +66,7 @@ def _resnet(block: ResnetBlock2D, x: Tensor, temb: Tensor | None = None) -> Tens
 
 
 def _convolved(convolution: nn.Conv2d, x: Tensor) -> Tensor:
-    """Without the bias."""
+    """Convolve without adding the bias."""
     return F.conv2d(x, convolution.weight, None, convolution.stride, convolution.padding)
 
 
@@ -79,7 +79,7 @@ def _transformer_output(
     width: int,
     inner_dim: int,
 ) -> Tensor:
-    """`residual` (N, C, H, W) and the transformer's tokens (N, H·W, C), as diffusers calls it."""
+    """Replaces diffusers' method of that name; `hidden_states` is (N, H·W, C), `residual` is (N, C, H, W)."""
 
     def picture(tokens: Tensor) -> Tensor:
         return tokens.view(batch_size, height, width, -1).permute(0, 3, 1, 2)
@@ -90,5 +90,5 @@ def _transformer_output(
 
 
 def usable(device: torch.device, dtype: torch.dtype) -> bool:
-    """Whether the kernels work on `device` in `dtype`."""
+    """Return whether the kernels work on `device` in `dtype`."""
     return device.type == "cuda" and dtype in fused.HALF and fused.problem() is None

@@ -1,4 +1,4 @@
-"""CLIP's towers and image preprocessing, loaded by transformers from weights that we read ourselves."""
+"""Load CLIP's text and vision models and its image preprocessing."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ Model = TypeVar("Model", bound=PreTrainedModel)
 def load_clip(model_class: type[Model], folder: str | Path) -> Model:
     """Load a CLIP text or vision model strictly, on the CPU in float32.
 
-    transformers renames weights between its versions, so it gets the state dict and reports what did not fit.
+    transformers renames weights between versions. It therefore gets the state dict, and reports keys that do not match.
 
     Args:
-        model_class: such as ``CLIPVisionModelWithProjection``.
-        folder: with ``config.json`` and ``model.safetensors``.
+        model_class: a transformers class, such as ``CLIPVisionModelWithProjection``.
+        folder: folder with ``config.json`` and ``model.safetensors``.
 
     Raises:
-        FaceLiftError: a file is missing or damaged, or weights and config do not fit.
+        FaceLiftError: a file is missing or damaged, or the weights do not match the config.
     """
     folder = Path(folder)
     path = folder / WEIGHTS_FILE
     config = load_json(folder / "config.json")
-    # Old checkpoints store this constant; transformers makes it itself.
+    # Old checkpoints contain this constant, which transformers creates itself.
     weights = {name: tensor for name, tensor in load_state_dict(path).items() if not name.endswith("position_ids")}
     try:
         with _quiet():
@@ -46,22 +46,22 @@ def load_clip(model_class: type[Model], folder: str | Path) -> Model:
                 ignore_mismatched_sizes=True,
                 output_loading_info=True,
             )
-    except Exception as error:  # a config that makes no sense can fail anywhere in the constructors
+    except Exception as error:  # an invalid config can fail anywhere in the constructors
         reason = first_line(error)
         raise FaceLiftError(f"{folder} does not hold a {model_class.__name__}: {reason}") from None
     for kind, problem in (("missing", "lacks"), ("unexpected", "has the unknown weight"), ("mismatched", "misfits in")):
         if names := sorted(map(str, report[f"{kind}_keys"])):
             raise FaceLiftError(
-                f"{path} {problem} {names[0]} ({len(names)} in all); it does not belong to the config.json beside it."
+                f"{path} {problem} {names[0]} ({len(names)} in all); it does not match the config.json beside it."
             )
     return model.requires_grad_(False).eval()
 
 
 def load_image_processor(folder: str | Path) -> CLIPImageProcessorPil:
-    """CLIP's resizing and normalising, always by Pillow: torchvision resamples differently and is not needed here.
+    """Load CLIP's image preprocessing, with Pillow as its backend: torchvision resamples differently.
 
     Raises:
-        FaceLiftError: ``preprocessor_config.json`` is missing or makes no sense.
+        FaceLiftError: ``preprocessor_config.json`` is missing or invalid.
     """
     path = Path(folder) / "preprocessor_config.json"
     config = load_json(path)
@@ -73,7 +73,7 @@ def load_image_processor(folder: str | Path) -> CLIPImageProcessorPil:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """No progress bar and no table of misfits from transformers: the errors above say it in a sentence."""
+    """Context manager without progress bars and warnings from transformers; the errors above replace them."""
     verbosity, bars = transformers_logging.get_verbosity(), transformers_logging.is_progress_bar_enabled()
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()

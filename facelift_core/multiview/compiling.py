@@ -1,8 +1,8 @@
-"""UNet and decoder compiled by PyTorch for their static shapes, whose results are kept on disk.
+"""Compile the UNet and the decoder with ``torch.compile`` for static shapes.
 
-The UNet's blocks are compiled one by one, with everything in them, so that :mod:`.deep_cache` can leave blocks out of
-compiled code, too. It takes about a minute, once per machine: a later process finds the kernels in
-:func:`~facelift_core.user_dirs.kernels_folder` and takes a few seconds.
+The UNet's blocks are compiled one by one, so that :mod:`.deep_cache` can skip compiled blocks too. Compiling takes
+about a minute once per machine. The kernels are cached in :func:`~facelift_core.user_dirs.kernels_folder`, so later
+processes take a few seconds.
 """
 
 from __future__ import annotations
@@ -15,22 +15,22 @@ from ..user_dirs import keep_kernels
 from . import channels_last
 
 RECOMPILES_MAX = 64
-"""Blocks of one class share their code, and PyTorch counts what it compiled for each."""
+"""PyTorch's limit counts per function, and all blocks of one class share their code."""
 MARK = "compiled_by_facelift"
 
 
 def compile_networks(unet: UNet2DConditionModel, vae: AutoencoderKL, backend: str = "inductor") -> None:
-    """Have the blocks of `unet` and the decoder of `vae` compiled at their first use for each size of batch."""
+    """Compile the blocks of `unet` and the decoder of `vae`, each at its first use with a batch size."""
     keep_kernels()
     torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, RECOMPILES_MAX)
     for block in (*_blocks(unet), vae.decoder):
-        channels_last.unfit(block)  # the compiler fuses the same by itself
+        channels_last.unfit(block)  # the compiler does the same fusion
         block.forward = torch.compile(block.forward, dynamic=False, backend=backend)
     setattr(unet, MARK, True)
 
 
 def undo(unet: UNet2DConditionModel, vae: AutoencoderKL) -> None:
-    """Have them computed as before :func:`compile_networks`, but for what :mod:`.channels_last` did."""
+    """Undo :func:`compile_networks`, but without the patches of :mod:`.channels_last`."""
     for block in (*_blocks(unet), vae.decoder):
         block.__dict__.pop("forward", None)
     setattr(unet, MARK, False)

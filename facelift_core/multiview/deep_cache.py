@@ -1,6 +1,7 @@
-"""Feature reuse: the UNet's deep blocks change little from step to step, so that most steps can do without them.
+"""Feature reuse: the outputs of the UNet's deep blocks change little between steps, so some steps can reuse them.
 
-The idea is DeepCache's (Ma et al., CVPR 2024); diffusers' own hooks do not know this UNet's batch of branches, views.
+Based on DeepCache (Ma et al., CVPR 2024). The hooks in diffusers do not support this UNet's batch of branches and
+views.
 """
 
 from __future__ import annotations
@@ -15,11 +16,13 @@ from diffusers import UNet2DConditionModel
 
 @dataclass
 class Reuse:
-    """What the deep blocks gave, per guidance branch.
+    """Cached outputs of the deep blocks.
 
     Attributes:
-        every: they are computed every so many steps.
-        branch: names the rows of the evaluation to come, for what one saw is of no use to another.
+        every: compute the deep blocks every `every` steps.
+        branch: guidance branch of the next evaluation; each branch has its own outputs.
+        fresh: whether the current step computes the deep blocks.
+        known: the outputs by branch and block number.
     """
 
     every: int
@@ -28,7 +31,7 @@ class Reuse:
     known: dict[tuple[Hashable, int], Any] = field(default_factory=dict)
 
     def begin_step(self, step: int) -> None:
-        """Before the evaluations of step number `step`, counted from 0."""
+        """Start step `step` (0-based). Call this before its evaluations."""
         self.fresh = step % self.every == 0
 
     def around(self, number: int, forward: Callable) -> Callable:
@@ -43,16 +46,16 @@ class Reuse:
 
 @contextmanager
 def reused_features(unet: UNet2DConditionModel, every: int) -> Iterator[Reuse]:
-    """Within, all blocks of `unet` but the first and the last are computed every `every` steps only.
+    """Context manager in which `unet` computes its deep blocks only every `every` steps.
 
-    The outermost level, first block down and last block up, always runs: it sees the step's own latents and draws the
-    detail. With 1, nothing is reused.
+    The first down block and the last up block always run: they see the latents of the step and produce the detail. With
+    ``every=1``, nothing is reused.
     """
     reuse = Reuse(every)
     deep = (
         [*unet.down_blocks[1:], unet.mid_block, *unet.up_blocks[:-1]] if every > 1 and len(unet.up_blocks) > 1 else []
     )
-    before = [block.__dict__.get("forward") for block in deep]  # one that was compiled
+    before = [block.__dict__.get("forward") for block in deep]  # set if the block is compiled
     for number, block in enumerate(deep):
         block.forward = reuse.around(number, block.forward)
     try:

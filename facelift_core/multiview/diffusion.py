@@ -1,4 +1,4 @@
-"""The sampling loop: an aligned portrait to six views (FaceLift, on Stable Diffusion unCLIP; docs/model.md, 3.3)."""
+"""The diffusion model and its sampling loop: an aligned portrait to six views (docs/model.md, 3.3)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ..compute.device import NotEnoughMemory, nothing_left_behind, select_device
 from ..compute.offload import WeightOffload
 from ..errors import FaceLiftError, first_line
 from ..presets import Sampling, check_settings
-from ..progress import Cancel, Monitor, Progress
+from ..progress import Cancel, Monitor, ProgressCallback
 from ..rendering.cameras import VIEW_NAMES
 from ..weights.layout import find_pipeline
 from . import channels_last, compiling, graphs, solvers
@@ -33,25 +33,26 @@ from .work_space import pictures_at_once, work_bytes
 
 VIEWS = len(VIEW_NAMES)
 IMAGE_SIZE_MAX = 512
-"""The reference works at 512² although the UNet's config inherits a larger sample size from its ancestor."""
+"""The reference works at 512², although the UNet's config inherits a larger sample size from Stable Diffusion."""
 STEPS_PER_AGREEMENT = 10
-"""As many steps take about as long as making the views agree once; for the progress only."""
+"""An agreeing step takes about as long as this many ordinary ones; used only for the progress."""
 
 
 @dataclass(frozen=True)
 class MultiViewDiffusion:
-    """Six views of a head from its aligned portrait, with all weights in place on one device.
+    """Multi-view diffusion pipeline: six views of a head from its aligned portrait.
 
     Attributes:
-        unet: stock class with multi-view attention; batch = (branch, view).
-        vae: image (−1..1) to latents and back.
-        image_encoder, image_processor: CLIP's vision tower and its preprocessing.
-        embedding_mean, embedding_std: (1, E) statistics of CLIP embeddings, E the width of its projection.
-        noising_scheduler: for noise on the CLIP embedding.
-        scheduler: DDIM; a template, each run makes its own.
-        prompt_embeds: (6, L, C) embedded prompts.
-        device, dtype: of the work; the autoencoder's number format is finer than bfloat16.
-        offload: of the networks' weights.
+        unet: diffusers' UNet with multi-view attention; its batch is (branch, view).
+        vae: autoencoder between images in [−1, 1] and latents.
+        image_encoder, image_processor: CLIP's vision model and its preprocessing.
+        embedding_mean, embedding_std: (1, E) mean and standard deviation of CLIP embeddings of width E.
+        noising_scheduler: adds noise to the CLIP embedding.
+        scheduler: DDIM; a template from which each run makes its own solver.
+        prompt_embeds: (6, L, C) prompt embeddings.
+        guidance_scale: default guidance scale of this checkpoint.
+        device, dtype: device and dtype of the computation; the autoencoder uses float32 in place of bfloat16.
+        offload: weight offloading.
     """
 
     unet: UNet2DConditionModel
@@ -76,20 +77,20 @@ class MultiViewDiffusion:
         dtype: torch.dtype | None = None,
         settle: bool = True,
     ) -> MultiViewDiffusion:
-        """Load from a checkpoint of the released layout, or its ``pipeckpts`` folder.
+        """Load from a checkpoint in the released layout.
 
         Args:
-            folder: the checkpoint.
+            folder: the checkpoint, or its ``pipeckpts`` folder.
             device: "auto", "cuda", "mps" or "cpu".
-            dtype: number format of the work; by default see :func:`~facelift_core.compute.device.select_dtype`.
-            settle: put the weights on the device; else the caller does, by :meth:`WeightOffload.settle`.
+            dtype: dtype of the computation; None uses :func:`~facelift_core.compute.device.select_dtype`.
+            settle: move the weights to the device; otherwise the caller does so with :meth:`WeightOffload.settle`.
 
         Raises:
-            FaceLiftError: weights missing, damaged or not of this model; device not available.
+            FaceLiftError: the weights are missing, damaged or of another model, or the device is not available.
         """
         device = select_device(device)
         folder = find_pipeline(folder)
-        # First the prompts: the text encoder is gone before the large weights come.
+        # Embed the prompts first, so that the text encoder is freed before the large weights are loaded.
         prompt_embeds = load_prompt_embeds(folder)
         with nothing_left_behind():
             mean, std = load_normalizer(folder / "image_normalizer")
@@ -97,11 +98,11 @@ class MultiViewDiffusion:
             if device.type == "cpu":
                 fit_to_cpu(unet)
             dtype = dtype or select_dtype(device, sum(weight.numel() for weight in unet.parameters()))
-            # CUDA's convolutions are faster with the channels last; on a CPU that was measured to make no difference.
+            # Channels last makes convolutions faster on CUDA; on a CPU it makes no difference.
             layout = torch.channels_last if device.type == "cuda" else torch.preserve_format
             first = device if settle else "cpu"
             model = cls(
-                # nn.Module's own `to`, for diffusers' warns about modules that these models do not have.
+                # nn.Module.to, because the override in diffusers warns about modules that these models do not have.
                 unet=nn.Module.to(unet, first, dtype, memory_format=layout),
                 vae=nn.Module.to(load_vae(folder / "vae"), first, _finer(dtype), memory_format=layout),
                 image_encoder=load_clip(CLIPVisionModelWithProjection, folder / "image_encoder").to(first, dtype),
@@ -124,7 +125,7 @@ class MultiViewDiffusion:
 
     @property
     def image_size(self) -> int:
-        """Side in pixels of the portraits that these weights are meant for."""
+        """Side in pixels of the portraits that this checkpoint was trained on."""
         sample_size = self.unet.config.sample_size
         side = sample_size if isinstance(sample_size, int) else min(sample_size)
         return min(IMAGE_SIZE_MAX, side * self.vae_factor)
@@ -136,15 +137,15 @@ class MultiViewDiffusion:
 
     @torch.no_grad()
     def compile(self, backend: str = "inductor") -> str | None:
-        """Have PyTorch compile the UNet and the decoder, now, which takes about a minute the first time on a machine.
+        """Compile the UNet and the decoder, which takes about a minute the first time on a machine.
 
-        Another number of views at once (no guidance, less memory) is compiled when it comes.
+        Other batch sizes (without guidance, or with less memory) are compiled at their first use.
 
         Args:
-            backend: of :func:`torch.compile`.
+            backend: backend of :func:`torch.compile`.
 
         Returns:
-            Why that did not work, in which case everything runs as before; or None.
+            None, or the reason why compiling failed. Nothing is compiled in that case.
         """
         compiling.compile_networks(self.unet, self.vae, backend)
         try:
@@ -158,13 +159,13 @@ class MultiViewDiffusion:
         return None
 
     def _use_kernels(self) -> None:
-        """Have what has kernels of its own for this device computed by them."""
+        """Use the fused kernels if they work on this device."""
         for network in (self.unet, self.vae):
             if channels_last.usable(self.device, next(network.parameters()).dtype):
                 channels_last.fit(network)
 
     def _try_once(self) -> None:
-        """One guided evaluation of the UNet and one decoding, of nothing."""
+        """Run one guided UNet evaluation and one decoding on zeros."""
         side = self.image_size // self.vae_factor
         channels = self.vae.config.latent_channels
         latents = torch.zeros(VIEWS, channels, side, side, device=self.device)
@@ -178,7 +179,7 @@ class MultiViewDiffusion:
                 self._decode(latents, Monitor("views", None, None))
 
     def _records(self, how: Sampling) -> bool:
-        """Whether to record evaluations of the UNet, which is where no step waits for anything but its launches."""
+        """Return whether to record UNet evaluations as CUDA graphs, which saves the time to launch their kernels."""
         on_card = self.device.type == "cuda" and self.dtype != torch.float32
         stays = not self.offload.plan.offload and not compiling.is_compiled(self.unet)
         parameters = sum(weight.numel() for weight in self.unet.parameters())
@@ -191,32 +192,33 @@ class MultiViewDiffusion:
         steps: int | None = None,
         guidance_scale: float | None = None,
         seed: int = 4,
-        progress: Progress | None = None,
+        progress: ProgressCallback | None = None,
         cancelled: Cancel | None = None,
         preset: str | Sampling = "quality",
         agree: Agree | None = None,
     ) -> Tensor:
         """Sample the six views of the head in `portrait`.
 
-        Random numbers are drawn on the model's device in its number format, as the reference does: a seed gives the
-        same views there, and others on another kind of device.
+        Random numbers are drawn on the model's device and in its dtype, as in the reference; a seed gives other views
+        on another kind of device.
 
         Args:
-            portrait: aligned (docs/model.md, 2), on white; the views have its size, a multiple of ``vae_factor``.
-            steps: of the solver; None: as many as the preset has.
-            guidance_scale: w in u + w·(c − u); 1 is without guidance and takes half the time. None: the checkpoint's.
+            portrait: aligned, on white (docs/model.md, 2). The views have its size, a multiple of ``vae_factor``.
+            steps: number of solver steps; None uses the preset's.
+            guidance_scale: w in u + w·(c − u). With 1 there is no guidance, which takes half the time. None uses the
+                checkpoint's.
             seed: 0 to 2⁶³ − 1.
-            progress: called before the first step and after each, with the stage "views".
-            cancelled: looked at as often, and between decoded views.
-            preset: one of :data:`~facelift_core.presets.PRESETS`, or how to sample.
-            agree: called with the views expected in each of the preset's agreeing steps; None: as published, without.
+            progress: called before the first step and after each step, with the stage "views".
+            cancelled: polled equally often, and between decoded views.
+            preset: a name in :data:`~facelift_core.presets.PRESETS`, or custom settings.
+            agree: makes the views consistent in the preset's agreeing steps; None skips this, as in the reference.
 
         Returns:
             (6, 3, H, W) float32 in [0, 1] on the CPU, in the order of ``VIEW_NAMES``.
 
         Raises:
-            FaceLiftError: settings or size out of range, out of memory.
-            Cancelled: `cancelled` answered true.
+            FaceLiftError: a setting or the size is out of range, or memory ran out.
+            Cancelled: `cancelled` returned true.
         """
         how = check_settings(preset, steps, guidance_scale, seed)
         self._check_size(portrait)
@@ -254,14 +256,14 @@ class MultiViewDiffusion:
             self.offload.using("unet"),
             denoiser(self.unet, condition, guided, batch_guidance, how.reuse, self._records(how)) as denoise,
         ):
-            # `timesteps` come as numbers for the scheduler, whose tables are on the CPU, and as tensors for the UNet:
-            # no step has to wait for the GPU.
+            # The scheduler gets timesteps as numbers, because its tables are on the CPU; the UNet gets them as tensors.
+            # So no step waits for the GPU.
             numbers, tensors = run.timesteps.tolist(), run.timesteps.to(self.device)
             for step, (t, t_device, scale) in enumerate(zip(numbers, tensors, scales, strict=True)):
                 denoise.reuse.begin_step(step)
                 out = denoise(run.scaled(latents, t), t_device, scale)
                 if agreeing[step]:
-                    denoise.recordings.stop()  # GS-LRM needs the memory, and few steps are left
+                    denoise.recordings.stop()  # frees memory for GS-LRM; few steps are left
                     part = monitor.part(done / total, (done + STEPS_PER_AGREEMENT) / total)
                     with self.offload.without("unet"):
                         change = self._agreed(run.clean(out, t, latents), agree, part)
@@ -277,7 +279,7 @@ class MultiViewDiffusion:
         return views
 
     def _agreed(self, latents: Tensor, agree: Agree, monitor: Monitor) -> Tensor:
-        """What clean `latents` (6, C, h, w) change by where their views change, without the autoencoder's own loss."""
+        """Return the change of clean `latents` (6, C, h, w) for consistent views, as a difference of two encodings."""
         monitor(0.0, "Making the views agree")
         with self.offload.using("vae"):
             views = self._decode(latents, monitor)
@@ -292,7 +294,7 @@ class MultiViewDiffusion:
         return change
 
     def _class_labels(self, portrait: Image.Image, generator: torch.Generator) -> Tensor:
-        """(6, 2·E): the portrait's CLIP embedding at noise level 0, which is not quite no noise, and that level."""
+        """Return (6, 2·E): the portrait's CLIP embedding at noise level 0 (which adds some noise), and the level."""
         pixels = self.image_processor(portrait, return_tensors="pt").pixel_values.to(self.device, self.dtype)
         embeds = self.image_encoder(pixels).image_embeds.float().expand(VIEWS, -1)
         noise = self._randn(embeds.shape, generator)
@@ -303,12 +305,12 @@ class MultiViewDiffusion:
         return torch.cat([noised, sinusoids], dim=1).to(self.dtype)
 
     def _encode(self, pixels: Tensor) -> Tensor:
-        """(N, C, h, w) float32 scaled latents of pixels (N, 3, H, W) in [-1, 1]."""
+        """Encode pixels (N, 3, H, W) in [-1, 1] to scaled latents (N, C, h, w), float32."""
         latents = self.vae.encode(pixels.to(self.device, self.vae.dtype)).latent_dist.mode()
         return latents.float() * self.vae.config.scaling_factor
 
     def _decode(self, latents: Tensor, monitor: Monitor) -> Tensor:
-        """(6, 3, H, W) float32 images in [0, 1] on the CPU."""
+        """Decode scaled latents to images (6, 3, H, W), float32 in [0, 1] on the CPU."""
         latents = (latents / self.vae.config.scaling_factor).to(self.vae.dtype)
         images = []
         for some in latents.split(pictures_at_once(self)):
@@ -317,13 +319,13 @@ class MultiViewDiffusion:
         images = torch.cat(images).cpu()
         if not images.isfinite().all():
             raise FaceLiftError(
-                "The multi-view diffusion produced numbers that are not finite; the weights are damaged, or this "
-                "device computes them wrongly: try the device “cpu”."
+                "The multi-view diffusion produced NaN or infinity; the weights are damaged, or this device computes "
+                "wrong results: try the device “cpu”."
             )
         return (images / 2 + 0.5).clamp(0, 1)
 
     def _randn(self, shape: torch.Size, generator: torch.Generator) -> Tensor:
-        # In bfloat16, which the reference never runs in, as in float32, so that both give the same views.
+        # Draw in float32 for bfloat16 too (the reference never uses it), so that both dtypes give the same views.
         dtype = torch.float32 if self.dtype == torch.bfloat16 else self.dtype
         return torch.randn(shape, generator=generator, device=self.device, dtype=dtype).float()
 
@@ -331,7 +333,7 @@ class MultiViewDiffusion:
         if any(side % self.vae_factor for side in portrait.size):
             raise FaceLiftError(
                 f"The portrait is {portrait.width} × {portrait.height} pixels; its sides must be multiples of "
-                f"{self.vae_factor} (these weights are meant for {self.image_size} × {self.image_size})."
+                f"{self.vae_factor} (these weights were trained on {self.image_size} × {self.image_size})."
             )
 
 
@@ -340,5 +342,5 @@ def _split(numbers: list[int], size: int) -> Iterator[list[int]]:
 
 
 def _finer(dtype: torch.dtype) -> torch.dtype:
-    """For the autoencoder: bfloat16 is too coarse for pictures, and little of the time is spent there."""
+    """Return the autoencoder's dtype: bfloat16 is too coarse for images, and the autoencoder takes little time."""
     return torch.float32 if dtype == torch.bfloat16 else dtype

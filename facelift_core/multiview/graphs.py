@@ -1,5 +1,4 @@
-"""Evaluations recorded as CUDA graphs: launching a UNet's thousand kernels takes a processor longer than many a card
-takes to run them."""
+"""Record UNet evaluations as CUDA graphs: launching a thousand kernels often takes longer than running them."""
 
 from __future__ import annotations
 
@@ -19,23 +18,25 @@ from ..presets import Sampling
 logger = logging.getLogger(__name__)
 
 Work = Callable[..., Tensor]
-"""Tensors to a tensor, the same kernels on every call."""
+"""A function from tensors to a tensor that runs the same kernels in every call."""
 Record = Callable[[Work, tuple[Tensor, ...]], Work]
-"""Makes of a work and its arguments what repeats it on others."""
+"""Records a :data:`Work` with example arguments; returns a function that replays it with other arguments."""
 
 REPEATS_MIN = 6
-"""Evaluations of a large UNet from which recording them is worth it: the first two are launched all the same."""
+"""Minimum number of evaluations of a large UNet for which recording pays off; the first two run unrecorded."""
 
 _failures: list[str] = []
-"""Why a recording failed in this process."""
+"""Reasons why recordings failed in this process."""
 
 
 @dataclass
 class Recordings:
-    """What was recorded in one run, by a key that tells works apart.
+    """The recordings of one run, by key.
 
     Attributes:
-        record: None: nothing is recorded.
+        record: the recorder; None to record nothing.
+        seen: keys that have run once without being recorded.
+        recorded: functions that replay a recording.
     """
 
     record: Record | None
@@ -43,10 +44,10 @@ class Recordings:
     recorded: dict[Hashable, Work] = field(default_factory=dict)
 
     def __call__(self, key: Hashable, work: Work, *inputs: Tensor, needs: Hashable = None) -> Tensor:
-        """``work(*inputs)``: at first as it is, which prepares what a recording may not; recorded from then on.
+        """Return ``work(*inputs)``: the first call runs normally, as a warm-up; later calls are recorded and replayed.
 
         Args:
-            needs: key of the work whose results `work` reads: before that is recorded they have no fixed place.
+            needs: key of the work whose results `work` reads. They have no fixed address until it is recorded.
         """
         if self.record is None:
             return work(*inputs)
@@ -59,50 +60,52 @@ class Recordings:
         return self.recorded[key](*inputs)
 
     def _add(self, key: Hashable, work: Work, inputs: tuple[Tensor, ...]) -> bool:
-        """Record `work`; false where that fails, after which nothing is recorded any more."""
+        """Record `work`. If it fails, return False and record nothing more."""
         try:
             self.recorded[key] = self.record(work, inputs)
             return True
         except torch.OutOfMemoryError:
             self.stop()
-        except RuntimeError as error:  # something in it cannot be recorded on this system
+        except RuntimeError as error:  # some operation cannot be recorded on this system
             self.stop()
             _failures.append(first_line(error))
-            logger.warning("CUDA graphs do not work here (%s); going on without, which is slower.", _failures[-1])
+            logger.warning(
+                "CUDA graphs do not work here (%s); continuing without them, which is slower.", _failures[-1]
+            )
         return False
 
     def stop(self) -> None:
-        """Record nothing from now on, and give back the memory of what was recorded."""
+        """Record nothing more, and free the memory of all recordings."""
         self.record = None
         if self.recorded:
             self.recorded.clear()
-            torch.cuda.empty_cache()  # graphs' memory serves nothing else while the allocator keeps it
+            torch.cuda.empty_cache()  # otherwise the allocator keeps the graphs' memory for other graphs only
 
 
 class CudaGraphs:
-    """Records works as CUDA graphs that share their memory.
+    """Records functions as CUDA graphs that share a memory pool.
 
-    So they have to be repeated one after the other, and may read of each other only tensors that were alive when they
-    were recorded: whatever is recorded later stays clear of these.
+    They must therefore be replayed one after the other, and a graph may read only those results of another that were
+    alive when it was recorded.
     """
 
     def __init__(self):
         self.pool = torch.cuda.graph_pool_handle()
 
     def __call__(self, work: Work, inputs: tuple[Tensor, ...]) -> Work:
-        """`work`, for arguments of the sizes of `inputs`.
+        """Record `work`; the returned function takes arguments of the same shapes as `inputs`.
 
         Raises:
-            RuntimeError: it cannot be recorded; further work goes on as before.
+            RuntimeError: it cannot be recorded. Unrecorded work is not affected.
         """
         places = [tensor.clone() for tensor in inputs]
         graph, stream = torch.cuda.CUDAGraph(), torch.cuda.current_stream()
         try:
-            # Other threads may use the card meanwhile.
+            # "thread_local", because other threads may use the GPU at the same time.
             with torch.cuda.graph(graph, pool=self.pool, capture_error_mode="thread_local"):
                 out = work(*places)
         except Exception:
-            # A capture that the driver gave up leaves its stream current and its pool open.
+            # A failed capture leaves its stream current and its pool open.
             torch.cuda.set_stream(stream)
             with contextlib.suppress(RuntimeError, AttributeError):
                 torch._C._cuda_endAllocateToPool(stream.device_index, self.pool)
@@ -118,7 +121,7 @@ class CudaGraphs:
 
 
 def problem() -> str | None:
-    """Why nothing is recorded on this machine, or None."""
+    """Return why CUDA graphs cannot be used in this process, or None."""
     return _failures[-1] if _failures else _problem_of_machine()
 
 
@@ -133,7 +136,7 @@ def _problem_of_machine() -> str | None:
 
 
 def trial(record: Record, device: torch.device) -> str | None:
-    """What is wrong with what `record` makes of a small work on `device`, or None."""
+    """Record and replay a small function on `device`. Return what is wrong, or None."""
     recordings = Recordings(record)
     results = [recordings("trial", lambda x: x * 2 + 1, torch.full((8,), step, device=device)) for step in range(3)]
     if recordings.record is None:
@@ -143,5 +146,5 @@ def trial(record: Record, device: torch.device) -> str | None:
 
 
 def worth_recording(parameters: int, how: Sampling) -> bool:
-    """Whether recording the evaluations of a UNet of so many `parameters` takes less time than it saves."""
+    """Return whether recording the evaluations of a UNet with this many parameters saves time."""
     return parameters < LARGE or how.steps // how.reuse >= REPEATS_MIN

@@ -1,4 +1,4 @@
-"""One prediction of the UNet for the six views, guided or not (Ho & Salimans, 2022; docs/model.md, 3)."""
+"""UNet predictions with classifier-free guidance (Ho & Salimans, 2022; docs/model.md, 3)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .graphs import CudaGraphs, Recordings
 
 @dataclass(frozen=True)
 class Condition:
-    """What the UNet is told beside latents and time, in its own number format; rows are (branch, view).
+    """Conditioning inputs of the UNet, in its dtype; rows are (branch, view).
 
     Attributes:
         class_labels: (rows, 2·E).
@@ -33,12 +33,13 @@ class Condition:
 
 @dataclass(frozen=True)
 class Denoiser:
-    """The UNet with everything that stays the same over the steps of a run.
+    """The UNet with everything that stays constant during a run.
 
     Attributes:
-        branches: the conditions under which to evaluate: "both" or "unconditional", and "conditional".
-        batch_guidance: both branches in one batch; else one after the other, in half the memory.
-        recordings: of evaluations; whoever needs their memory before the last step may stop them.
+        branches: the conditions by guidance branch: "conditional", and "both" or "unconditional".
+        batch_guidance: evaluate both branches in one batch; otherwise one after the other, with half the memory.
+        reuse: cached features of the deep blocks.
+        recordings: recorded evaluations; may be stopped early to free their memory.
     """
 
     unet: UNet2DConditionModel
@@ -48,7 +49,7 @@ class Denoiser:
     recordings: Recordings
 
     def __call__(self, latents: Tensor, t: Tensor, guidance_scale: float) -> Tensor:
-        """The UNet's prediction u + w·(c − u), float32 like `latents`, (6, C, h, w); with w = 1 it is c alone."""
+        """Return the prediction u + w·(c − u), (6, C, h, w) float32, with w the guidance scale; c alone if w is 1."""
         if guidance_scale == 1:
             return self._evaluate(latents, t, "conditional")
         if self.batch_guidance:
@@ -80,14 +81,15 @@ def denoiser(
     reuse: int,
     record: bool = False,
 ) -> Iterator[Denoiser]:
-    """A denoiser for one run under `condition`, of six rows.
+    """Context manager that yields the denoiser of one run.
 
-    The unconditional branch has no class labels and no image, but the same prompts.
+    The unconditional branch has zeros for the class labels and the image, and the same prompts.
 
     Args:
-        guided: whether any step will be.
+        condition: the conditional branch, six rows.
+        guided: whether any step uses guidance.
         batch_guidance, reuse: see :class:`Denoiser` and :class:`~facelift_core.presets.Sampling`.
-        record: evaluations as CUDA graphs; the weights have to stay where they are meanwhile.
+        record: record evaluations as CUDA graphs; the weights must not move in the meantime.
     """
     branches = {"conditional": condition}
     if guided:

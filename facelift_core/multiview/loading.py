@@ -1,4 +1,4 @@
-"""Settings and small parts of a checkpoint's diffusion pipeline, and whether its parts fit together."""
+"""Load the settings and small parts of a diffusion pipeline, and check that its parts match."""
 
 from __future__ import annotations
 
@@ -17,32 +17,32 @@ if TYPE_CHECKING:
 
 VIEWS = len(VIEW_NAMES)
 SAMPLING_FILE = "sampling.json"
-"""Beside a checkpoint's networks, of our own layout: ``{"guidance_scale": 2.0}``."""
+"""Optional file of this project in a pipeline folder: ``{"guidance_scale": 2.0}``."""
 PUBLISHED_GUIDANCE = 3.0
 
 
 def load_guidance(folder: Path) -> float:
-    """The guidance scale that a checkpoint is best at, by its own account; the published one's if it tells nothing.
+    """Return the guidance scale that a checkpoint recommends, or the published one if it has no recommendation.
 
     Raises:
-        FaceLiftError: it tells nonsense.
+        FaceLiftError: the recommendation is invalid.
     """
     path = folder / SAMPLING_FILE
     if not path.is_file():
         return PUBLISHED_GUIDANCE
     scale = load_json(path).get("guidance_scale", PUBLISHED_GUIDANCE)
     if type(scale) not in (int, float) or not 0 <= scale < math.inf:
-        raise FaceLiftError(f"{path}: guidance_scale should be a number from 0, not {scale!r}.")
+        raise FaceLiftError(f"{path}: guidance_scale must be a number of at least 0, not {scale!r}.")
     return float(scale)
 
 
 def load_normalizer(folder: Path) -> tuple[Tensor, Tensor]:
-    """(1, E) float32 mean and standard deviation of CLIP embeddings."""
+    """Load mean and standard deviation of CLIP embeddings, (1, E) float32 each."""
     path = folder / "diffusion_pytorch_model.safetensors"
     weights = load_state_dict(path)
     mean, std = weights.get("mean"), weights.get("std")
     if mean is None or std is None or mean.shape != std.shape or mean.ndim != 2 or len(mean) != 1:
-        raise FaceLiftError(f"{path} should hold mean and std of shape (1, width).")
+        raise FaceLiftError(f"{path} must contain mean and std of shape (1, width).")
     return mean.float(), std.float()
 
 
@@ -59,7 +59,7 @@ def load_scheduler(scheduler_class: type, folder: Path) -> Any:
 
 
 def check_parts_fit(model: MultiViewDiffusion, folder: Path) -> None:
-    """Raise FaceLiftError if the parts come from different checkpoints, before a run fails on it."""
+    """Raise FaceLiftError if the parts of the pipeline come from different checkpoints."""
     unet, latents = model.unet.config, model.vae.config.latent_channels
     embedding = model.image_encoder.config.projection_dim
     crop = model.image_processor.crop_size

@@ -1,4 +1,4 @@
-"""The six fixed prompts: embedded once and cached, then the text encoder is released (docs/model.md, 3.2)."""
+"""Embeddings of the six fixed prompts, computed once and cached (docs/model.md, 3.2)."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ log = logging.getLogger(__name__)
 
 
 def load_prompt_embeds(pipeline: Path) -> Tensor:
-    """Embeddings of :data:`PROMPTS`, from the cache if there is a good one.
+    """Load the embeddings of :data:`PROMPTS` from the cache, or compute and cache them.
 
-    The cache lies beside the weights where that folder is writable, else in the user's cache folder. A checkpoint may
-    come with the cache alone and have neither text encoder nor tokenizer.
+    The cache file is in the pipeline folder if that is writable, otherwise in the user's cache folder. A checkpoint may
+    contain only the cache file, without text encoder and tokenizer.
 
     Args:
         pipeline: the folder ``mvdiffusion/pipeckpts``.
@@ -36,7 +36,7 @@ def load_prompt_embeds(pipeline: Path) -> Tensor:
         (6, L, C) float32; L is 77 for CLIP's text encoder.
 
     Raises:
-        FaceLiftError: no usable cache, and the text encoder or the tokenizer is missing or damaged.
+        FaceLiftError: there is no valid cache, and the text encoder or the tokenizer is missing or damaged.
     """
     beside = pipeline / CACHE_FILE
     if not (pipeline / "text_encoder" / "config.json").is_file():
@@ -63,7 +63,7 @@ def load_prompt_embeds(pipeline: Path) -> Tensor:
 
 @torch.no_grad()
 def embed_prompts(pipeline: Path) -> Tensor:
-    """Compute what :func:`load_prompt_embeds` caches, with the checkpoint's own tokenizer and text encoder."""
+    """Compute the embeddings of :data:`PROMPTS` with the checkpoint's tokenizer and text encoder."""
     from transformers import CLIPTextModel, CLIPTokenizer
 
     folder = pipeline / "tokenizer"
@@ -81,17 +81,17 @@ def embed_prompts(pipeline: Path) -> Tensor:
         raise FaceLiftError(f"{folder} is damaged ({reason}); download it again.") from None
     encoder = load_clip(CLIPTextModel, pipeline / "text_encoder")
     if tokens.max() >= encoder.config.vocab_size or tokens.shape[1] > encoder.config.max_position_embeddings:
-        raise FaceLiftError(f"The tokenizer and the text encoder in {pipeline} do not belong together.")
+        raise FaceLiftError(f"The tokenizer and the text encoder in {pipeline} do not match.")
     return encoder(tokens).last_hidden_state
 
 
 def _read(path: Path, key: str | None) -> Tensor:
-    """The cached embeddings at `path`, provided they were made by the text encoder of `key` (None: by any)."""
+    """Read cached embeddings; `key` must match the text encoder that made them, unless it is None."""
     embeds = load_state_dict(path).get("prompt_embeds")
     if embeds is None or embeds.ndim != 3 or len(embeds) != len(PROMPTS) or not embeds.is_floating_point():
-        raise FaceLiftError(f"{path} does not hold embeddings of the {len(PROMPTS)} prompts.")
+        raise FaceLiftError(f"{path} does not contain embeddings of the {len(PROMPTS)} prompts.")
     if not embeds.isfinite().all():
-        raise FaceLiftError(f"{path} is damaged: it holds numbers that are not finite; download it again.")
+        raise FaceLiftError(f"{path} is damaged: it contains NaN or infinity; download it again.")
     if key is not None:
         with safe_open(path, "pt") as file:
             if (file.metadata() or {}).get("key") != key:
@@ -100,7 +100,7 @@ def _read(path: Path, key: str | None) -> Tensor:
 
 
 def _key(pipeline: Path) -> str:
-    """Names the text encoder by its configs, the prompts, and size, beginning and end of its weights."""
+    """Return a hash of the prompts, the text encoder's configs, and the size, start and end of its weights."""
     digest = hashlib.sha256("\n".join(PROMPTS).encode())
     for name in ("text_encoder/config.json", "tokenizer/vocab.json", "tokenizer/merges.txt"):
         path = pipeline / name

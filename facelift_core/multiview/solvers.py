@@ -1,4 +1,4 @@
-"""The solvers of the sampling loop, each made from the checkpoint's own noise schedule."""
+"""Solvers for the sampling loop, made from the checkpoint's noise schedule."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SHARED = (
     "num_train_timesteps", "beta_start", "beta_end", "beta_schedule", "trained_betas", "prediction_type",
     "rescale_betas_zero_snr",
 )  # fmt: skip
-"""What all schedulers understand the same way: the noise schedule."""
+"""Settings of the noise schedule, which have the same meaning in all schedulers."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Run:
         return self.scheduler.step(out, t, latents, return_dict=False)[0]
 
     def clean(self, out: Tensor, t: int, latents: Tensor) -> Tensor:
-        """The clean latents that the UNet's output `out` for `latents` at `t` stands for."""
+        """Return the clean latents that the UNet output `out` for `latents` at timestep `t` implies."""
         signal, noise = self._levels(t)
         match self.scheduler.config.prediction_type:
             case "epsilon":
@@ -57,7 +57,7 @@ class Run:
                 return out
 
     def shifted(self, out: Tensor, t: int, change: Tensor) -> Tensor:
-        """The output that stands for clean latents which differ by `change`; where that is 0, `out` to the bit."""
+        """Return the UNet output that implies clean latents changed by `change`; bit-exact `out` where that is 0."""
         signal, noise = self._levels(t)
         match self.scheduler.config.prediction_type:
             case "epsilon":
@@ -68,16 +68,16 @@ class Run:
                 return out + change
 
     def _levels(self, t: int) -> tuple[float, float]:
-        """Of signal and noise in the latents at `t`."""
+        """Return the scale of signal and of noise in the latents at timestep `t`."""
         kept = float(self.scheduler.alphas_cumprod[t])
         return kept**0.5, (1 - kept) ** 0.5
 
 
 def start(template: DDIMScheduler, sampling: Sampling) -> Run:
-    """A solver for one run.
+    """Return a solver for one run.
 
-    The others than DDIM begin at the last timestep of training whatever the checkpoint's spacing: the leading spacing
-    of the released one would leave out more of the noise the fewer the steps.
+    Solvers other than DDIM ignore the checkpoint's timestep spacing and use "trailing": with the released "leading"
+    spacing, few steps would start far below full noise.
 
     Raises:
         FaceLiftError: the schedule has too few timesteps.

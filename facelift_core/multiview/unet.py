@@ -1,4 +1,4 @@
-"""The released UNet as diffusers' stock class: blocks renamed, self-attention replaced (docs/model.md, 1.3 and 3.5)."""
+"""Load the released UNet into diffusers' stock class, with multi-view attention (docs/model.md, 1.3 and 3.5)."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ from .attention import MultiViewAttention, PromptAttention
 
 WEIGHTS_FILE = "diffusion_pytorch_model.safetensors"
 UNSUPPORTED = ("cd_attention_last", "cd_attention_mid", "addition_downsample")
-"""Cross-domain attention and downsampled additions: other models of this family have them, FaceLift does not."""
+"""Options of related models that FaceLift does not use: cross-domain attention and downsampled additions."""
 
 
 def load_unet(folder: str | Path) -> UNet2DConditionModel:
-    """Load the multi-view UNet strictly, on the CPU, in the number format of the file.
+    """Load the multi-view UNet strictly, on the CPU, in the dtype of the file.
 
-    The weights stay memory-mapped until moved, so that a full-size UNet is in memory once.
+    The weights stay memory-mapped until they are moved, so that only one copy is in memory.
 
     Args:
-        folder: with ``config.json`` and ``diffusion_pytorch_model.safetensors``.
+        folder: folder with ``config.json`` and ``diffusion_pytorch_model.safetensors``.
 
     Returns:
         The stock UNet; its batch is (branch, view), ``unet.config.num_views`` rows per branch.
 
     Raises:
-        FaceLiftError: the config asks for something unsupported, or weights and config do not fit.
+        FaceLiftError: the config is not supported, or the weights do not match it.
     """
     folder = Path(folder)
     config = load_json(folder / "config.json")
@@ -43,7 +43,7 @@ def load_unet(folder: str | Path) -> UNet2DConditionModel:
             raise FaceLiftError(f"{folder / 'config.json'} sets {name}, which belongs to another model than FaceLift.")
     views = config.get("num_views", 6)
     if not isinstance(views, int) or views < 1:
-        raise FaceLiftError(f"{folder / 'config.json'}: num_views should be a positive number, not {views!r}.")
+        raise FaceLiftError(f"{folder / 'config.json'}: num_views must be a positive number, not {views!r}.")
     try:
         with torch.device("meta"):
             unet = UNet2DConditionModel(**stock_config(config))
@@ -57,7 +57,7 @@ def load_unet(folder: str | Path) -> UNet2DConditionModel:
 
 
 def set_attention(unet: UNet2DConditionModel, views: int, mode: str) -> None:
-    """Give every self-attention of `unet` the "sparse" or "dense" form across `views`, or "none": within the view."""
+    """Set the self-attention of `unet`: "sparse" or "dense" across `views` views, or "none" (within each view)."""
     self_attention = AttnProcessor2_0() if mode == "none" else MultiViewAttention(views, mode)
     names = unet.attn_processors
     unet.set_attn_processor(
@@ -66,13 +66,13 @@ def set_attention(unet: UNet2DConditionModel, views: int, mode: str) -> None:
 
 
 def attention_mode(unet: UNet2DConditionModel) -> str:
-    """What :func:`set_attention` was told."""
+    """Return the mode set by :func:`set_attention`."""
     across = next(p for name, p in unet.attn_processors.items() if name.endswith("attn1.processor"))
     return across.mode if isinstance(across, MultiViewAttention) else "none"
 
 
 def fit_to_cpu(unet: UNet2DConditionModel) -> None:
-    """The same function in less time on a CPU: by its fastest products, with feed-forward layers in its cache."""
+    """Make `unet` faster on a CPU: faster matrix products, and feed-forward layers in blocks that fit the cache."""
     replace_linears(unet)
     for module in unet.modules():
         if isinstance(module, FeedForward):
@@ -86,7 +86,7 @@ def _mode(config: dict[str, Any]) -> str:
 
 
 def stock_config(config: dict[str, Any]) -> dict[str, Any]:
-    """The arguments of the stock class: multi-view blocks under their stock names, keys of no use to it left out."""
+    """Return the stock class's arguments: multi-view blocks renamed to stock blocks, and unknown keys removed."""
     known = inspect.signature(UNet2DConditionModel.__init__).parameters.keys() - {"self"}
     stock = {key: value for key, value in config.items() if key in known}
     for key in ("down_block_types", "up_block_types"):

@@ -1,4 +1,4 @@
-"""Stable Diffusion's image autoencoder, stock, loaded strictly."""
+"""Load Stable Diffusion's image autoencoder."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from ..weights.state_dict import load_into, load_json, load_state_dict
 
 WEIGHTS_FILE = "diffusion_pytorch_model.safetensors"
 FORMER_NAMES = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
-"""Names of the attention's weights before diffusers 0.17, which checkpoints derived from older ones still have."""
+"""Names of attention weights before diffusers 0.17, still used in checkpoints derived from older ones."""
 
 
 def load_vae(folder: str | Path) -> AutoencoderKL:
-    """Load an autoencoder on the CPU in the number format of its file.
+    """Load an autoencoder strictly, on the CPU, in the dtype of its file.
 
     Args:
-        folder: with ``config.json`` and ``diffusion_pytorch_model.safetensors``.
+        folder: folder with ``config.json`` and ``diffusion_pytorch_model.safetensors``.
 
     Raises:
-        FaceLiftError: a file is missing or damaged, or weights and config do not fit.
+        FaceLiftError: a file is missing or damaged, or the weights do not match the config.
     """
     folder = Path(folder)
     config = load_json(folder / "config.json")

@@ -1,4 +1,4 @@
-"""Memory that the networks need while they run, beside their weights."""
+"""Estimate the memory that the networks need in addition to their weights."""
 
 from __future__ import annotations
 
@@ -12,14 +12,13 @@ if TYPE_CHECKING:
 
 VIEWS = len(VIEW_NAMES)
 TENSORS_AT_ONCE = {"unet": 28, "vae": 9, "image_encoder": 100}
-"""How many tensors of its first level's size a network holds at the peak, counted over its operations, measured for the
-autoencoder (8.3 at full size in float32)."""
+"""Peak memory in tensors of the size of the first level; measured for the autoencoder (8.3 at full size in float32)."""
 PICTURES_BYTES = 256 * 2**20
-"""Work space that pictures may share a pass of the autoencoder in, on a graphics card, whatever else takes more."""
+"""On a GPU, the autoencoder may always use this much memory to process several images at once."""
 
 
 def work_bytes(model: MultiViewDiffusion) -> dict[str, int]:
-    """Bytes that each network takes beside its weights for six views, one of them at a time where it can."""
+    """Return the bytes that each network needs besides its weights; the autoencoder processes one view at a time."""
     pixels = model.image_size**2
     latents = pixels // model.vae_factor**2
     tensor = {
@@ -31,9 +30,9 @@ def work_bytes(model: MultiViewDiffusion) -> dict[str, int]:
 
 
 def pictures_at_once(model: MultiViewDiffusion) -> int:
-    """How many the autoencoder takes; on a graphics card those that take no more than other networks do anyway.
+    """Return the autoencoder's batch size: on a GPU, as many images as fit into the memory that the UNet needs anyway.
 
-    On a CPU one: more bring nothing there, and other sums.
+    1 on a CPU, where larger batches are not faster and round differently.
     """
     if model.device.type != "cuda" or compiling.is_compiled(model.unet):
         return 1

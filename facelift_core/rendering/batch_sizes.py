@@ -1,4 +1,4 @@
-"""How much of the tile lists the renderer processes at a time, on a CPU and on a GPU."""
+"""Batch sizes of the tile renderer, on a CPU and on a GPU."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class BatchSizes:
-    """How much of the lists to walk at a time.
+    """How much of the tile lists to process at a time.
 
     Attributes:
-        pairs: (tile, splat) in memory at a time, about 400 bytes each at the peak.
-        tiles: walked together.
-        depth: splats of one tile composited per step, at least.
-        step: pairs of a step; where few tiles are open each takes more splats.
-        look: steps after which to look for tiles that are finished.
-        at_once: the splats of a step are composited by products along them; else one after the other, in place.
+        pairs: maximum number of (tile, splat) pairs in memory, about 400 bytes each at the peak.
+        tiles: number of tiles processed together.
+        depth: minimum number of splats per tile and step.
+        step: number of pairs per step; if few tiles are open, each takes more than `depth` splats.
+        look: number of steps between checks for finished tiles.
+        at_once: blend the splats of a step by a cumulative product; otherwise one after the other, in place.
     """
 
     pairs: int
@@ -27,6 +27,6 @@ class BatchSizes:
 
 
 IN_CACHE = BatchSizes(pairs=1 << 17, tiles=512, depth=8, step=0, look=4, at_once=False)
-"""On a processor the working set stays in the cache; eight times as many pairs were no faster."""
+"""For a CPU: the working set fits the cache. Eight times as many pairs were not faster."""
 ON_CARD = BatchSizes(pairs=1 << 19, tiles=4096, depth=32, step=1 << 17, look=1, at_once=True)
-"""On a graphics card a step costs its launches, so that there should be few."""
+"""For a GPU: few, large steps, because the kernel launches of a step take a fixed time."""

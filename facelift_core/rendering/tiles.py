@@ -1,7 +1,7 @@
-"""Compositing splats in plain torch: lists of splats per 8 × 8 tile, walked front to back for all tiles at once.
+"""Blend splats in PyTorch: list the splats of each 8 × 8 tile, and process all lists front to back in parallel.
 
-Forward and backward walk the same lists in the same order and keep nothing per pixel and splat, so memory stays
-bounded by :attr:`BatchSizes.pairs` in both directions.
+The forward and the backward pass walk the same lists in the same order and store nothing per pixel and splat, so
+:attr:`BatchSizes.pairs` bounds the memory of both.
 """
 
 from __future__ import annotations
@@ -23,22 +23,22 @@ PIXELS = TILE * TILE
 Weigh = Callable[[Tensor, Tensor], Tensor]
 Differentiate = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
 MAX_ALPHA = 0.99
-"""No Gaussian is more opaque than this, as in 3DGS, so that transmittance never becomes zero."""
+"""Maximum alpha, as in 3DGS, so that the transmittance never becomes zero."""
 MIN_TRANSMITTANCE = 1e-4
-"""A tile is finished when none of its pixels lets more light through than this."""
+"""A tile is finished when the transmittance of all its pixels is at most this."""
 _TRANSPARENT = -1e4
 
 
 @dataclass(frozen=True)
 class TileLists:
-    """Which splats touch which tile.
+    """The (tile, splat) pairs of a region of tiles.
 
     Attributes:
-        splats: (P,) index of the splat of every pair, by tile, front to back inside a tile.
-        pair_tiles: (P,) tile of every pair, numbered row by row over the whole picture.
+        splats: (P,) splat index of each pair, grouped by tile, front to back inside a tile.
+        pair_tiles: (P,) tile index of each pair; tiles are numbered row by row over the whole image.
         tiles: (T,) tiles with at least one pair, longest list first.
-        starts: (T,) first pair of each of these.
-        lengths: (T,) pairs of each of these.
+        starts: (T,) index of the first pair of each of these tiles.
+        lengths: (T,) number of pairs of each of these tiles.
     """
 
     splats: Tensor
@@ -49,16 +49,17 @@ class TileLists:
 
 
 def draw(gaussians: Gaussians, c2w: Tensor, fxfycxcy: Tensor, width: int, height: int, dilation: float) -> Tensor:
-    """One picture of `gaussians`: arguments as :func:`.projection.project`, result as :func:`composite`."""
+    """Render one image; arguments as for :func:`.projection.project`, result as of :func:`composite`."""
     device = gaussians.positions.device
     return composite(project(gaussians, c2w.to(device), fxfycxcy, width, height, dilation), width, height)
 
 
 def composite(splats: Splats, width: int, height: int) -> Tensor:
-    """Blend splats front to back at the pixel centres.
+    """Blend splats front to back at the pixel centers.
 
     Args:
-        splats: front to back, see :class:`Splats`.
+        splats: the splats, ordered front to back.
+        width, height: image size in pixels.
 
     Returns:
         (height, width, 4) float32: premultiplied display-referred RGB, and alpha = 1 − transmittance.
@@ -73,7 +74,7 @@ def composite(splats: Splats, width: int, height: int) -> Tensor:
 
 
 def _tile_bounds(splats: Splats, width: int, height: int) -> Tensor:
-    """(M, 4) int64 first column, first row, last column, last row of tiles that hold a pixel centre in reach."""
+    """Return the first column, first row, last column and last row of the tiles of each splat, (M, 4) int64."""
     last_pixel = torch.tensor([width - 1, height - 1], dtype=torch.float64, device=splats.means.device)
     means = splats.means.detach()
     first = (means - splats.half_extents - 0.5).ceil().clamp(min=0.0).minimum(last_pixel)
@@ -86,8 +87,8 @@ def _batch_sizes(device: torch.device) -> BatchSizes:
 
 
 def _regions(bounds: Tensor, columns: int, rows: int, most: int) -> Iterator[tuple[int, int, int, int]]:
-    """Rectangles of tiles (column, row, end column, end row), each with `most` pairs at most or a single tile."""
-    # Pairs per tile without listing them: a splat adds +1 and −1 at the corners of its rectangle, then sum twice.
+    """Yield rectangles of tiles (column, row, end column, end row) with at most `most` pairs, or of a single tile."""
+    # Count the pairs per tile: each splat adds ±1 at the corners of its rectangle, and two cumulative sums fill it.
     edges = torch.zeros((rows + 1) * (columns + 1), dtype=torch.int64, device=bounds.device)
     left, top, right, bottom = bounds.unbind(1)
     for row, column, sign in ((top, left, 1), (top, right + 1, -1), (bottom + 1, left, -1), (bottom + 1, right + 1, 1)):
@@ -122,7 +123,7 @@ def _tile_lists(bounds: Tensor, region: tuple[int, int, int, int], columns: int)
     owner = torch.repeat_interleave(sizes)
     within = torch.arange(len(owner), device=bounds.device) - (sizes.cumsum(0) - sizes)[owner]
     row = torch.div(within, spans[owner], rounding_mode="floor")
-    # first tile + row · columns + (within − row · spans), with everything that depends on the splat gathered once
+    # first tile + row · columns + (within − row · spans), with all terms that depend only on the splat gathered once
     tile = (top * columns + left)[owner] + within + row * (columns - spans)[owner]
 
     tile, order = torch.sort(tile.int(), stable=True)  # stable: inside a tile the splats stay front to back
@@ -139,10 +140,10 @@ def _tile_lists(bounds: Tensor, region: tuple[int, int, int, int], columns: int)
 
 
 def _features(parameters: Tensor, lists: TileLists, columns: int) -> Tensor:
-    """(P + 1, 9) float32 per pair: log-alpha as a polynomial in the pixel's offset from the tile centre, then RGB.
+    """Return the features of each pair, (P + 1, 9) float32: coefficients of log-alpha, and RGB.
 
-    The coefficients belong to :func:`_monomials`. Around the tile centre they are small wherever the splat is seen,
-    so float32 is enough. The last row is a transparent splat, which pads lists to whole blocks.
+    Log-alpha is a polynomial in the pixel's offset from the tile center, see :func:`_monomials`. Its coefficients are
+    small where the splat is visible, so float32 suffices. The last row is a transparent splat, used as padding.
     """
     pairs = parameters.index_select(0, lists.splats)
     centers = torch.stack([lists.pair_tiles % columns, lists.pair_tiles // columns], dim=1) * TILE + TILE / 2
@@ -166,7 +167,7 @@ def _features(parameters: Tensor, lists: TileLists, columns: int) -> Tensor:
 
 
 def _monomials(device: torch.device) -> Tensor:
-    """(6, 64) values of 1, x, y, x², xy, y² at a tile's pixel centres, relative to its centre."""
+    """Return 1, x, y, x², xy, y² at the pixel centers of a tile, relative to its center, (6, 64)."""
     offsets = torch.arange(TILE, dtype=torch.float32, device=device) - (TILE - 1) / 2
     y, x = (grid.flatten() for grid in torch.meshgrid(offsets, offsets, indexing="ij"))
     return torch.stack([torch.ones_like(x), x, y, x * x, x * y, y * y])
@@ -175,12 +176,12 @@ def _monomials(device: torch.device) -> Tensor:
 def _walk(
     lists: TileLists, sizes: BatchSizes, state: Sequence[Tensor], step: Callable[[list[Tensor], Tensor], None]
 ) -> None:
-    """Go through all tile lists front to back.
+    """Process all tile lists front to back.
 
     Args:
-        state: tensors with one row per tile of the picture, updated in place; the first is the transmittance.
-        step: called with the rows of the tiles still open (A rows, to be updated in place) and the pairs of their next
-            block, (A · depth,) rows of the features.
+        state: tensors with one row per tile of the image, updated in place; the first is the transmittance.
+        step: called with the rows of the A open tiles, which it updates in place, and with their next pairs,
+            (A · depth,) row indices of the features.
     """
     padding = len(lists.splats)
     for group in range(0, len(lists.tiles), sizes.tiles):
@@ -189,7 +190,7 @@ def _walk(
         )
         rows = [tensor.index_select(0, tiles) for tensor in state]
         done = number = 0
-        while (active := int((lengths > done).sum())) > 0:  # longest first: the open tiles are the leading ones
+        while (active := int((lengths > done).sum())) > 0:  # sorted by length, so the open tiles come first
             depth = max(sizes.depth, sizes.step // active)
             position = torch.arange(done, done + depth, device=lists.splats.device)
             pairs = torch.where(position < lengths[:active, None], starts[:active, None] + position, padding)
@@ -207,7 +208,7 @@ def _walk(
 
 
 def _blend(weigh: Weigh, features: Tensor, monomials: Tensor, state: list[Tensor], pairs: Tensor) -> None:
-    """Add a block of splats to (transmittance, RGB)."""
+    """Blend a block of splats into the state (transmittance, RGB)."""
     left, rgb = state
     block = features.index_select(0, pairs)
     alphas = torch.mm(block[:, :6], monomials).exp_()
@@ -217,11 +218,11 @@ def _blend(weigh: Weigh, features: Tensor, monomials: Tensor, state: list[Tensor
 
 
 def _weights_in_turn(alphas: Tensor, left: Tensor) -> Tensor:
-    """Alpha · transmittance of splats in a row, one after the other.
+    """Return the weights alpha · transmittance of splats in order, computed one after the other.
 
     Args:
-        alphas: (A, depth, 64); overwritten.
-        left: (A, 64) transmittance, updated to that behind them.
+        alphas: (A, depth, 64), overwritten by the weights.
+        left: (A, 64) transmittance, updated in place.
     """
     for alpha in alphas.unbind(1):
         left.sub_(alpha.mul_(left))
@@ -229,7 +230,7 @@ def _weights_in_turn(alphas: Tensor, left: Tensor) -> Tensor:
 
 
 def _weights_at_once(alphas: Tensor, left: Tensor) -> Tensor:
-    """As :func:`_weights_in_turn`, in a few operations however many splats there are; `alphas` are kept."""
+    """Compute :func:`_weights_in_turn` with a fixed number of operations; does not overwrite `alphas`."""
     through = torch.cumprod(1.0 - alphas, dim=1)
     weights = alphas * left[:, None]
     weights[:, 1:].mul_(through[:, :-1])
@@ -245,7 +246,10 @@ def _blend_backward(
     state: list[Tensor],
     pairs: Tensor,
 ) -> None:
-    """Write the gradients of a block of splats; the state is (transmittance, what follows adds to the loss, ∂RGB)."""
+    """Write the gradients of a block of splats.
+
+    The state is (transmittance, contribution to the loss of everything behind, gradient of RGB).
+    """
     left, rest, grad_rgb = state
     block = features.index_select(0, pairs)
     alphas = torch.mm(block[:, :6], monomials).exp_()
@@ -260,15 +264,16 @@ def _blend_backward(
 
 
 def _differentiate_in_turn(alphas: Tensor, gains: Tensor, left: Tensor, rest: Tensor) -> Tensor:
-    """Weights of splats in a row, and the gradients of their log-alphas, one after the other.
+    """Compute the weights of splats in order and the gradients of their log-alphas, one after the other.
 
     Args:
         alphas: (A, depth, 64).
-        gains: (A, depth, 64) ∂loss / ∂weight; becomes ∂loss / ∂log alpha.
-        left, rest: (A, 64) transmittance, and what follows adds to the loss; updated to what is behind them.
+        gains: (A, depth, 64) ∂loss/∂weight, overwritten by ∂loss/∂log-alpha.
+        left: (A, 64) transmittance, updated in place.
+        rest: (A, 64) contribution to the loss of everything behind, updated in place.
 
     Returns:
-        (A, depth, 64) alpha · transmittance.
+        (A, depth, 64) weights alpha · transmittance.
     """
     weights = torch.empty_like(alphas)
     for alpha, gain, weight in zip(alphas.unbind(1), gains.unbind(1), weights.unbind(1), strict=True):
@@ -281,7 +286,7 @@ def _differentiate_in_turn(alphas: Tensor, gains: Tensor, left: Tensor, rest: Te
 
 
 def _differentiate_at_once(alphas: Tensor, gains: Tensor, left: Tensor, rest: Tensor) -> Tensor:
-    """As :func:`_differentiate_in_turn`, in a few operations however many splats there are."""
+    """Compute :func:`_differentiate_in_turn` with a fixed number of operations."""
     weights = _weights_at_once(alphas, left)
     gains.mul_(weights)
     rests = rest[:, None] - torch.cumsum(gains, dim=1)
@@ -291,10 +296,8 @@ def _differentiate_at_once(alphas: Tensor, gains: Tensor, left: Tensor, rest: Te
 
 
 class _Composite(torch.autograd.Function):
-    """(parameters, tile bounds) → RGB (tiles, 3, 64) and transmittance (tiles, 64), float32.
-
-    Parameters are (M, 9): mean, whitening, log-opacity, colour.
-    """
+    """Blend parameters (M, 9: mean, whitening, log-opacity, color) to float32 RGB (tiles, 3, 64) and transmittance
+    (tiles, 64)."""
 
     @staticmethod
     def forward(ctx, parameters: Tensor, bounds: Tensor, columns: int, rows: int):
@@ -317,7 +320,7 @@ class _Composite(torch.autograd.Function):
         columns, rows = ctx.grid
         monomials, sizes = _monomials(parameters.device), _batch_sizes(parameters.device)
         differentiate = _differentiate_at_once if sizes.at_once else _differentiate_in_turn
-        # What all splats together, and the light behind them, add to the loss; each splat takes its part off.
+        # The contribution of all splats and the background to the loss; walking front to back subtracts each splat's.
         rest = (grad_colors * colors).sum(dim=1) + grad_transmittance * transmittance
         state = (torch.ones_like(transmittance), rest, grad_colors.clone())
         grad_parameters = torch.zeros_like(parameters)

@@ -13,7 +13,7 @@ from ..errors import FaceLiftError
 from ..files import replacing
 from ..gaussians.tensors import Gaussians
 from ..images import to_bytes
-from ..progress import Cancel, Monitor, Progress
+from ..progress import Cancel, Monitor, ProgressCallback
 from . import render
 from .cameras import intrinsics, orbit
 
@@ -34,7 +34,7 @@ def write_turntable(
     start: float = 270.0,
     elevation: float = 0.0,
     background: Sequence[float] | Tensor = (1.0, 1.0, 1.0),
-    progress: Progress | None = None,
+    progress: ProgressCallback | None = None,
     cancelled: Cancel | None = None,
 ) -> None:
     """Write an .mp4 (H.264, yuv420p) of one turn around the head, counterclockwise seen from above.

@@ -1,11 +1,10 @@
-"""The kernels of :mod:`facelift_core.compute.fused` in Triton; importing this fails where Triton is not installed.
+"""Triton kernels of :mod:`facelift_core.compute.fused`. Raises ImportError if Triton is not installed.
 
-A picture is a matrix of its pixels (rows) by its channels, which lie next to each other. Where a group is small, one
-program holds it and does everything: a launch costs the processor about 50 µs, more than such a group costs the card.
-The statistics of larger ones are taken in two steps, for one picture alone would keep few processors busy: each program
-takes mean and sum of squared deviations of some rows and channels; a second kernel merges those of a group into a
-factor and an offset per channel, so that a shift of the input and the affine part cost nothing more. Everything is
-added up in float32.
+An image is a matrix of pixels (rows) by channels, which are contiguous. A small group is normalized by one program in a
+single kernel, because a launch takes about 50 µs, longer than the work itself. For larger groups, the statistics are
+computed in two steps to use the whole GPU: each program of the first kernel computes mean and sum of squared deviations
+for some rows and channels; the second kernel merges these into one factor and offset per channel, which include the
+shift of the input and the affine parameters. All sums are in float32.
 """
 
 from __future__ import annotations
@@ -16,19 +15,19 @@ import triton.language as tl
 from torch import Tensor
 
 ROWS, CHANNELS = 64, 64
-"""Of a tile that one program holds."""
+"""Size of the tile of one program."""
 CHUNKS_MAX = 256
-"""Parts of a picture's rows, each with statistics of its own."""
+"""Maximum number of chunks of rows with statistics of their own."""
 MERGED_AT_ONCE = 64
 HELD_MAX = 32768
-"""Numbers of a group, its sides rounded up to powers of two, that one program holds."""
+"""Maximum size of a group that one program normalizes, with both sides rounded up to powers of two."""
 HELD_PER_WARP, WARPS_MIN = 2048, 4
 
 
 def group_norm(
     x: Tensor, groups: int, weight: Tensor, bias: Tensor, eps: float, silu: bool, shift: Tensor | None
 ) -> Tensor:
-    """As :func:`facelift_core.compute.fused.group_norm`, of an `x` in channels last."""
+    """:func:`facelift_core.compute.fused.group_norm` for `x` in channels last."""
     items, channels = x.shape[:2]
     rows, width = x[0, 0].numel(), channels // groups
     out = torch.empty_like(x)
@@ -57,7 +56,7 @@ def group_norm(
 
 
 def add(x: Tensor, bias: Tensor, other: Tensor) -> Tensor:
-    """As :func:`facelift_core.compute.fused.add`, of `x` and `other` in channels last."""
+    """:func:`facelift_core.compute.fused.add` for `x` and `other` in channels last."""
     items, channels = x.shape[:2]
     rows = x[0, 0].numel()
     out = torch.empty_like(x)
@@ -68,7 +67,7 @@ def add(x: Tensor, bias: Tensor, other: Tensor) -> Tensor:
 
 @triton.jit
 def _tile(rows, channels, start, ROWS: tl.constexpr, CHANNELS: tl.constexpr):
-    """Offsets within a picture of rows from `start` on and of this program's channels; which of them exist."""
+    """Return the offsets of this program's tile in an image, with rows from `start`, and a mask of those that exist."""
     row = start + tl.arange(0, ROWS)
     channel = tl.program_id(1) * CHANNELS + tl.arange(0, CHANNELS)
     offsets = row[:, None] * channels + channel[None, :]
@@ -89,8 +88,8 @@ def _whole(
     if SHIFTED:
         values += tl.load(shift + item * shift_stride + channel, mask=here, other=0.0).to(tl.float32)[None, :]
     size = rows * width * 1.0
-    centre = tl.sum(tl.sum(tl.where(there, values, 0.0), 0), 0) / size
-    values = tl.where(there, values - centre, 0.0)
+    center = tl.sum(tl.sum(tl.where(there, values, 0.0), 0), 0) / size
+    values = tl.where(there, values - center, 0.0)
     factor = 1.0 / tl.sqrt(tl.sum(tl.sum(values * values, 0), 0) / size + eps)
     factor = factor * tl.load(weight + channel, mask=here, other=0.0).to(tl.float32)
     values = values * factor[None, :] + tl.load(bias + channel, mask=here, other=0.0).to(tl.float32)[None, :]
@@ -147,19 +146,19 @@ def _factors(
         mean = tl.load(moments + chunk[:, None] * channels + channel[None, :], mask=there, other=0.0)
         total += tl.where(there, (mean + moved[None, :]) * count[:, None], 0.0)
     size = rows * width * 1.0
-    centre = tl.sum(tl.sum(total, 0), 0) / size
+    center = tl.sum(tl.sum(total, 0), 0) / size
     total = tl.zeros([CHUNKS, WIDTH], tl.float32)
     for part in range(PARTS):
         chunk = part * CHUNKS + tl.arange(0, CHUNKS)
         there = (chunk < chunks)[:, None] & here[None, :]
         count = tl.minimum(tl.maximum(rows - chunk * rows_per_chunk, 0), rows_per_chunk).to(tl.float32)
         source = moments + chunk[:, None] * channels + channel[None, :]
-        away = tl.load(source, mask=there, other=0.0) + moved[None, :] - centre
+        away = tl.load(source, mask=there, other=0.0) + moved[None, :] - center
         squares = tl.load(source + items * chunks * channels, mask=there, other=0.0)
         total += tl.where(there, squares + away * away * count[:, None], 0.0)
     factor = 1.0 / tl.sqrt(tl.sum(tl.sum(total, 0), 0) / size + eps)
     factor = factor * tl.load(weight + channel, mask=here, other=0.0).to(tl.float32)
-    offset = tl.load(bias + channel, mask=here, other=0.0).to(tl.float32) + (moved - centre) * factor
+    offset = tl.load(bias + channel, mask=here, other=0.0).to(tl.float32) + (moved - center) * factor
     target = factors + item * channels + channel
     tl.store(target, factor, mask=here)
     tl.store(target + items * channels, offset, mask=here)

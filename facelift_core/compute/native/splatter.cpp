@@ -1,8 +1,8 @@
 // Differentiable splatting of already projected Gaussians into small square images, on the CPU.
 //
 // One call renders `renders` pictures of `count` Gaussians each. Per Gaussian: footprint = mean u, v (pixels),
-// conic a, b, c (inverse 2D covariance) and opacity; colour; a place in `order` (near to far) and a radius in
-// pixels (≤ 0: leave out). Blending is front to back as in 3D Gaussian splatting; pixel centres lie at +.5.
+// conic a, b, c (inverse 2D covariance) and opacity; color; a place in `order` (near to far) and a radius in
+// pixels (≤ 0: leave out). Blending is front to back as in 3D Gaussian splatting; pixel centers lie at +.5.
 #include <algorithm>
 #include <cmath>
 #include <vector>

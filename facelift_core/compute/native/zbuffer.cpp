@@ -10,11 +10,11 @@ namespace {
 
 struct Projected { float x, y, z; };
 
-// Calls hit(pixel index, depth, w0, w1, w2) for every pixel centre that the triangle covers.
+// Calls hit(pixel index, depth, w0, w1, w2) for every pixel center that the triangle covers.
 // Depth and weights are perspective-correct when `perspective`, else affine.
 template <bool perspective, class Hit>
 inline void scan(const Projected& a, const Projected& b, const Projected& c, int size, Hit hit) {
-  // Most triangles are smaller than a pixel and miss every centre, so this test comes first.
+  // Most triangles are smaller than a pixel and miss every center, so this test comes first.
   int x0 = std::max(0, (int)std::ceil(std::min(a.x, std::min(b.x, c.x)) - .5f));
   int x1 = std::min(size - 1, (int)std::floor(std::max(a.x, std::max(b.x, c.x)) - .5f));
   if (x0 > x1) return;
@@ -124,13 +124,13 @@ extern "C" void light_visibility(const float* vertices, int vertex_count, const 
 }
 
 // Shaded views of a mesh.
-// colours (V, 3): linear light that leaves the vertex diffusely; gloss (V,): strength of its highlights, which are
+// colors (V, 3): linear light that leaves the vertex diffusely; gloss (V,): strength of its highlights, which are
 // broad below 1 and small from 1 on.
 // c2w (C, 4, 4) OpenCV; fxfycxcy (4,) in pixels of the size x size image; `supersampling` squared samples per pixel.
 // lights (L, 6): unit direction towards the light, linear RGB; visibility (L, V) as above, for the highlights.
 // Out: rgba (C, size, size, 4) uint8 sRGB with straight alpha, highlights compressed; depth (C, size, size) along the camera's axis, the mean
 // over the pixel's samples on its front surface, 0 where nothing is.
-extern "C" void render_views(const float* vertices, const float* normals, const float* colours, const float* gloss,
+extern "C" void render_views(const float* vertices, const float* normals, const float* colors, const float* gloss,
                              int vertex_count, const int* triangles, int triangle_count, const float* c2w,
                              int camera_count, const float* fxfycxcy, int size, int supersampling, const float* lights,
                              const float* visibility, int light_count, uint8_t* rgba, float* depth) {
@@ -181,10 +181,10 @@ extern "C" void render_views(const float* vertices, const float* normals, const 
             }
             const int* q = triangles + 3 * face[at];
             float w[3] = {wa[at], wb[at], 1 - wa[at] - wb[at]};
-            float colour[3] = {0, 0, 0}, shine = 0;
+            float color[3] = {0, 0, 0}, shine = 0;
             for (int c = 0; c < 3; c++) {
               shine += w[c] * gloss[q[c]];
-              for (int d = 0; d < 3; d++) colour[d] += w[c] * colours[3 * q[c] + d];
+              for (int d = 0; d < 3; d++) color[d] += w[c] * colors[3 * q[c] + d];
             }
             if (shine > .004f) {
               float n[3] = {0, 0, 0}, v[3] = {eye[0], eye[1], eye[2]};
@@ -209,10 +209,10 @@ extern "C" void render_views(const float* vertices, const float* normals, const 
                 float lobe = shine < 1 ? p24 : std::pow(p24, 10.f);  // Blinn-Phong, exponent 24, or 240 when wet
                 const float* seen = visibility + (size_t)m * vertex_count;
                 float amount = shine * lobe * (w[0] * seen[q[0]] + w[1] * seen[q[1]] + w[2] * seen[q[2]]);
-                for (int d = 0; d < 3; d++) colour[d] += amount * L[3 + d];
+                for (int d = 0; d < 3; d++) color[d] += amount * L[3 + d];
               }
             }
-            for (int d = 0; d < 3; d++) sum[d] += shoulder(colour[d]);
+            for (int d = 0; d < 3; d++) sum[d] += shoulder(color[d]);
           }
         size_t out = ((size_t)k * size + Y) * size + X;
         for (int d = 0; d < 3; d++) rgba[4 * out + d] = covered ? srgb(sum[d] / covered) : 0;
