@@ -6,7 +6,7 @@ Each --bpy is a Python with the bpy module, each --blender a whole Blender; with
 `make test-blender` sets up are taken. Both engines are measured. EEVEE needs no window but OpenGL: a GPU's, or Mesa's
 software, with which compiling its shaders takes a minute or two.
 
-Both pictures are transparent, with one sample in the centre of each pixel, and compared with their colours multiplied
+Both pictures are transparent, with one sample in the center of each pixel, and compared with their colors multiplied
 by alpha. Without --full a few small pictures; with it the head that mini makes of the test portrait and synthetic ones
 of 50,000 and 160,000 Gaussians, each by all combinations of three cameras, the object still and moved (rotated and
 unevenly scaled), and both blendings: sRGB as viewers do, and linear.

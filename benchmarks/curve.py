@@ -24,7 +24,7 @@ class Point:
 
 
 def draw_curve(points: Sequence[Point], x_label: str, y_label: str, path: Path) -> None:
-    """Costs on a logarithmic axis; points of a group in one colour, each with its name."""
+    """Costs on a logarithmic axis; points of a group in one color, each with its name."""
     image = Image.new("RGB", SIZE, "white")
     draw, font = ImageDraw.Draw(image), ImageFont.load_default(15)
     left, top, right, bottom = MARGIN[0], MARGIN[1], SIZE[0] - MARGIN[2], SIZE[1] - MARGIN[3]

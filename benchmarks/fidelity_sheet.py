@@ -17,7 +17,7 @@ def sheet(reference: np.ndarray, renders: Mapping[str, np.ndarray], linear: bool
     Args:
         reference: (H, W, 4) premultiplied.
         renders: title → the same shape.
-        linear: the pictures hold linear light, not displayed colours.
+        linear: the pictures hold linear light, not displayed colors.
     """
     enlarged = max(1, round(256 / reference.shape[1]))
     height, width = (side * enlarged for side in reference.shape[:2])

@@ -91,7 +91,7 @@ def looks(portrait: Portrait, folder: Path, method: str) -> list[Image.Image]:
     photo = portrait.open(folder)
     cutout = align_portrait(photo, matting=method).cutout
     plain = align_portrait(photo, matting="none").image
-    over = [Image.alpha_composite(Image.new("RGBA", cutout.size, colour), cutout) for colour in BACKGROUNDS]
+    over = [Image.alpha_composite(Image.new("RGBA", cutout.size, color), cutout) for color in BACKGROUNDS]
     return [plain, cutout.getchannel("A").convert("RGB"), *(picture.convert("RGB") for picture in over)]
 
 

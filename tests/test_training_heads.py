@@ -27,24 +27,24 @@ from facelift_core.training.heads.render import on_white, render, sample_cameras
 SIX = cameras.six_views().numpy().astype(np.float32)
 
 
-def sphere(radius: float, centre: tuple[float, float, float] = (0, 0, 0), rows: int = 64):
+def sphere(radius: float, center: tuple[float, float, float] = (0, 0, 0), rows: int = 64):
     """A UV sphere that faces outwards: (V, 3) float32, (T, 3) int32."""
     polar, azimuth = np.meshgrid(np.linspace(0, np.pi, rows), np.linspace(0, 2 * np.pi, 2 * rows), indexing="ij")
     unit = np.stack([np.sin(polar) * np.cos(azimuth), np.sin(polar) * np.sin(azimuth), np.cos(polar)], -1)
     index = np.arange(rows * 2 * rows).reshape(rows, 2 * rows)
     a, b, c, d = index[:-1, :-1], index[1:, :-1], index[1:, 1:], index[:-1, 1:]
     triangles = np.concatenate([np.stack([a, b, c], -1).reshape(-1, 3), np.stack([a, c, d], -1).reshape(-1, 3)])
-    vertices = unit.reshape(-1, 3) * radius + np.array(centre)
+    vertices = unit.reshape(-1, 3) * radius + np.array(center)
     return np.ascontiguousarray(vertices, np.float32), np.ascontiguousarray(triangles, np.int32)
 
 
-def mesh_head(vertices, triangles, colours) -> scene.Head:
+def mesh_head(vertices, triangles, colors) -> scene.Head:
     """A head-shaped container around any mesh, without highlights."""
     none = Lighting(np.zeros((0, 3), np.float32), np.zeros((0, 3), np.float32), 0)
     return scene.Head(
         vertices,
         scene.vertex_normals(vertices, triangles),
-        np.ascontiguousarray(colours, np.float32),
+        np.ascontiguousarray(colors, np.float32),
         np.zeros(len(vertices), np.float32),
         triangles,
         none,
@@ -117,9 +117,9 @@ def test_overlapping_triangles_match_a_loop_over_pixels():
     size, count = 24, 12
     vertices = rng.uniform(-0.9, 0.9, (3 * count, 3)).astype(np.float32)
     triangles = np.arange(3 * count, dtype=np.int32).reshape(-1, 3)
-    colours = np.repeat(rng.uniform(0.05, 0.95, (count, 3)), 3, 0).astype(np.float32)
+    colors = np.repeat(rng.uniform(0.05, 0.95, (count, 3)), 3, 0).astype(np.float32)
     c2w = sample_cameras(rng, 1)[6:]
-    views = render(mesh_head(vertices, triangles, colours), c2w, size, supersampling=1)
+    views = render(mesh_head(vertices, triangles, colors), c2w, size, supersampling=1)
 
     camera = np.linalg.inv(c2w[0].astype(np.float64))
     fx, fy, cx, cy = cameras.intrinsics(size).tolist()
@@ -137,12 +137,12 @@ def test_overlapping_triangles_match_a_loop_over_pixels():
             if face < 0:
                 wrong += rgba[3] != 0
                 continue
-            linear = colours[3 * face].astype(np.float64)
+            linear = colors[3 * face].astype(np.float64)
             linear = np.where(linear < 0.7, linear, 1 - 0.3 * np.exp((0.7 - linear) / 0.3))  # the camera's shoulder
             expected = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055) * 255
             wrong += rgba[3] != 255 or abs(depth - best) > 0.004 or np.abs(rgba[:3] - expected).max() > 1
     assert (views.rgba[0, ..., 3] > 0).mean() > 0.2
-    assert wrong <= 2  # pixel centres exactly on an edge may fall either way
+    assert wrong <= 2  # pixel centers exactly on an edge may fall either way
 
 
 def test_normals_and_shadows():
@@ -239,14 +239,14 @@ def test_expressions_open_mouths_and_close_eyes():
 def test_an_open_smile_shows_teeth_and_closed_lips_do_not(monkeypatch):
     anatomy = load_anatomy()
     triangles = np.concatenate([anatomy.triangles["skin"], anatomy.triangles["teeth"]])
-    colours = np.zeros((len(anatomy.template), 3), np.float32)
-    colours[anatomy.vertices["teeth"]] = 1
+    colors = np.zeros((len(anatomy.template), 3), np.float32)
+    colors[anatomy.vertices["teeth"]] = 1
     bright = []
     for actions in ({}, {"mouthSmile": 0.8, "mouthUpperUp": 0.7, "mouthLowerDown": 0.3, "jawOpen": 0.1}):
         monkeypatch.setattr(people, "sample_expression", lambda rng, actions=actions: actions)
         person = sample_person(anatomy, np.random.default_rng(3))
         vertices = np.ascontiguousarray((person.vertices - [0, -0.05, 0.7]) * 6.2, np.float32)
-        head = mesh_head(vertices, np.ascontiguousarray(triangles, np.int32), colours)
+        head = mesh_head(vertices, np.ascontiguousarray(triangles, np.int32), colors)
         bright.append((render(head, SIX[:1], 256).rgba[0, ..., 0] > 128).sum())
     assert bright[1] > 60 and bright[0] < 0.2 * bright[1]
 
@@ -300,9 +300,9 @@ def heads():
 
 def test_heads_are_finite_and_lit(heads):
     for head in heads.values():
-        assert np.isfinite(head.vertices).all() and np.isfinite(head.colours).all()
+        assert np.isfinite(head.vertices).all() and np.isfinite(head.colors).all()
         assert head.triangles.min() >= 0 and head.triangles.max() < len(head.vertices)
-        assert head.colours.min() >= 0
+        assert head.colors.min() >= 0
         front = render(head, SIX[:1], 64).rgba[0]
         middle = np.asarray(on_white(front))[30:46, 24:40].mean() / 255
         assert 0.06 < middle < 0.94
@@ -318,9 +318,9 @@ def test_face_lies_where_the_alignment_puts_it(heads):
         assert faces
         boxes.append(max(faces, key=lambda face: face.area).box)
     boxes = np.array(boxes)
-    centre, size = 0.5 * (boxes[:, :2] + boxes[:, 2:]), 0.5 * (boxes[:, 2:] - boxes[:, :2]).sum(1)
-    assert np.abs(centre.mean(0) - scene.FACE_CENTRE).max() < 9
-    assert np.abs(centre - scene.FACE_CENTRE).max() < 35
+    center, size = 0.5 * (boxes[:, :2] + boxes[:, 2:]), 0.5 * (boxes[:, 2:] - boxes[:, :2]).sum(1)
+    assert np.abs(center.mean(0) - scene.FACE_CENTER).max() < 9
+    assert np.abs(center - scene.FACE_CENTER).max() < 35
     assert abs(size.mean() / scene.FACE_SIZE - 1) < 0.06
     assert np.abs(size / scene.FACE_SIZE - 1).max() < 0.2
 

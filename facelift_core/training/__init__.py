@@ -1,1 +1,1 @@
-"""Training of our own checkpoint: an extra, never imported at inference."""
+"""Training (the extra ``training``). Never imported for inference."""

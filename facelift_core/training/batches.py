@@ -55,7 +55,7 @@ def composite(rgba: Tensor, background: Tensor) -> Tensor:
 
 
 def plain_background(random: np.random.Generator) -> Tensor:
-    """(3,): white, black or gray."""
+    """Random (3,) background: white, black or gray."""
     return torch.full((3,), float(random.choice([1.0, 0.0, 0.5])))
 
 
@@ -100,8 +100,8 @@ class ColorShift:
         color, alpha = rgba.split([3, 1], dim=-3)
         gamma, saturation = (x[..., None, None, None] for x in (self.gamma, self.saturation))
         color = color.clamp(1e-4, 1) ** gamma * self.gain[..., None, None]
-        grey = color.mean(-3, keepdim=True)
-        return torch.cat([(grey + saturation * (color - grey)).clamp(0, 1), alpha], dim=-3)
+        gray = color.mean(-3, keepdim=True)
+        return torch.cat([(gray + saturation * (color - gray)).clamp(0, 1), alpha], dim=-3)
 
 
 def as_photographed(rgba: Tensor, random: np.random.Generator, background: Tensor = WHITE) -> Tensor:

@@ -21,7 +21,7 @@ def main(argv: list[str] | None = None) -> int:
         print(f"facelift-train: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("facelift-train: interrupted; the same command goes on from the last save.", file=sys.stderr)
+        print("facelift-train: interrupted; run the same command again to resume from the last save.", file=sys.stderr)
         return 130
 
 
@@ -45,78 +45,101 @@ def _parser() -> argparse.ArgumentParser:
     _add_training_arguments(views, steps=12000, batch=4, learning_rate=5e-4)
     _add_checkpointing(views)
     views.add_argument("--autoencoder", type=Path, metavar="RUN", help="trained by `autoencoder`")
-    views.add_argument(
-        "--grow", action="store_true", help="with --start-from: make the model one for pictures of twice the size"
-    )
+    views.add_argument("--grow", action="store_true", help="with --start-from: double the image size of the model")
     views.set_defaults(run=_views)
 
     gaussians = commands.add_parser("gaussians", help="train stage 2, GS-LRM")
     _add_training_arguments(gaussians, steps=8000, batch=2, learning_rate=6e-4)
     _add_checkpointing(gaussians)
     gaussians.add_argument(
-        "--autoencoder", type=Path, metavar="RUN", help="learn on views as the diffusion makes them, not true ones only"
+        "--autoencoder",
+        type=Path,
+        metavar="RUN",
+        help="also train on imitations of generated views, made with this autoencoder",
     )
-    gaussians.add_argument(
-        "--patch", type=int, metavar="PIXELS", help="with --start-from: make its patches smaller or larger"
-    )
+    gaussians.add_argument("--patch", type=int, metavar="PIXELS", help="with --start-from: change its patch size")
     gaussians.set_defaults(run=_gaussians)
 
-    depth = commands.add_parser("depth", help="train the network that tells the depth of a portrait")
+    depth = commands.add_parser("depth", help="train the network that predicts the depth of a portrait")
     _add_training_arguments(depth, steps=6000, batch=64, learning_rate=1e-3, start="RUN|FILE")
     depth.set_defaults(run=_depth)
 
-    sample = commands.add_parser("sample", help="give heads the input views that a trained diffusion draws of them")
+    sample = commands.add_parser("sample", help="copy heads, with input views sampled by a trained view diffusion")
     sample.add_argument("--heads", type=Path, required=True, metavar="FOLDER", help="made by `heads`")
-    sample.add_argument("-o", "--output", type=Path, required=True, metavar="FOLDER", help="to train `gaussians` on")
-    sample.add_argument("--weights", help="mini, released, or a folder, to draw with")
-    sample.add_argument("--views", type=Path, metavar="RUN", help="or a run to draw with, trained by `views`")
+    sample.add_argument("-o", "--output", type=Path, required=True, metavar="FOLDER", help="folder to write to")
+    sample.add_argument("--weights", help="weights of the view diffusion: mini, released, or a folder")
+    sample.add_argument("--views", type=Path, metavar="RUN", help="or a run of `views`")
     sample.add_argument("--autoencoder", type=Path, metavar="RUN", help="that run's autoencoder")
-    sample.add_argument("--steps", type=int, default=16, help="of the diffusion (default %(default)s)")
+    sample.add_argument("--steps", type=int, default=16, help="diffusion steps (default %(default)s)")
     sample.add_argument("--guidance", type=float, default=3.0, help="guidance scale (default %(default)s)")
-    sample.add_argument("--batch", type=int, default=16, help="heads at a time (default %(default)s)")
+    sample.add_argument("--batch", type=int, default=16, help="heads per batch (default %(default)s)")
     sample.add_argument("--device", default="auto", help="auto, cuda, mps or cpu (default %(default)s)")
     sample.set_defaults(run=_sample)
 
     export = commands.add_parser("export", help="write a checkpoint in the released layout, in half precision")
     export.add_argument("-o", "--output", type=Path, required=True, metavar="FOLDER")
     export.add_argument("--autoencoder", type=Path, metavar="RUN")
-    export.add_argument("--views", required=True, metavar="RUN|WEIGHTS", help="weights: theirs as they are")
-    export.add_argument("--gaussians", required=True, metavar="RUN|WEIGHTS", help="likewise")
-    export.add_argument("--guidance", type=float, metavar="SCALE", help="that the views are best at (default 3)")
+    export.add_argument(
+        "--views", required=True, metavar="RUN|WEIGHTS", help="a run, or weights whose views are copied"
+    )
+    export.add_argument("--gaussians", required=True, metavar="RUN|WEIGHTS", help="the same for GS-LRM")
+    export.add_argument(
+        "--guidance", type=float, metavar="SCALE", help="default guidance scale of the checkpoint (default 3)"
+    )
     _add_data_arguments(export, training=False)
     export.set_defaults(run=_export)
 
     improve = commands.add_parser(
-        "improve", help="let a checkpoint learn on for a few minutes on a GPU, and keep what became better"
-    )
-    improve.add_argument("--weights", default="mini", help="mini, or a folder, to go on from (default %(default)s)")
-    improve.add_argument(
-        "--into", type=Path, metavar="FOLDER", help="checkpoint that better files are written to (default: the same)"
+        "improve", help="continue training a checkpoint for a few minutes on a GPU, and keep what improves"
     )
     improve.add_argument(
-        "--depth", type=Path, metavar="FILE", help="network for the depth of portraits (default: the installed one)"
+        "--weights", default="mini", help="checkpoint to improve: mini, or a folder (default %(default)s)"
     )
-    improve.add_argument("-o", "--output", type=Path, required=True, metavar="FOLDER", help="heads, runs and pictures")
-    improve.add_argument("--minutes", type=float, default=6.0, help="in all (default %(default)s)")
+    improve.add_argument(
+        "--into", type=Path, metavar="FOLDER", help="checkpoint to write improved files to (default: the same)"
+    )
+    improve.add_argument(
+        "--depth", type=Path, metavar="FILE", help="depth network to improve (default: the installed one)"
+    )
+    improve.add_argument("-o", "--output", type=Path, required=True, metavar="FOLDER", help="for heads and runs")
+    improve.add_argument("--minutes", type=float, default=6.0, help="total time (default %(default)s)")
     improve.add_argument("--device", default="cuda", help="cuda, mps or cpu (default %(default)s)")
-    improve.add_argument("--first-seed", type=int, default=100_000, help="of new heads (default %(default)s)")
-    improve.add_argument("--held-out", type=int, default=16, metavar="N", help="to judge by (default %(default)s)")
-    improve.add_argument("--steps", type=int, default=20, help="diffusion steps to judge by (default %(default)s)")
-    improve.add_argument("--makers", type=int, metavar="N", help="that make heads (default: 2/3 of the cores)")
-    improve.add_argument("--workers", type=int, metavar="N", help="that draw batches (default: a quarter of the cores)")
+    improve.add_argument(
+        "--first-seed", type=int, default=100_000, help="seed of the first new head (default %(default)s)"
+    )
+    improve.add_argument(
+        "--held-out", type=int, default=16, metavar="N", help="heads to evaluate on (default %(default)s)"
+    )
+    improve.add_argument("--steps", type=int, default=20, help="diffusion steps in evaluations (default %(default)s)")
+    improve.add_argument(
+        "--makers", type=int, metavar="N", help="processes that generate heads (default: 2/3 of the cores)"
+    )
+    improve.add_argument(
+        "--workers", type=int, metavar="N", help="processes that load batches (default: 1/4 of the cores)"
+    )
     improve.add_argument("--shard", type=int, default=16, metavar="N", help="heads per file (default %(default)s)")
-    improve.add_argument("--batch-depth", type=int, default=64, metavar="N", help="heads (default %(default)s)")
-    improve.add_argument("--batch-views", type=int, default=128, metavar="N", help="heads (default %(default)s)")
-    improve.add_argument("--batch-gaussians", type=int, default=16, metavar="N", help="heads (default %(default)s)")
+    improve.add_argument(
+        "--batch-depth", type=int, default=64, metavar="N", help="heads per step (default %(default)s)"
+    )
+    improve.add_argument(
+        "--batch-views", type=int, default=128, metavar="N", help="heads per step (default %(default)s)"
+    )
+    improve.add_argument(
+        "--batch-gaussians", type=int, default=16, metavar="N", help="heads per step (default %(default)s)"
+    )
     improve.set_defaults(run=_improve)
 
     evaluate = commands.add_parser("evaluate", help="PSNR and SSIM of a checkpoint on held-out heads")
     evaluate.add_argument("--weights", default="mini", help="mini, or a folder (default %(default)s)")
-    evaluate.add_argument("--count", type=int, default=100, help="heads (default %(default)s)")
-    evaluate.add_argument("--first-seed", type=int, default=1_000_000, help="never trained on (default %(default)s)")
+    evaluate.add_argument("--count", type=int, default=100, help="number of heads (default %(default)s)")
+    evaluate.add_argument(
+        "--first-seed", type=int, default=1_000_000, help="seed of the first head (default %(default)s)"
+    )
     evaluate.add_argument("--steps", type=int, default=50, help="diffusion steps (default %(default)s)")
     evaluate.add_argument("--guidance", type=float, help="guidance scale (default: the weights' own)")
-    evaluate.add_argument("--picture", type=Path, metavar="FILE.png", help="also draw truth and renders of eight heads")
+    evaluate.add_argument(
+        "--picture", type=Path, metavar="FILE.png", help="also write ground truth and renders of eight heads"
+    )
     evaluate.add_argument("--device", default="auto", help="auto, cuda, mps or cpu (default %(default)s)")
     evaluate.set_defaults(run=_evaluate)
     return parser
@@ -132,9 +155,13 @@ def _add_training_arguments(
     parser: argparse.ArgumentParser, steps: int, batch: int, learning_rate: float, start: str = "RUN|WEIGHTS"
 ) -> None:
     _add_data_arguments(parser)
-    parser.add_argument("-o", "--output", type=Path, required=True, metavar="RUN", help="state, log and pictures")
-    parser.add_argument("--steps", type=int, default=steps, help="in all, resumed ones included (default %(default)s)")
-    parser.add_argument("--batch", type=int, default=batch, help="per step (default %(default)s)")
+    parser.add_argument(
+        "-o", "--output", type=Path, required=True, metavar="RUN", help="folder for state, log and images"
+    )
+    parser.add_argument(
+        "--steps", type=int, default=steps, help="total number, including resumed steps (default %(default)s)"
+    )
+    parser.add_argument("--batch", type=int, default=batch, help="heads per step (default %(default)s)")
     parser.add_argument("--learning-rate", type=float, default=learning_rate, help="default %(default)s")
     parser.add_argument("--seed", type=int, default=0, help="default %(default)s")
     parser.add_argument("--device", default="auto", help="auto, cuda, mps or cpu (default %(default)s)")
@@ -142,18 +169,22 @@ def _add_training_arguments(
         "--workers",
         type=int,
         metavar="N",
-        help="processes that draw batches ahead (default: all cores but one for a GPU, none for a CPU)",
+        help="processes that prepare batches (default: all cores but one for a GPU, none for a CPU)",
     )
     parser.add_argument(
         "--start-from",
         metavar=start,
-        help="go on from the weights of another run, or from a checkpoint: mini, released, or a folder"
+        help="start from the weights of another run, or from a checkpoint: mini, released, or a folder"
         if start == "RUN|WEIGHTS"
-        else "go on from the weights of another run, or from a file of weights",
+        else "start from the weights of another run, or from a weights file",
     )
-    parser.add_argument("--minutes", type=float, help="end after so many, whatever the steps (default: no limit)")
+    parser.add_argument("--minutes", type=float, help="time limit, regardless of --steps (default: none)")
     parser.add_argument(
-        "--validate-every", type=int, default=250, metavar="STEPS", help="and save (default %(default)s)"
+        "--validate-every",
+        type=int,
+        default=250,
+        metavar="STEPS",
+        help="validate and save every STEPS (default %(default)s)",
     )
 
 
@@ -163,7 +194,7 @@ def _add_checkpointing(parser: argparse.ArgumentParser) -> None:
     )
 
 
-# The commands import what they run, so that `--help` and `heads` start without torch models.
+# Commands import lazily, so that `--help` and `heads` start fast.
 
 
 def _options(args: argparse.Namespace):
@@ -175,7 +206,7 @@ def _options(args: argparse.Namespace):
     torch.manual_seed(args.seed)
     processes, start, workers = Processes(args.device), args.start_from, args.workers
     if workers is None:
-        # Of several processes on one machine each has its share.
+        # Several processes on one machine share its cores.
         workers = (os.cpu_count() or 1) // processes.count - 1 if processes.device.type != "cpu" else 0
     if args.minutes is not None and not args.minutes > 0:
         raise FaceLiftError(f"--minutes must be more than 0, not {args.minutes}.")
@@ -199,7 +230,7 @@ def _options(args: argparse.Namespace):
 
 
 def _run_to_go_on(args: argparse.Namespace) -> Path | None:
-    """The run that the output folder holds, else the one that --start-from names; None if it names none."""
+    """Return the run in the output folder, else the run given by --start-from, else None."""
     from .loop import is_run
 
     return next((Path(folder) for folder in (args.output, args.start_from) if folder and is_run(folder)), None)
@@ -226,7 +257,7 @@ def _views(args: argparse.Namespace) -> None:
 
     heads, held_out, options = GrowingHeads(args.heads), HeadDataset(args.held_out), _options(args)
     if args.grow and not args.start_from:
-        raise FaceLiftError("Only a model that has learned grows: name one by --start-from.")
+        raise FaceLiftError("--grow needs a trained model; pass one with --start-from.")
     if run := _run_to_go_on(args):
         stage = ViewStage.of_run(run, args.autoencoder, held_out)
     else:
@@ -245,7 +276,7 @@ def _gaussians(args: argparse.Namespace) -> None:
     heads, held_out, options = GrowingHeads(args.heads), HeadDataset(args.held_out), _options(args)
     start = args.start_from or options.origin
     if args.patch and not start:
-        raise FaceLiftError("Only a model that has learned gets other patches: name one by --start-from.")
+        raise FaceLiftError("--patch needs a trained model; pass one with --start-from.")
     model = None
     if start:
         run = _run_to_go_on(args)
@@ -277,7 +308,7 @@ def _sample(args: argparse.Namespace) -> None:
     from .view_model import ViewStage
 
     if bool(args.weights) == bool(args.views):
-        raise FaceLiftError("Name what draws the views: either --weights or --views.")
+        raise FaceLiftError("Choose the view diffusion with either --weights or --views.")
     stage = (
         ViewStage.of_weights(args.weights)
         if args.weights

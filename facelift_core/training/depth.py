@@ -1,4 +1,4 @@
-"""Train the network that tells the depth of a portrait (:mod:`facelift_core.likeness.depth`) on synthetic heads."""
+"""Train the depth network of portraits (:mod:`facelift_core.likeness.depth`) on synthetic heads."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ from .heads.dataset import HeadDataset
 from .loop import LoopOptions, Task, train
 
 FRONT = 0
-"""The view that is the portrait."""
+"""Index of the front view, which serves as the portrait."""
 OFFSET_WEIGHT = 0.5
-"""Of the error with the offset of the whole head, beside that without it."""
+"""Weight of the absolute error, added to the error without each head's offset."""
 SLOPES, SLOPE_WEIGHT = (1, 2, 4), 1.0
-"""Distances in pixels over which differences of depth are to be right, too: the skin's normals depend on them."""
-GREY, MATTED, CROPPED, BLURRED, LIT = 0.1, 0.5, 0.15, 0.5, 0.5
-"""Shares of portraits without colours, with a bad matte, cut off by the photo's edge, blurred, and unevenly lit."""
+"""Distances in pixels for the loss on slopes, which determine the normals of the skin."""
+GRAY, MATTED, CROPPED, BLURRED, LIT = 0.1, 0.5, 0.15, 0.5, 0.5
+"""Fractions of portraits that are grayscale, badly matted, cropped by the photo's border, blurred, and unevenly lit."""
 NOISE = 0.03
-"""The most of it, as a standard deviation."""
+"""Maximum standard deviation."""
 SHOWN = 1.9, 3.1
-"""Depths that pictures of the log show from white to black."""
+"""Depths shown as white and as black in logged images."""
 
 
 @dataclass(frozen=True)
 class Portraits:
-    """Fronts of B heads: rgba (B, H, W, 4) uint8, straight alpha; depth (B, H, W) float16, 0 where empty; their
-    colours."""
+    """Front views of B heads: rgba (B, H, W, 4) uint8, straight alpha; depth (B, H, W) float16, 0 where empty; and
+    their color adjustments."""
 
     rgba: Tensor
     depth: Tensor
@@ -44,12 +44,12 @@ class Portraits:
 
     @classmethod
     def first(cls, heads: HeadDataset, count: int) -> Portraits:
-        """The first `count` heads, or as many as there are."""
+        """Return the first `count` heads, or all if there are fewer."""
         return cls(*_stack(heads, range(min(count, len(heads)))))
 
     @classmethod
     def draw(cls, heads: HeadDataset, count: int, step: int, random: np.random.Generator) -> Portraits:
-        """`step` makes no difference."""
+        """Draw random heads; does not depend on `step`."""
         rgba, depth = _stack(heads, random.integers(len(heads), size=count))
         return cls(rgba, depth, ColorShift.stack([ColorShift.draw(random) for _ in range(count)]))
 
@@ -73,13 +73,13 @@ def _stack(heads: HeadDataset, rows) -> tuple[Tensor, Tensor]:
 def train_depth(
     heads: HeadDataset, held_out: HeadDataset, model: DepthNetwork, options: LoopOptions, batch: int
 ) -> nn.Module:
-    """Train on the fronts of `batch` heads per step.
+    """Train on the front views of `batch` heads per step.
 
     Raises:
         FaceLiftError: the heads have no depth, or as :func:`train`.
     """
     if heads[0].depth is None or held_out[0].depth is None:
-        raise FaceLiftError("Depth is learned from heads that have it, and these have none.")
+        raise FaceLiftError("Training the depth network needs heads with depth, and these have none.")
     device = options.device
     model = model.to(device, memory_format=torch.channels_last)
     fixed = Portraits.first(held_out, 128).to(device)
@@ -103,10 +103,10 @@ def train_depth(
     def picture(averaged: nn.Module) -> Image.Image:
         shown, truth = fixed.cutouts[:12], fixed.depth[:12].float()
         depth = predicted_depth(averaged, shown) * (truth > 0)
-        grey = [
+        gray = [
             ((SHOWN[1] - x) / (SHOWN[1] - SHOWN[0])).clamp(0, 1)[:, None].expand(-1, 3, -1, -1) for x in (truth, depth)
         ]
-        return picture_grid([composite(shown, WHITE.to(device)), *grey])
+        return picture_grid([composite(shown, WHITE.to(device)), *gray])
 
     draw = partial(Portraits.draw, heads, batch)
     return train(Task(model, draw, loss, validate, picture, export=_export), options)
@@ -117,7 +117,7 @@ def _export(averaged: nn.Module, run: Path) -> None:
 
 
 def shape_error(model: nn.Module, portraits: Portraits) -> float:
-    """Mean absolute error in world units once each head's depth is moved to where it is."""
+    """Mean absolute error in world units, without each head's offset."""
     there = (portraits.depth > 0).float()
     error = predicted_depth(model, portraits.cutouts) - portraits.depth.float()
     return mean_where(without_offset(error, there).abs(), there).item()
@@ -128,13 +128,13 @@ def mean_where(values: Tensor, there: Tensor) -> Tensor:
 
 
 def without_offset(error: Tensor, there: Tensor) -> Tensor:
-    """(B, H, W) errors less the mean of each head: what is left when the depth is moved to where the head is."""
+    """Subtract the mean of each head from errors (B, H, W)."""
     count = there.sum((1, 2), keepdim=True).clamp(min=1)
     return error - (error * there).sum((1, 2), keepdim=True) / count
 
 
 def slope_error(error: Tensor, there: Tensor) -> Tensor:
-    """Mean absolute difference of neighbours in an (B, H, W) error, where both are `there`."""
+    """Mean absolute difference of neighboring errors (B, H, W), where both pixels are in the mask `there`."""
     total = error.new_zeros(())
     for step in SLOPES:
         for axis in (1, 2):
@@ -146,7 +146,7 @@ def slope_error(error: Tensor, there: Tensor) -> Tensor:
 
 
 def as_cut_out(cutouts: Tensor, random: np.random.Generator) -> Tensor:
-    """(B, 4, H, W) clean cut-outs as photos and mattes leave them; outlines stay where they are."""
+    """Augment clean cut-outs (B, 4, H, W) to look like matted photos; their outlines do not move."""
     count, _, height, width = cutouts.shape
 
     def some(share: float) -> Tensor:
@@ -156,7 +156,7 @@ def as_cut_out(cutouts: Tensor, random: np.random.Generator) -> Tensor:
         return torch.from_numpy(random.uniform(low, high, (count, *(shape or (1, 1, 1))))).to(cutouts)
 
     color, alpha = cutouts[:, :3], cutouts[:, 3:]
-    color = torch.where(some(GREY), color.mean(1, keepdim=True), color)
+    color = torch.where(some(GRAY), color.mean(1, keepdim=True), color)
     light = F.interpolate(any_of(-0.5, 0.5, 1, 4, 4), size=(height, width), mode="bicubic")
     color = torch.where(some(LIT), color * light.exp(), color)
     soft = F.avg_pool2d(alpha, 3, 1, 1)
@@ -167,7 +167,7 @@ def as_cut_out(cutouts: Tensor, random: np.random.Generator) -> Tensor:
     blurred = F.interpolate(blurred, size=(height, width), mode="bilinear")
     color = torch.where(some(BLURRED), blurred, color)
     color = color + torch.randn_like(color) * any_of(0, NOISE)
-    # Where the photo ends below or at a side, nothing is known.
+    # Crop as if the photo ended below or at a side.
     place = torch.linspace(0, 1, width, device=cutouts.device)
     border = any_of(0.03, 0.2)
     side = torch.from_numpy(random.integers(3, size=count)).to(cutouts.device)[:, None, None, None]

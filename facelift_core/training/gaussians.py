@@ -1,8 +1,8 @@
-"""Stage 2: train GS-LRM, from scratch at `mini`'s size or from a checkpoint of any size (docs/model.md, 4; paper's
-losses: L2 plus a perceptual term, here SSIM and multi-scale edges, on renders of input and unseen views).
+"""Stage 2: train GS-LRM, from scratch at `mini`'s size or from a checkpoint of any size (docs/model.md, 4).
 
-A transformer that starts from noise learns depth from renders only slowly. So each pixel's Gaussian is first taught
-directly from the z-buffer (place, colour, opacity, size), and renders take over as that term fades.
+The losses are those of the paper: L2 and a perceptual term (here SSIM and multi-scale edges) on renders of input views
+and unseen views. An untrained transformer learns depth from renders slowly. Therefore training from scratch starts with
+direct supervision of each pixel's Gaussian by the z-buffer (position, color, opacity, size), which is faded out.
 """
 
 from __future__ import annotations
@@ -38,11 +38,11 @@ TARGETS = 2
 """Input views and unseen views rendered per head and step, each."""
 SSIM_WEIGHT = 0.2
 FRONT = 0
-"""Of views that the diffusion drew, this one is the portrait's, which the head is to look like; always rendered."""
+"""Index of the front view; always rendered if the inputs are sampled views, because it is the portrait's."""
 
 
 def build_gslrm(width: int = 256, layers: int = 6) -> GSLRM:
-    """Untrained: patches of 8 pixels, two free Gaussians, heads of 64, SH degree 0."""
+    """An untrained model: patches of 8 pixels, two free Gaussians, attention heads of 64, SH degree 0."""
     model = GSLRM(width=width, layers=layers)
     for module in model.modules():
         if isinstance(module, nn.Linear):
@@ -55,10 +55,10 @@ def build_gslrm(width: int = 256, layers: int = 6) -> GSLRM:
 
 
 def gslrm_of(origin: str | None) -> GSLRM:
-    """With the architecture and weights of a checkpoint of the released layout, ready to be learned on; else untrained.
+    """The trainable GS-LRM of the checkpoint `origin` (in the released layout), or an untrained one if None.
 
     Raises:
-        FaceLiftError: as :meth:`GSLRM.from_checkpoint`, or the checkpoint has colours that change with the view.
+        FaceLiftError: as :meth:`GSLRM.from_checkpoint`, or the checkpoint has view-dependent colors.
     """
     if origin is None:
         return build_gslrm()
@@ -74,14 +74,14 @@ def gslrm_of(origin: str | None) -> GSLRM:
 
 
 def gslrm_of_run(run: Path) -> GSLRM:
-    """With the averaged weights of a run of `facelift-train gaussians`, ready to be learned on.
+    """The trainable GS-LRM with the averaged weights of a run of `facelift-train gaussians`.
 
     Raises:
-        FaceLiftError: no run is there, or that of another model, or as :func:`gslrm_of`.
+        FaceLiftError: there is no run, it belongs to another model, or as :func:`gslrm_of`.
     """
     model, weights = gslrm_of(read_origin(run)), averaged_weights(run)
     embedding = weights.get("patch_embedder.1.weight")
-    if embedding is not None:  # the run may have changed the patches of what it began with
+    if embedding is not None:  # the run may have another patch size than its origin
         model = with_patches(model, patch_side(embedding))
     load_learned(model, weights, run)
     return model
@@ -89,11 +89,10 @@ def gslrm_of_run(run: Path) -> GSLRM:
 
 @torch.no_grad()
 def with_patches(model: GSLRM, patch_size: int) -> GSLRM:
-    """The same model with other patches, which sees pictures as if their size had been changed by the same ratio.
+    """Return the same model with another patch size, which sees images as if they were resized by the same ratio.
 
-    Smaller patches: a token that tells of fewer pixels tells more of each, at the price of more tokens. What the
-    transformer has learned stays: 64² pictures in patches of 4 come out 1 to 2 dB below patches of 8 before any
-    training. Larger ones: what was learned on small pictures is where learning on larger ones begins.
+    Smaller patches describe each pixel in more detail, with more tokens: before any training, 64² images in patches of
+    4 are only 1 to 2 dB below patches of 8. Larger patches adapt a model trained on small images to larger ones.
 
     Raises:
         FaceLiftError: neither size is a multiple of the other.
@@ -110,7 +109,7 @@ def with_patches(model: GSLRM, patch_size: int) -> GSLRM:
     embedding, decoder = "patch_embedder.1.weight", "pixel_gaussian_decoder.1.weight"
     split = {"p": small, "r": large // small, "q": small, "s": large // small}
     if patch_size == small:
-        # An enlarged pixel is seen ratio² times; what it decodes to is averaged.
+        # An enlarged pixel is embedded ratio² times, and the parameters decoded for it are averaged.
         state[embedding] = reduce(state[embedding], "w (p r q s c) -> w (p q c)", "sum", **split)
         state[decoder] = reduce(state[decoder], "(p r q s n) w -> (p q n) w", "mean", **split)
     else:
@@ -129,12 +128,12 @@ def with_patches(model: GSLRM, patch_size: int) -> GSLRM:
 
 
 def head_dim(model: GSLRM) -> int:
-    """Width of one attention head, which the shapes of the weights do not tell."""
+    """Width of one attention head."""
     return model.input_layer_norm.weight.shape[0] // model.transformer_layers[0].attn.heads
 
 
 Degrade = Callable[[Tensor, np.random.Generator], Tensor]
-"""(B, 6, 3, H, H) true views to views as a diffusion model makes them."""
+"""Maps true views (B, 6, 3, H, H) to imitations of generated views."""
 
 
 def train_gaussians(
@@ -146,17 +145,17 @@ def train_gaussians(
     degrade: Degrade | None = None,
     gradient_checkpointing: bool = False,
 ) -> nn.Module:
-    """Train on a few views of `batch` heads per step, mostly the six, and renders of these and others.
+    """Train on a few views of `batch` heads per step, mostly the standard six, and on renders of these and other views.
 
     Args:
-        model: to go on from; None starts from nothing, with direct supervision first.
-        degrade: applied to true inputs of half of the batches.
+        model: the model to train; None trains an untrained one, with direct supervision first.
+        degrade: applied to the true inputs of half of the batches.
 
     Raises:
         FaceLiftError: the heads have no views besides the six, or as :func:`train`.
     """
     if min(heads.views, held_out.views) <= VIEWS:
-        raise FaceLiftError("GS-LRM learns from views besides the six canonical ones, and these heads have none.")
+        raise FaceLiftError("Training GS-LRM needs views besides the six canonical ones, and these heads have none.")
     size, device = heads.size, options.device
     focal = intrinsics(size)[0].item()
     direct_until = 0.0 if model or heads[0].depth is None else DIRECT_ONLY
@@ -216,7 +215,7 @@ def train_gaussians(
 
 
 def as_diffused(autoencoder: nn.Module) -> Degrade:
-    """Views through the autoencoder, with noise in the latents and a sub-pixel shift per view."""
+    """Imitate generated views: encode and decode, with noise in the latents and a sub-pixel shift per view."""
 
     @torch.no_grad()
     def degrade(views: Tensor, random: np.random.Generator) -> Tensor:
@@ -239,7 +238,7 @@ def as_diffused(autoencoder: nn.Module) -> Degrade:
 
 
 def _predict(model: GSLRM, inputs: Tensor, c2w: Tensor) -> tuple[GaussianBatch, Tensor, Tensor, Tensor]:
-    """Gaussians, ray origins, ray directions and the free Gaussians' raw parameters."""
+    """Return the Gaussians, ray origins, ray directions, and the raw parameters of the free Gaussians."""
     cameras = intrinsics(inputs.shape[-1]).float().to(inputs.device).expand(*inputs.shape[:2], 4)
     origins, directions = camera_rays(cameras, c2w, *inputs.shape[-2:])
     free, pixels = model.decode(model.tokens(inputs, origins, directions))
@@ -270,7 +269,7 @@ def _direct_loss(predicted: GaussianBatch, targets: PixelTargets, free: Tensor) 
 def _render_targets(
     predicted: GaussianBatch, drawn: ReconstructionBatch, random: np.random.Generator, focal: float
 ) -> tuple[Tensor, Tensor]:
-    """Renders and truth (B, 2·TARGETS, 3, H, H) over one background colour per head."""
+    """Return renders and ground truth (B, 2·TARGETS, 3, H, H) over one background color per head."""
     count, unseen = drawn.views, drawn.rgba.shape[1] - drawn.views
     seen = random.permutation(count)[:TARGETS]
     if not drawn.true_inputs and FRONT not in seen:
@@ -281,7 +280,7 @@ def _render_targets(
     size, scale = truth.shape[-1], int(random.integers(1, 5))
     cameras = drawn.c2w[:, views]
     with torch.autocast(background.device.type, enabled=False):
-        # Averaged renders teach detail. Large ones show the gaps between Gaussians, which averaging hides.
+        # Averaged renders train detail. Large renders show the gaps between Gaussians, which averaging hides.
         if random.random() < 0.5:
             return splat(predicted, cameras, focal, size, background, supersample=scale), truth
         large = F.interpolate(truth.flatten(0, 1), scale_factor=scale, mode="bilinear").unflatten(0, truth.shape[:2])
@@ -290,10 +289,10 @@ def _render_targets(
 
 @torch.no_grad()
 def _with_color_shortcut(model: GSLRM, sample: ReconstructionBatch) -> GSLRM:
-    """Let each pixel's colour pass straight to its Gaussian at the start: half of the way is then already made.
+    """Initialize the model so that each pixel's color passes through to its Gaussian, which shortens training.
 
-    The RGB columns of the patch embedding become orthonormal in most of the token, the rays get the rest; the colour
-    rows of the decoder are the ridge regression that reads the colours back out of untrained tokens.
+    The RGB columns of the patch embedding become orthonormal in most of the token, and the rays get the rest. The color
+    rows of the decoder are set by ridge regression to read the colors from untrained tokens.
     """
     width, patch = model.input_layer_norm.weight.shape[0], model.patch_size
     columns = torch.arange(9 * patch**2).view(patch**2, 9)

@@ -1,8 +1,7 @@
-"""``facelift-train improve``: a checkpoint learns on for a few minutes, and what became better is kept.
+"""``facelift-train improve``: continue training a checkpoint for a few minutes, and keep what improves.
 
-Meant for a graphics card that is at hand for a short while: heads are made on the processor meanwhile, and the command
-ends by the clock. The depth of portraits, views and GS-LRM are judged each for itself, on the same heads that none has
-seen.
+Made for a GPU that is available for a short time: the CPU generates heads in the meantime, and the command ends after a
+fixed time. Depth network, view diffusion and GS-LRM are evaluated separately, on the same held-out heads.
 """
 
 from __future__ import annotations
@@ -40,35 +39,36 @@ from .view_model import ViewStage
 from .views import train_views
 
 HELD_OUT, VALIDATION = 1_000_000, 1_001_000
-"""First seeds of heads to judge by, and of those for the log."""
+"""First seeds of the heads for evaluation and for validation."""
 RANDOM_VIEWS, VALIDATION_HEADS = 4, 8
 SAMPLED_SHARE, SAMPLED_MOST, SAMPLING_STEPS, SAMPLING_BATCH = 0.25, 1024, 16, 64
-"""Of the heads that GS-LRM learns from, so many have views as the diffusion draws them."""
+"""How many of GS-LRM's training heads get sampled input views (fraction and maximum), and how they are sampled."""
 DEPTH_SHARE, VIEWS_SHARE = 0.25, 0.5
-"""Of the time for learning; GS-LRM has the rest, or the views where a processor would have to render for GS-LRM."""
+"""Fractions of the training time. GS-LRM gets the rest; without gsplat on a GPU, the view diffusion does."""
 JUDGEMENTS, MARGIN = 2, 1.3
-"""So many are still to come, each at most so many times as long as the first, which is made beside the other start."""
+"""Number of evaluations after the first one, and their expected duration relative to it."""
 ENDLESS = 1_000_000
-"""Steps; the clock ends the runs."""
+"""Number of steps; the time limit ends the runs."""
 POLL, LEAST_SECONDS = 0.2, 1.0
 
 
 @dataclass(frozen=True)
 class Improvement:
-    """What is to be done.
+    """Options of :func:`improve`.
 
     Attributes:
-        weights: checkpoint to go on from.
-        into: folder of a checkpoint in which better files replace those that are there; a copy of `weights` where it
-            does not exist.
-        depth: file of the network for the depth of portraits, learned on if it is there and replaced by a better one.
-        work: folder for heads, and for one folder with runs and exports each time.
-        minutes: in all.
-        heads: at most so many are made, of seeds from `first_seed`, in shards of `shard`.
-        held_out, steps: heads to judge by, and diffusion steps for it.
-        makers, workers: processes that make heads, and that draw batches of them; they share the processor.
+        weights: checkpoint to start from.
+        into: folder of the checkpoint to write improved files to; created as a copy of `weights` if it does not exist.
+        depth: file of the depth network to improve; if it does not exist, training starts from scratch.
+        work: folder for heads, and for a new folder with runs and exports per call.
+        minutes: total time.
+        device: device to train on.
+        first_seed, shard: seed of the first new head, and heads per file.
+        held_out, steps: number of heads to evaluate on, and diffusion steps in evaluations.
+        makers, workers: number of processes that generate heads, and that load batches.
         batch_depth, batch_views, batch_gaussians: heads per step.
-        rate_depth, rate_views, rate_gaussians: at which they learn.
+        heads: maximum number of new heads.
+        rate_depth, rate_views, rate_gaussians: learning rates.
     """
 
     weights: str
@@ -93,10 +93,10 @@ class Improvement:
 
 
 def improve(task: Improvement) -> str:
-    """Learn on, judge, keep what is better. Returns a line of figures for people.
+    """Train, evaluate, and keep what is better. Returns one line with the results.
 
     Raises:
-        FaceLiftError: no such device, the checkpoint or anny is missing, or a folder cannot be written.
+        FaceLiftError: the device is not available, the checkpoint or anny is missing, or a folder cannot be written.
     """
     begin = time.monotonic()
     deadline = begin + 60 * task.minutes
@@ -156,19 +156,19 @@ def improve(task: Improvement) -> str:
     if gaussians_better:
         keep_gaussians(with_both, task.into)
     minutes = (time.monotonic() - begin) / 60
-    gaussians = "not learned without gsplat"
+    gaussians = "not trained, because gsplat is missing"
     if lifted_fast:
         gaussians = _change(_of_gaussians(base), _of_gaussians(lifted), gaussians_better)
     return (
         f"Depth of portraits: {depth_before:.4f} → {depth_after:.4f} world units ({_verdict(depth_better)}); "
         f"views, front and others: {_change(_of_views(before), _of_views(drawn), views_better)}; "
         f"GS-LRM, from true views and from the front view: {gaussians}; "
-        f"{task.held_out} held-out heads, {len(HeadDataset(heads))} to learn from, {minutes:.1f} minutes."
+        f"{task.held_out} held-out heads, {len(HeadDataset(heads))} training heads, {minutes:.1f} minutes."
     )
 
 
 def _depth_error(path: Path, fronts: Path, device: torch.device) -> float:
-    """Of the network in a file on all heads of a folder, in world units; infinite where there is none."""
+    """Error of the depth network in a file on all heads of a folder, in world units; infinite if there is no file."""
     if not path.is_file():
         return math.inf
     heads = HeadDataset(fronts)
@@ -199,12 +199,12 @@ def _verdict(better: bool) -> str:
 
 
 def _wait_for_heads(folder: Path, made: AsyncResult, deadline: float) -> None:
-    """Wait until there is one shard. Raises FaceLiftError if none comes in time, or what the makers raise."""
+    """Wait for the first shard. Raises FaceLiftError if it takes too long, and any error of the processes."""
     while not list(folder.glob("heads-*.npz")):
         if made.ready():
             made.get()
         if time.monotonic() > deadline:
-            raise FaceLiftError("No heads were made in the time given; give more of it by --minutes.")
+            raise FaceLiftError("No heads were generated within the time limit; raise --minutes.")
         time.sleep(POLL)
 
 
@@ -222,7 +222,7 @@ def _options(task: Improvement, folder: Path, rate: float, seconds: float) -> Lo
 
 
 def _with_drawn_views(heads: Path, folder: Path, stage: ViewStage, guidance: float) -> HeadDataset:
-    """All `heads`, the first of them with views as `stage` draws them."""
+    """Return all `heads`, the first of them with input views sampled by `stage`."""
     some, lessons = folder / "some", folder / "lessons"
     some.mkdir()
     paths, total = shard_paths(heads), len(HeadDataset(heads))
@@ -240,15 +240,15 @@ def _with_drawn_views(heads: Path, folder: Path, stage: ViewStage, guidance: flo
 
 
 def keep_views(source: Path, target: Path) -> None:
-    """The multi-view diffusion of checkpoint `source` takes the place of that of `target`, file by file."""
+    """Replace the multi-view diffusion of checkpoint `target` by that of `source`, file by file."""
     pipeline, into = find_pipeline(source), find_pipeline(target)
     for path in sorted(path for path in pipeline.rglob("*") if path.is_file()):
         _write(path, into / path.relative_to(pipeline))
 
 
 def keep_gaussians(source: Path, target: Path) -> None:
-    """Likewise its GS-LRM."""
-    # Beside a training checkpoint of the same number, a safetensors file is the one that counts.
+    """Replace the GS-LRM of checkpoint `target` by that of `source`."""
+    # A safetensors file takes precedence over a training checkpoint of the same name.
     _write(
         find_checkpoint(find_weights(source)).gslrm,
         find_checkpoint(find_weights(target)).gslrm.with_suffix(".safetensors"),
@@ -256,7 +256,7 @@ def keep_gaussians(source: Path, target: Path) -> None:
 
 
 def _write(source: Path, target: Path) -> None:
-    """Copy a file so that `target` is whole at any time, after a loss of power, too."""
+    """Copy a file atomically, so that `target` is complete even after a power failure."""
     with replacing(target) as temporary:
         shutil.copyfile(source, temporary)
         with open(temporary, "rb+") as file:

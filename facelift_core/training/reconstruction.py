@@ -1,4 +1,4 @@
-"""Heads as GS-LRM meets them in training: views that are put in, views that are rendered, and what depth teaches."""
+"""Training batches of GS-LRM: input views, target views, and targets from depth."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from .heads.dataset import HeadDataset
 
 VIEWS = len(VIEW_NAMES)
 SAMPLED_INPUTS = 0.75
-"""Share of batches in which those heads that have views drawn by the diffusion are given these."""
+"""Fraction of batches that use sampled input views, for heads that have them."""
 RANDOM_INPUTS, LEAST_INPUTS = 0.15, 4
-"""Share of batches that are given any four to six views in place of the six of inference."""
+"""Fraction of batches with four to six random input views in place of the standard six, and their minimum number."""
 PIXEL_SIGMA = 0.6
-"""Standard deviation of a pixel's Gaussian that closes gaps without much blur, in pixels of its own view."""
+"""Standard deviation of a pixel's Gaussian in pixels of its view: closes gaps without much blur."""
 
 
 @dataclass(frozen=True)
 class PixelTargets:
-    """What the z-buffer says about every pixel of the input views, in GS-LRM's order of Gaussians.
+    """Targets from the z-buffer for the Gaussian of each pixel of the input views, in GS-LRM's order.
 
-    positions, colors (B, N, 3), log_scales (B, N, 1), inside (B, N) one where there is head.
+    positions, colors (B, N, 3); log_scales (B, N, 1); inside (B, N), 1 on the head.
     """
 
     positions: Tensor
@@ -46,7 +46,7 @@ class PixelTargets:
         focal: float,
         patch: int = 8,
     ) -> PixelTargets:
-        """From (B, V, 4, H, W) RGBA, (B, V, H, W) z depth (0: empty), rays and (B, V, 3) viewing directions."""
+        """From RGBA (B, V, 4, H, W), z depth (B, V, H, W; 0 is empty), rays, and viewing directions (B, V, 3)."""
         order = "b v (h p) (w q) c -> b (v h w p q) c"
         cosine = torch.einsum("bvhwc,bvc->bvhw", directions, forward)
         points = origins + (depth / cosine)[..., None] * directions
@@ -63,10 +63,11 @@ class ReconstructionBatch:
     """B heads with the same number of views each.
 
     Attributes:
-        rgba: (B, W, 4, H, H), the views that are put in first; depth (B, W, H, H), unless nobody measured it, and c2w
-            (B, W, 4, 4) likewise.
-        inputs: (B, V, 3, H, H) what is put in, over white: the true views, or such as the diffusion draws.
-        true_inputs: whether they all are true.
+        rgba: (B, W, 4, H, H) all views, input views first.
+        depth: (B, W, H, H), or None if unknown.
+        c2w: (B, W, 4, 4).
+        inputs: (B, V, 3, H, H) input views over white: true views, or views sampled by the diffusion.
+        true_inputs: whether all of them are true views.
     """
 
     rgba: Tensor
@@ -77,10 +78,10 @@ class ReconstructionBatch:
 
     @classmethod
     def draw(cls, heads: HeadDataset, count: int, step: int, random: np.random.Generator) -> ReconstructionBatch:
-        """`step` makes no difference."""
+        """Draw random heads; does not depend on `step`."""
         chosen = [HeadTensors.draw(heads, random) for _ in range(count)]
         if random.random() < SAMPLED_INPUTS and any(head.sampled is not None for head in chosen):
-            # No other colours here: they would also change the white that drawn views stand before.
+            # No color shift here: it would also change the white background of sampled views.
             return cls(*_stack(chosen), torch.stack([_as_in_file(head) for head in chosen]), False)
         rgba, depth, c2w = _stack(chosen)
         rgba = torch.stack([ColorShift.draw(random)(views) for views in rgba])
@@ -94,7 +95,7 @@ class ReconstructionBatch:
 
     @classmethod
     def first(cls, heads: HeadDataset, count: int) -> ReconstructionBatch:
-        """The first `count` heads, or as many as there are, with inputs as they are in the files."""
+        """Return the first `count` heads (or all if there are fewer), with unmodified inputs."""
         chosen = [HeadTensors.of(heads[i]) for i in range(min(count, len(heads)))]
         inputs = torch.stack([_as_in_file(head) for head in chosen])
         return cls(*_stack(chosen), inputs, all(head.sampled is None for head in chosen))
@@ -103,7 +104,7 @@ class ReconstructionBatch:
         return self._map(lambda x: x.to(device))
 
     def part(self, count: int) -> ReconstructionBatch:
-        """The first `count` heads."""
+        """Return the first `count` heads of this batch."""
         return self._map(lambda x: x[:count])
 
     def _map(self, change: Callable[[Tensor], Tensor]) -> ReconstructionBatch:
@@ -112,16 +113,16 @@ class ReconstructionBatch:
 
     @property
     def views(self) -> int:
-        """How many are put in."""
+        """Number of input views."""
         return self.inputs.shape[1]
 
 
 def _as_in_file(head: HeadTensors) -> Tensor:
-    """(6, 3, H, H) input views: such as the diffusion draws where the head has them, else the true ones."""
+    """Return the input views (6, 3, H, H): sampled views if the head has them, else the true views."""
     return composite(head.rgba[:VIEWS], WHITE) if head.sampled is None else head.sampled
 
 
 def _stack(heads: list[HeadTensors]) -> tuple[Tensor, Tensor | None, Tensor]:
-    """rgba, depth and c2w of the heads."""
+    """Stack rgba, depth and c2w of the heads."""
     depth = None if any(head.depth is None for head in heads) else torch.stack([head.depth for head in heads])
     return torch.stack([head.rgba for head in heads]), depth, torch.stack([head.c2w for head in heads])

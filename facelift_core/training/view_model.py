@@ -1,4 +1,4 @@
-"""Stage 1 as training sees it: what is learned, the autoencoder it works through, and sampling in batches."""
+"""The trainable model of stage 1 with its frozen autoencoder, and batched sampling."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ PROMPT_TOKENS = 4
 CHANNELS = (48, 96, 160)
 OUTER_CHANNELS = 48
 ATTENTION_SIDE = 16
-"""Latents of which side are attended to; there are levels without attention around these where latents are larger."""
+"""Side of the latents at which the UNet has attention; larger latents get outer levels without attention."""
 
 
 class ViewDiffusion(nn.Module):
-    """UNet, vision tower and prompt embeddings (docs/model.md, 3), with gradients through all three.
+    """UNet, vision model and prompt embeddings (docs/model.md, 3), all trainable.
 
     Attributes:
-        processor: how pixels are prepared for the vision tower.
+        processor: preprocessing for the vision model.
     """
 
     def __init__(
@@ -60,12 +60,12 @@ class ViewDiffusion(nn.Module):
         }
         for name, value in constants.items():
             self.register_buffer(name, value, persistent=False)
-        # What is left of the embedding at noise level 0, which is not quite all (docs/model.md, 3.3.1).
+        # Scale of the embedding at noise level 0, slightly below 1 (docs/model.md, 3.3.1).
         self.kept = float(image_noising_scheduler().alphas_cumprod[0])
 
     @classmethod
     def small(cls, size: int) -> ViewDiffusion:
-        """Untrained, of `mini`'s width, for views of this size; prompts are learned in place of a text encoder's."""
+        """An untrained model of `mini`'s width for views of this size. Prompt embeddings are learned."""
         side = size // downscaling(size)
         outer = max(0, (side // ATTENTION_SIDE).bit_length() - 1)
         channels, across = (OUTER_CHANNELS,) * outer + CHANNELS, len(CHANNELS) - 1
@@ -103,14 +103,14 @@ class ViewDiffusion(nn.Module):
         return cls(unet, tower, prompts, processor, torch.zeros(1, EMBEDDING_WIDTH), torch.ones(1, EMBEDDING_WIDTH))
 
     def forward(self, noisy: Tensor, timesteps: Tensor, latents: Tensor, portraits: Tensor, keep: Tensor) -> Tensor:
-        """Predict what the scheduler's prediction type says.
+        """Predict noise, velocity or clean latents, depending on the scheduler's prediction type.
 
         Args:
             noisy: (B, V, C, h, w).
             timesteps: (B,).
             latents: (B, C, h, w) scaled latents of the portraits.
             portraits: (B, 3, H, W) in [0, 1].
-            keep: (B,) zero where the condition is dropped.
+            keep: (B,), 0 where the condition is dropped.
         """
         batch = len(noisy)
         labels = self._class_labels(portraits) * keep[:, None]
@@ -124,7 +124,7 @@ class ViewDiffusion(nn.Module):
         return predicted.unflatten(0, (batch, VIEWS))
 
     def _class_labels(self, portraits: Tensor) -> Tensor:
-        """(B, 2·E): embeddings at noise level 0, and that level."""
+        """Return (B, 2·E): embeddings at noise level 0, and the level."""
         side = self.processor.crop_size["height"]
         if portraits.shape[-1] != side:
             portraits = F.interpolate(portraits, size=(side, side), mode="bicubic", antialias=True).clamp(0, 1)
@@ -137,7 +137,7 @@ class ViewDiffusion(nn.Module):
 
 
 def noise_scheduler() -> DDIMScheduler:
-    """Ours: no trace of the mean colour at the last timestep."""
+    """The noise schedule of our checkpoints: zero terminal SNR, so the last timestep does not reveal the mean color."""
     return DDIMScheduler(
         beta_start=0.00085,
         beta_end=0.012,
@@ -151,13 +151,13 @@ def noise_scheduler() -> DDIMScheduler:
 
 
 def image_noising_scheduler() -> DDPMScheduler:
-    """Of the noise on image embeddings."""
+    """The noise schedule for image embeddings."""
     return DDPMScheduler(beta_schedule="squaredcos_cap_v2")
 
 
 @dataclass(frozen=True)
 class ViewStage:
-    """The learned model with the frozen parts it works with."""
+    """The trainable model with the frozen parts it needs."""
 
     model: ViewDiffusion
     autoencoder: AutoencoderKL
@@ -165,21 +165,21 @@ class ViewStage:
 
     @classmethod
     def begin(cls, origin: str | None, autoencoder: AutoencoderKL | None, size: int) -> ViewStage:
-        """From a checkpoint, or untrained; `autoencoder` in place of the checkpoint's own.
+        """Start from a checkpoint or untrained. `autoencoder`, if given, replaces the checkpoint's.
 
         Raises:
             FaceLiftError: neither a checkpoint nor an autoencoder is given, or as :meth:`of_weights`.
         """
         if origin is None and autoencoder is None:
-            raise FaceLiftError("The view diffusion works in an autoencoder's latents: name its run by --autoencoder.")
+            raise FaceLiftError("The view diffusion needs a trained autoencoder; pass its run with --autoencoder.")
         stage = cls.of_weights(origin) if origin else cls(ViewDiffusion.small(size), autoencoder, noise_scheduler())
         return replace(stage, autoencoder=autoencoder or stage.autoencoder)
 
     @classmethod
     def of_weights(cls, weights: str | Path) -> ViewStage:
-        """From a checkpoint of the released layout, of whatever size.
+        """Load a checkpoint in the released layout, of any size.
 
-        Vision tower and prompts are learned on only where the checkpoint has no text encoder: else they are CLIP's.
+        Vision model and prompts are frozen if the checkpoint has a text encoder, because they are CLIP's then.
 
         Raises:
             FaceLiftError: as :meth:`MultiViewDiffusion.from_pretrained`.
@@ -201,10 +201,10 @@ class ViewStage:
 
     @classmethod
     def of_run(cls, run: Path, autoencoder_run: Path | None, held_out: HeadDataset) -> ViewStage:
-        """What the run of `facelift-train views` has averaged.
+        """Load the averaged weights of a run of `facelift-train views`.
 
         Raises:
-            FaceLiftError: a run is missing or of another model.
+            FaceLiftError: a run is missing or belongs to another model.
         """
         autoencoder = load_autoencoder(autoencoder_run, held_out) if autoencoder_run else None
         stage = cls.begin(read_origin(run), autoencoder, held_out.size)
@@ -216,7 +216,7 @@ class ViewStage:
         return stage
 
     def grown(self) -> ViewStage:
-        """For views of twice the size, in the same autoencoder's latents."""
+        """Return the model for views of twice the size, with the same autoencoder."""
         unet = self.model.unet
         self.model.unet = with_outer_level(unet, attention_mode(unet)).requires_grad_(True)
         return self
@@ -226,13 +226,13 @@ class ViewStage:
 
     @torch.no_grad()
     def encode(self, images: Tensor) -> Tensor:
-        """(…, 3, H, W) in [0, 1] → (…, C, h, w) scaled latents."""
+        """Encode images (…, 3, H, W) in [0, 1] to scaled latents (…, C, h, w)."""
         flat = self.autoencoder.encode(images.flatten(0, -4) * 2 - 1).latent_dist.mode().float()
         return (flat * self.autoencoder.config.scaling_factor).unflatten(0, images.shape[:-3])
 
     @torch.no_grad()
     def decode(self, latents: Tensor) -> Tensor:
-        """(B, V, C, h, w) scaled latents → (B, V, 3, H, W) in [0, 1]."""
+        """Decode scaled latents (B, V, C, h, w) to images (B, V, 3, H, W) in [0, 1]."""
         flat = self.autoencoder.decode(latents.flatten(0, 1) / self.autoencoder.config.scaling_factor).sample.float()
         return (flat / 2 + 0.5).clamp(0, 1).unflatten(0, latents.shape[:2])
 
@@ -247,14 +247,14 @@ class ViewStage:
         towards: Tensor | None = None,
         strength: float = 1.0,
     ) -> Tensor:
-        """The pipeline's guided DDIM for several portraits at once.
+        """Sample views with the pipeline's guided DDIM, for several portraits at once.
 
         Args:
             portraits: (B, 3, H, W) in [0, 1].
-            generator: of the noise, on the CPU.
-            model: in place of the stage's own, such as its running average.
-            towards: (B, V, 3, H, W) views to begin at, noised as far as `strength` says, instead of pure noise.
-            strength: 1 keeps nothing of `towards`, 0 all.
+            generator: generator of the noise, on the CPU.
+            model: model to use in place of the stage's own, such as its running average.
+            towards: (B, V, 3, H, W) views to start from, with noise of `strength` added; None starts from pure noise.
+            strength: from 0, which returns `towards`, to 1, which ignores it.
 
         Returns:
             (B, V, 3, H, W) in [0, 1].

@@ -1,8 +1,8 @@
-"""Stage 1: train the multi-view diffusion (docs/model.md, 3; paper's recipe: v-prediction, whole-condition dropout,
-Min-SNR, EMA), from scratch at `mini`'s size or from a checkpoint of any size.
+"""Stage 1: train the multi-view diffusion, from scratch at `mini`'s size or from a checkpoint of any size.
 
-Differences to the paper that a small model on little compute asks for: zero-terminal-SNR noise with trailing
-timesteps, so that the mean colour does not leak through the last step, and a vision tower that is learned along.
+The recipe is that of the paper (docs/model.md, 3): v-prediction, dropout of the whole condition, Min-SNR, EMA. Two
+differences suit a small model: zero terminal SNR with trailing timesteps, so that the last timestep does not reveal the
+mean color, and a vision model that is trained too.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ from .view_model import VIEWS, ViewStage
 CONDITION_DROPOUT = 0.05
 SNR_CLAMP = 5.0
 OTHER_BACKGROUND = 0.1
-"""Share of heads that stand before black or grey instead of white, in portrait and views alike."""
+"""Fraction of heads with a black or gray background instead of white, both in the portrait and the views."""
 
 
 @dataclass(frozen=True)
 class ViewBatch:
-    """Target views (B, V, 3, H, W) and the portrait as photographed (B, 3, H, W), over one background, in [0, 1]."""
+    """Target views (B, V, 3, H, W) and augmented portraits (B, 3, H, W) over the same backgrounds, in [0, 1]."""
 
     views: Tensor
     portraits: Tensor
 
     @classmethod
     def clean(cls, heads: HeadDataset, count: int) -> ViewBatch:
-        """The first `count` heads, or as many as there are; the front view itself is the portrait."""
+        """Return the first `count` heads (or all if there are fewer), with the front view as the portrait."""
         views = torch.stack(
             [composite(HeadTensors.of(heads[i]).rgba[:VIEWS], WHITE) for i in range(min(count, len(heads)))]
         )
@@ -48,14 +48,14 @@ class ViewBatch:
 
 @dataclass(frozen=True)
 class DrawnHeads:
-    """What becomes a :class:`ViewBatch` on the device that trains, in bytes for the way there.
+    """A :class:`ViewBatch` in bytes, before it is moved to the training device.
 
-    Only what a processor does best is done already: photographing. Recolouring six views takes it ten times as long.
+    The CPU only augments the portraits. Recoloring six views would take it ten times as long.
 
     Attributes:
-        rgba: (B, V, H, W, 4) the true views, straight alpha.
-        portraits: (B, 3, H, W) recoloured and photographed, over the backgrounds.
-        shifts: the colours of B heads.
+        rgba: (B, V, H, W, 4) true views, straight alpha.
+        portraits: (B, 3, H, W) recolored and augmented portraits, over the backgrounds.
+        shifts: color adjustments of B heads.
         backgrounds: (B, 3) in [0, 1].
     """
 
@@ -66,7 +66,7 @@ class DrawnHeads:
 
     @classmethod
     def draw(cls, heads: HeadDataset, count: int, step: int, random: np.random.Generator) -> DrawnHeads:
-        """`step` makes no difference."""
+        """Draw random heads; does not depend on `step`."""
         rgba, portraits, shifts, backgrounds = [], [], [], []
         for _ in range(count):
             views = torch.from_numpy(np.array(heads[int(random.integers(len(heads)))].rgba[:VIEWS]))
@@ -93,7 +93,7 @@ def train_views(
     batch: int,
     gradient_checkpointing: bool = False,
 ) -> nn.Module:
-    """Train on six views of `batch` heads per step, conditioned on a front view as photographed."""
+    """Train on six views of `batch` heads per step, conditioned on an augmented front view."""
     stage = stage.to(options.device)
     scheduler, alphas = stage.scheduler, stage.scheduler.alphas_cumprod.to(options.device)
     fixed = ViewBatch.clean(held_out, 24).to(options.device)
@@ -104,7 +104,7 @@ def train_views(
     velocity = scheduler.config.prediction_type == "v_prediction"
 
     def errors(model: nn.Module, drawn: ViewBatch, timesteps: Tensor, keep: Tensor, noise: Tensor | None) -> Tensor:
-        """(B,) mean squared errors of the prediction; noise is drawn where none is given."""
+        """Mean squared errors (B,) of the prediction; random noise if `noise` is None."""
         clean = stage.encode(drawn.views)
         condition = stage.encode(drawn.portraits[:, None])[:, 0]
         noise = torch.randn_like(clean) if noise is None else noise.to(clean)
@@ -118,7 +118,7 @@ def train_views(
         timesteps = torch.from_numpy(random.integers(0, len(alphas), batch)).to(options.device)
         keep = torch.from_numpy(random.random(batch) >= CONDITION_DROPOUT).float().to(options.device)
         error = errors(stage.model, drawn, timesteps, keep, noise=None)
-        # Min-SNR, for v with the clamp on SNR + 1, since SNR itself is 0 at the last, most decisive timestep.
+        # Min-SNR for v-prediction, with the clamp on SNR + 1 because SNR is 0 at the last timestep.
         snr = alphas[timesteps] / (1 - alphas[timesteps])
         snr = snr + 1 if velocity else snr.clamp(min=1e-6)
         weight = snr.clamp(max=SNR_CLAMP) / snr
@@ -126,7 +126,7 @@ def train_views(
         return (error * weight).mean()
 
     def first_guess(averaged: nn.Module, batch: ViewBatch) -> Tensor:
-        """What the model makes of pure noise in one step: its mean expectation of the six views."""
+        """The model's one-step prediction from pure noise."""
         condition = stage.encode(batch.portraits[:, None])[:, 0]
         shape = (len(condition), VIEWS, *condition.shape[1:])
         noise = torch.randn(shape, generator=torch.Generator().manual_seed(0)).to(options.device)
@@ -138,7 +138,7 @@ def train_views(
         return stage.decode((noise - lost * out) / kept)
 
     def validate(averaged: nn.Module) -> dict[str, float]:
-        # Every head at another noise level, the same each time.
+        # Each head at another, fixed noise level.
         count = len(fixed.views)
         timesteps = torch.linspace(0, len(alphas) - 1, count, device=options.device).long()
         latents = stage.encode(fixed.portraits[:1])[0].shape

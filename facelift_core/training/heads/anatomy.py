@@ -239,8 +239,8 @@ def _split_quads(quads: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]
     edges = np.sort(np.stack([quads, np.roll(quads, -1, axis=1)], -1), -1).reshape(-1, 2)
     unique, of_edge = np.unique(edges, axis=0, return_inverse=True)
     middle = count + of_edge.reshape(quads.shape)
-    centre = count + len(unique) + np.arange(len(quads))
-    corners = [np.stack([quads[:, k], middle[:, k], centre, middle[:, k - 1]], -1) for k in range(4)]
+    center = count + len(unique) + np.arange(len(quads))
+    corners = [np.stack([quads[:, k], middle[:, k], center, middle[:, k - 1]], -1) for k in range(4)]
     return np.concatenate(corners), np.concatenate([np.concatenate([unique, unique], 1), quads])
 
 

@@ -61,7 +61,7 @@ class Look:
 
 def paint(anatomy: Anatomy, person: Person, rng: np.random.Generator) -> Look:
     """Generate a random look that fits the person."""
-    skin, hair = _skin_colour(person, rng), _hair_colour(person, rng)
+    skin, hair = _skin_color(person, rng), _hair_color(person, rng)
     count = len(anatomy.template)
     look = Look(
         albedo=np.tile(skin, (count, 1)),
@@ -82,16 +82,16 @@ def paint(anatomy: Anatomy, person: Person, rng: np.random.Generator) -> Look:
     return look
 
 
-def _skin_colour(person: Person, rng: np.random.Generator) -> np.ndarray:
+def _skin_color(person: Person, rng: np.random.Generator) -> np.ndarray:
     row = rng.choice(3, p=person.ancestry[[2, 1, 0]] / person.ancestry.sum())
     tone = np.clip(rng.beta(1.3, 2.2) if row < 2 else rng.beta(1.6, 1.6), 0, 1) * (SKIN.shape[1] - 1)
     low = min(int(tone), SKIN.shape[1] - 2)
-    colour = SKIN[row, low] + (SKIN[row, low + 1] - SKIN[row, low]) * (tone - low)
+    color = SKIN[row, low] + (SKIN[row, low + 1] - SKIN[row, low]) * (tone - low)
     warmth = np.array([0.05, 0.0, -0.05]) * rng.normal(1, 0.7)
-    return (colour * (1 + warmth) * rng.uniform(0.95, 1.05)).astype(np.float32)
+    return (color * (1 + warmth) * rng.uniform(0.95, 1.05)).astype(np.float32)
 
 
-def _hair_colour(person: Person, rng: np.random.Generator) -> np.ndarray:
+def _hair_color(person: Person, rng: np.random.Generator) -> np.ndarray:
     european = person.ancestry[2]
     chance = np.array([0.35, 0.3, 0.25 * european + 0.05, 0.2 * european, 0.18 * european, 0.1 * european])
     chance = np.concatenate([chance, [0.08 * european, 0.04, 0.01]])
@@ -135,8 +135,8 @@ def _blemishes(look: Look, anatomy: Anatomy, rng: np.random.Generator) -> None:
     """Moles, spots and scars: a few small discs."""
     skin = anatomy.vertices["skin"]
     front = skin[(anatomy.template[skin, 1] < -0.05) & (anatomy.template[skin, 2] > 0.60)]
-    for centre in anatomy.template[rng.choice(front, rng.integers(1, 9))]:
-        distance = np.linalg.norm(anatomy.template - centre, axis=1)
+    for center in anatomy.template[rng.choice(front, rng.integers(1, 9))]:
+        distance = np.linalg.norm(anatomy.template - center, axis=1)
         tint = np.array([0.25, 0.35, 0.4]) if rng.random() < 0.5 else np.array([0.0, 0.3, 0.28])
         spot = smoothstep(1.4, 0.5, distance / rng.uniform(0.0012, 0.004))
         look.albedo *= (1 - tint * rng.uniform(0.4, 1.3) * spot[:, None]).astype(np.float32)
@@ -222,8 +222,8 @@ def _brows(look: Look, anatomy: Anatomy, person: Person, rng: np.random.Generato
     brow = brow * smoothstep(-0.08, 0.08, along) * smoothstep(1.1, 0.9, along)
     hairs = 0.88 + 0.12 * noise(template * np.array([1, 1, 0.4]), rng, 1500)
     # Brows are darker than the hair, and rarely as light as blond or dyed hair.
-    colour = np.minimum(look.hair, linear([0.34, 0.25, 0.18])) * rng.uniform(0.35, 0.8) + 0.02 * look.skin
-    blend(look.albedo, colour, brow * hairs * rng.uniform(0.6, 1.0))
+    color = np.minimum(look.hair, linear([0.34, 0.25, 0.18])) * rng.uniform(0.35, 0.8) + 0.02 * look.skin
+    blend(look.albedo, color, brow * hairs * rng.uniform(0.6, 1.0))
     look.gloss *= 1 - 0.8 * brow
     look.displacement += 0.0012 * brow.astype(np.float32)
 
@@ -271,14 +271,14 @@ def _eyes(look: Look, anatomy: Anatomy, person: Person, rng: np.random.Generator
         direction = person.vertices[own] - person.vertices[own].mean(0)
         direction /= np.linalg.norm(direction, axis=1, keepdims=True) + 1e-9
         angle = np.arccos(np.clip(direction @ gaze, -1, 1))
-        colour = np.tile(white, (len(own), 1)) * (1 - 0.35 * smoothstep(0.6, 1.2, angle))[:, None]
+        color = np.tile(white, (len(own), 1)) * (1 - 0.35 * smoothstep(0.6, 1.2, angle))[:, None]
         blend(
-            colour,
+            color,
             iris * (0.75 + 0.5 * bump(angle, 0.27, 0.1))[:, None],
             smoothstep(iris_angle + 0.04, iris_angle - 0.04, angle),
         )
-        blend(colour, iris * 0.25, 0.7 * bump(angle, iris_angle, 0.05))
-        blend(colour, np.full(3, 0.005), smoothstep(pupil_angle + 0.04, pupil_angle - 0.03, angle))
-        look.albedo[own] = colour
+        blend(color, iris * 0.25, 0.7 * bump(angle, iris_angle, 0.05))
+        blend(color, np.full(3, 0.005), smoothstep(pupil_angle + 0.04, pupil_angle - 0.03, angle))
+        look.albedo[own] = color
     look.gloss[eyes] = WET
     look.scatter[eyes] = 0.5

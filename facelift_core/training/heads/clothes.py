@@ -73,7 +73,7 @@ def sample_outfit(person: Person, rng: np.random.Generator) -> Outfit:
 def dress(anatomy: Anatomy, person: Person, look: Look, rng: np.random.Generator) -> list[Piece]:
     """Paint and displace clothes on `look` in place; returns separate meshes: collar, hood, scarf or ring."""
     outfit = sample_outfit(person, rng)
-    base, second = linear(cloth_colour(rng)), linear(cloth_colour(rng))
+    base, second = linear(cloth_color(rng)), linear(cloth_color(rng))
     template, skin = anatomy.template, anatomy.vertices["skin"]
     on_skin = np.zeros(len(template), np.float32)
     on_skin[skin] = 1
@@ -84,15 +84,15 @@ def dress(anatomy: Anatomy, person: Person, look: Look, rng: np.random.Generator
     edge = edge - outfit.front * ahead * smoothstep(outfit.width, 0.0, x)
     edge = edge + 1.5 * np.clip(x - outfit.shoulder, 0, None)  # shoulders are covered at any height
     cover = smoothstep(0.004, -0.004, z - edge) * on_skin
-    colours = _cloth(template, base, second, rng)
+    colors = _cloth(template, base, second, rng)
     if outfit.collar == "lapels":
-        _open_front(colours, template, rng, second)
+        _open_front(colors, template, rng, second)
     elif outfit.collar == "shirt":
         buttons = smoothstep(0.006, 0.003, x) * (ahead > 0.5)
-        colours *= (1 - 0.25 * buttons)[:, None]
+        colors *= (1 - 0.25 * buttons)[:, None]
     folds = noise(template * np.array([1, 1, 0.5], np.float32), rng, 35)
     strength = 0.06 + 2.0 * outfit.thickness
-    look.albedo += (colours * (1 + strength * folds)[:, None] - look.albedo) * cover[:, None]
+    look.albedo += (colors * (1 + strength * folds)[:, None] - look.albedo) * cover[:, None]
     shine = rng.choice([0.0, rng.uniform(0.05, 0.25)], p=[0.75, 0.25])
     look.gloss += cover * (shine - look.gloss)
     look.scatter *= 1 - cover
@@ -102,47 +102,47 @@ def dress(anatomy: Anatomy, person: Person, look: Look, rng: np.random.Generator
     make = {"shirt": _shirt_collar, "lapels": _shirt_collar, "hood": _hood, "ring": _ring, "scarf": _scarf}
     if outfit.collar not in make:
         return []
-    colour = second if outfit.collar == "lapels" or (outfit.collar == "scarf") else base
-    return make[outfit.collar](_carry(anatomy, person), colour, outfit, rng)
+    color = second if outfit.collar == "lapels" or (outfit.collar == "scarf") else base
+    return make[outfit.collar](_carry(anatomy, person), color, outfit, rng)
 
 
 def _cloth(template: np.ndarray, base: np.ndarray, second: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """(V, 3) linear colors of plain, striped, checked or printed cloth."""
-    colours = np.tile(base, (len(template), 1)).astype(np.float32)
+    colors = np.tile(base, (len(template), 1)).astype(np.float32)
     x, z = template[:, 0], template[:, 2]
     kind, step = rng.random(), rng.uniform(120, 400)
     across, down = smoothstep(-0.2, 0.2, np.sin(x * step)), smoothstep(-0.2, 0.2, np.sin(z * step))
     if kind < 0.12:
-        blend(colours, second, down)
+        blend(colors, second, down)
     elif kind < 0.15:
-        blend(colours, second, across)
+        blend(colors, second, across)
     elif kind < 0.20:
-        blend(colours, second, 0.5 * (across + down))
+        blend(colors, second, 0.5 * (across + down))
     elif kind < 0.27:
-        blend(colours, second, smoothstep(0.2, 0.5, noise(template, rng, rng.uniform(50, 160))))
+        blend(colors, second, smoothstep(0.2, 0.5, noise(template, rng, rng.uniform(50, 160))))
     elif kind < 0.33:  # a print on the chest
         blob = smoothstep(0.0, 0.3, noise(template, rng, 110) + 0.4)
-        blend(colours, second, blob * smoothstep(0.08, 0.07, np.abs(x)) * smoothstep(0.54, 0.53, z))
+        blend(colors, second, blob * smoothstep(0.08, 0.07, np.abs(x)) * smoothstep(0.54, 0.53, z))
     elif kind < 0.38:  # straps or a yoke of another color
-        blend(colours, second, smoothstep(0.055, 0.06, np.abs(x)) * smoothstep(0.10, 0.095, np.abs(x)))
-    return colours
+        blend(colors, second, smoothstep(0.055, 0.06, np.abs(x)) * smoothstep(0.10, 0.095, np.abs(x)))
+    return colors
 
 
-def _open_front(colours: np.ndarray, template: np.ndarray, rng: np.random.Generator, shirt: np.ndarray) -> None:
+def _open_front(colors: np.ndarray, template: np.ndarray, rng: np.random.Generator, shirt: np.ndarray) -> None:
     """Paint an open jacket with lapels over a shirt, sometimes with a tie, in place."""
     x, z = np.abs(template[:, 0]), template[:, 2]
     front = template[:, 1] < -0.02
     opening = rng.uniform(0.020, 0.034) + 0.25 * np.clip(z - rng.uniform(0.40, 0.50), 0, 1)
     lapel = smoothstep(0.018, 0.015, np.abs(x - opening - 0.016)) * front
-    colours *= (1 - rng.uniform(0.1, 0.35) * lapel)[:, None]
+    colors *= (1 - rng.uniform(0.1, 0.35) * lapel)[:, None]
     inside = smoothstep(0.003, -0.003, x - opening) * front
-    blend(colours, shirt, inside)
+    blend(colors, shirt, inside)
     if rng.random() < 0.35:
         tie = smoothstep(0.003, -0.003, x - 0.010 - 0.06 * np.clip(0.57 - z, 0, 0.1)) * inside * (z < 0.59)
-        blend(colours, linear(cloth_colour(rng)), tie)
+        blend(colors, linear(cloth_color(rng)), tie)
 
 
-def _shirt_collar(carry, colour: np.ndarray, outfit: Outfit, rng: np.random.Generator) -> list[Piece]:
+def _shirt_collar(carry, color: np.ndarray, outfit: Outfit, rng: np.random.Generator) -> list[Piece]:
     """A band around the neck, open in front, that folds down on the outside."""
     gap = np.radians(rng.uniform(6, 28))
     angle = np.linspace(gap, 2 * np.pi - gap, AROUND)  # 0 is the front
@@ -156,18 +156,18 @@ def _shirt_collar(carry, colour: np.ndarray, outfit: Outfit, rng: np.random.Gene
         _ring_points(angle, low + stand, 0.004),
         _ring_points(angle, low, 0.006),
     ]
-    return [_strip(carry, rings, colour * rng.uniform(0.85, 1.1), rng)]
+    return [_strip(carry, rings, color * rng.uniform(0.85, 1.1), rng)]
 
 
-def _hood(carry, colour: np.ndarray, outfit: Outfit, rng: np.random.Generator) -> list[Piece]:
+def _hood(carry, color: np.ndarray, outfit: Outfit, rng: np.random.Generator) -> list[Piece]:
     """A hood that lies on the back, thick at the back and thin in front, sometimes with cords."""
     angle = np.linspace(0, 2 * np.pi, AROUND, endpoint=False)
     behind = 0.5 - 0.5 * np.cos(angle)
     path = _ring_points(angle, outfit.line - 0.022 + 0.016 * behind, 0.014 + 0.018 * behind)
     radius = rng.uniform(0.010, 0.014) + rng.uniform(0.008, 0.024) * behind**1.5
-    pieces = [_tube(carry, path, radius, colour * rng.uniform(0.8, 1.1), True, rng)]
+    pieces = [_tube(carry, path, radius, color * rng.uniform(0.8, 1.1), True, rng)]
     if rng.random() < 0.4:
-        cord = linear([0.85, 0.85, 0.83]) if rng.random() < 0.5 else colour * 0.6
+        cord = linear([0.85, 0.85, 0.83]) if rng.random() < 0.5 else color * 0.6
         for side in (-1, 1):
             steps = np.linspace(0, 1, 8)
             x = side * (0.022 + 0.006 * steps)
@@ -176,19 +176,19 @@ def _hood(carry, colour: np.ndarray, outfit: Outfit, rng: np.random.Generator) -
     return pieces
 
 
-def _ring(carry, colour: np.ndarray, outfit: Outfit, rng: np.random.Generator) -> list[Piece]:
+def _ring(carry, color: np.ndarray, outfit: Outfit, rng: np.random.Generator) -> list[Piece]:
     """A rigid ring around the neck, as of a helmet, life jacket or neck rest."""
     angle = np.linspace(0, 2 * np.pi, AROUND, endpoint=False)
     out = rng.uniform(0.03, 0.055)
     height = outfit.line + rng.uniform(-0.005, 0.02) - 0.028 * (0.5 + 0.5 * np.cos(angle))
-    metal = linear([0.5, 0.5, 0.52]) * rng.uniform(0.2, 1.2) if rng.random() < 0.5 else linear(cloth_colour(rng))
+    metal = linear([0.5, 0.5, 0.52]) * rng.uniform(0.2, 1.2) if rng.random() < 0.5 else linear(cloth_color(rng))
     radius = np.full(AROUND, rng.uniform(0.006, 0.013))
     rings = [_ring_points(angle, height - drop, out + 0.3 * drop) for drop in (0.06, 0.03, 0.0)]
-    wall = _strip(carry, [np.concatenate([ring, ring[:1]]) for ring in rings], colour, rng)
+    wall = _strip(carry, [np.concatenate([ring, ring[:1]]) for ring in rings], color, rng)
     return [_tube(carry, _ring_points(angle, height, out), radius, metal, True, rng, gloss=0.4), wall]
 
 
-def _scarf(carry, colour: np.ndarray, outfit: Outfit, rng: np.random.Generator) -> list[Piece]:
+def _scarf(carry, color: np.ndarray, outfit: Outfit, rng: np.random.Generator) -> list[Piece]:
     """Two thick loops around the neck."""
     pieces = []
     angle = np.linspace(0, 2 * np.pi, AROUND, endpoint=False)
@@ -197,7 +197,7 @@ def _scarf(carry, colour: np.ndarray, outfit: Outfit, rng: np.random.Generator) 
         tilt = 0.012 * np.cos(angle) + 0.006 * np.sin(angle * 2 + rng.uniform(0, 6))
         path = _ring_points(angle, 0.588 + 0.022 * loop - tilt, 0.012 - 0.006 * loop + 0.012 * np.cos(angle) ** 2)
         radius = thick * (1 + 0.15 * np.sin(angle * 5 + rng.uniform(0, 6)))
-        pieces.append(_tube(carry, path, radius, colour, True, rng))
+        pieces.append(_tube(carry, path, radius, color, True, rng))
     return pieces
 
 
@@ -208,17 +208,17 @@ def _ring_points(angle: np.ndarray, height: np.ndarray | float, out: np.ndarray 
     return np.stack([x, y, np.broadcast_to(height, angle.shape)], 1)
 
 
-def _tube(carry, path, radius, colour, closed: bool, rng: np.random.Generator, gloss: float = 0.0) -> Piece:
+def _tube(carry, path, radius, color, closed: bool, rng: np.random.Generator, gloss: float = 0.0) -> Piece:
     vertices, triangles = tube(path, radius, 10, closed)
     shade = np.clip(1 + 0.10 * noise(vertices, rng, 90), 0.5, 1.5)[:, None]
-    return piece(carry(vertices), vertices[:, 2], colour * shade, triangles, gloss, 0.0)
+    return piece(carry(vertices), vertices[:, 2], color * shade, triangles, gloss, 0.0)
 
 
-def _strip(carry, rings: list[np.ndarray], colour: np.ndarray, rng: np.random.Generator) -> Piece:
+def _strip(carry, rings: list[np.ndarray], color: np.ndarray, rng: np.random.Generator) -> Piece:
     """A piece through rings of points, ordered from bottom to top, that faces outward."""
     vertices, triangles = strip(rings)
     shade = np.clip(1 + 0.05 * noise(vertices, rng, 60), 0.5, 1.5)[:, None]
-    return piece(carry(vertices), vertices[:, 2], colour * shade, triangles, 0.0, 0.0)
+    return piece(carry(vertices), vertices[:, 2], color * shade, triangles, 0.0, 0.0)
 
 
 @functools.cache
@@ -239,10 +239,10 @@ def _carry(anatomy: Anatomy, person: Person):
     return lambda points: points @ matrix[:3] + matrix[3]
 
 
-def cloth_colour(rng: np.random.Generator) -> np.ndarray:
+def cloth_color(rng: np.random.Generator) -> np.ndarray:
     """A random sRGB color: mostly muted, dark or white, sometimes any color."""
     if rng.random() < 0.45:
         grey = rng.choice([rng.uniform(0.05, 0.25), rng.uniform(0.25, 0.6), rng.uniform(0.75, 0.90)])
         return np.clip(grey + rng.normal(0, 0.02, 3), 0, 1)
-    colour = rng.uniform(0.08, 0.85, 3)
-    return np.clip(colour.mean() + (colour - colour.mean()) * rng.uniform(0.3, 1.6), 0.03, 0.95)
+    color = rng.uniform(0.08, 0.85, 3)
+    return np.clip(color.mean() + (color - color.mean()) * rng.uniform(0.3, 1.6), 0.03, 0.95)

@@ -11,9 +11,9 @@ def smoothstep(start: float, end: float, x: np.ndarray) -> np.ndarray:
     return t * t * (3 - 2 * t)
 
 
-def bump(x: np.ndarray, centre: float, width: float) -> np.ndarray:
-    """Gaussian with height 1."""
-    return np.exp(-(((x - centre) / width) ** 2))
+def bump(x: np.ndarray, center: float, width: float) -> np.ndarray:
+    """Gaussian of height 1."""
+    return np.exp(-(((x - center) / width) ** 2))
 
 
 def noise(points: np.ndarray, rng: np.random.Generator, frequency: float, waves: int = 5) -> np.ndarray:
@@ -29,9 +29,9 @@ def noise(points: np.ndarray, rng: np.random.Generator, frequency: float, waves:
     return np.sin(points.astype(np.float32) @ directions + phases).sum(1) * np.sqrt(2 / waves, dtype=np.float32)
 
 
-def blend(colours: np.ndarray, towards: np.ndarray, weight: np.ndarray) -> None:
+def blend(colors: np.ndarray, towards: np.ndarray, weight: np.ndarray) -> None:
     """Blend (N, 3) colors toward one color or (N, 3) colors by (N,) weights, in place."""
-    colours += (towards - colours) * np.clip(weight, 0, 1)[:, None].astype(colours.dtype)
+    colors += (towards - colors) * np.clip(weight, 0, 1)[:, None].astype(colors.dtype)
 
 
 def linear(srgb: np.ndarray | list) -> np.ndarray:

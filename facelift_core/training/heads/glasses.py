@@ -28,7 +28,7 @@ def sample_glasses(anatomy: Anatomy, person: Person, rng: np.random.Generator) -
         [width * np.sign(cos) * np.abs(cos) ** (2 / roundness), height * np.sign(sin) * np.abs(sin) ** (2 / roundness)],
         1,
     )
-    colour = linear(
+    color = linear(
         [[0.05, 0.05, 0.05], [0.22, 0.13, 0.07], [0.55, 0.5, 0.45], [0.65, 0.55, 0.3], rng.uniform(0.05, 0.7, 3)]
     )[rng.choice(5, p=[0.45, 0.2, 0.15, 0.08, 0.12])]
     paths, discs = [], []
@@ -53,7 +53,7 @@ def sample_glasses(anatomy: Anatomy, person: Person, rng: np.random.Generator) -
     pieces = []
     for path, closed in paths:
         vertices, triangles = tube(path, np.full(len(path), thickness), 5, closed)
-        pieces.append(piece(carry(vertices), vertices[:, 2], colour, triangles, 0.5, 0.0))
+        pieces.append(piece(carry(vertices), vertices[:, 2], color, triangles, 0.5, 0.0))
     if rng.random() < 0.15:  # sunglasses
         tint = linear(rng.uniform(0.03, 0.16, 3))
         for rim in discs:

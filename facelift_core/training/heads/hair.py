@@ -10,7 +10,7 @@ from .anatomy import Anatomy
 from .appearance import Look
 from .fields import blend, noise, smoothstep
 from .people import CHILD, Person
-from .sheet import CENTRE, combed_sheet, grid, hairline, hanging_ends, on_scalp
+from .sheet import CENTER, combed_sheet, grid, hairline, hanging_ends, on_scalp
 
 
 def grow(anatomy: Anatomy, person: Person, look: Look, rng: np.random.Generator) -> list[Piece]:
@@ -95,13 +95,13 @@ def _sheet(
 def _gathered(anatomy: Anatomy, person: Person, look: Look, rng: np.random.Generator) -> list[Piece]:
     """A bun, a ponytail, or two ponytails or braids beside the neck."""
     height = rng.uniform(0.73, 0.84)
-    back = CENTRE + 0.098 * np.array([0.0, np.cos((height - CENTRE[2]) / 0.1), np.sin((height - CENTRE[2]) / 0.1)])
+    back = CENTER + 0.098 * np.array([0.0, np.cos((height - CENTER[2]) / 0.1), np.sin((height - CENTER[2]) / 0.1)])
     kind = rng.choice(["bun", "tail", "two"], p=[0.42, 0.36, 0.22])
     steps = np.linspace(0, 1, 26)
     if kind == "bun":
         size = rng.uniform(0.022, 0.042)
         turn = np.linspace(0, np.pi, 14)
-        away = (back - CENTRE) / np.linalg.norm(back - CENTRE)
+        away = (back - CENTER) / np.linalg.norm(back - CENTER)
         locks = [(back + (0.4 - np.cos(turn))[:, None] * 0.8 * size * away, size * np.sin(turn) + 1e-4)]
     elif kind == "tail":
         drop = rng.uniform(0.12, 0.28)
@@ -125,8 +125,8 @@ def _gathered(anatomy: Anatomy, person: Person, look: Look, rng: np.random.Gener
     for path, radius in locks:
         vertices, triangles = tube(path, radius, 18)
         streaks = noise(vertices * np.array([1, 1, 0.2]), rng, 250)
-        centre_line = np.repeat(path, 18, axis=0)
-        vertices = centre_line + (vertices - centre_line) * (1 + 0.1 * streaks)[:, None]
+        center_line = np.repeat(path, 18, axis=0)
+        vertices = center_line + (vertices - center_line) * (1 + 0.1 * streaks)[:, None]
         albedo = look.hair * np.clip(1 + 0.22 * streaks, 0.4, 1.8)[:, None]
         pieces.append(piece(on_scalp(anatomy, person, vertices), vertices[:, 2], albedo, triangles, _gloss(rng), 0.3))
     return pieces
@@ -140,7 +140,7 @@ def _scalp(
     anatomy: Anatomy, look: Look, rng: np.random.Generator, thickness: float, opacity: float, recede: float
 ) -> None:
     template = anatomy.template
-    azimuth = np.arctan2(template[:, 0], -(template[:, 1] - CENTRE[1]))
+    azimuth = np.arctan2(template[:, 0], -(template[:, 1] - CENTER[1]))
     height = hairline(azimuth) + rng.normal(0, 0.004)
     front = smoothstep(1.2, 0.5, np.abs(azimuth))
     height = height + recede * front * (1 - 0.4 * smoothstep(0.35, 0.0, np.abs(azimuth)))

@@ -44,8 +44,8 @@ def sample_lighting(rng: np.random.Generator) -> Lighting:
         azimuth = rng.normal(-np.pi / 2, 0.7) if lamp == 0 else rng.uniform(0, 2 * np.pi)
         elevation = rng.uniform(0.0, 1.0)
         directions.append(_direction(azimuth, elevation))
-        coloured = rng.random() < (0.2 if lamp else 0.04)
-        tint = white * (1 + rng.normal(0, 0.35 if lamp else 0.15, 3)) if coloured else white * _white(rng, 0.03)
+        colored = rng.random() < (0.2 if lamp else 0.04)
+        tint = white * (1 + rng.normal(0, 0.35 if lamp else 0.15, 3)) if colored else white * _white(rng, 0.03)
         radiance.append(np.clip(tint, 0.1, None) * (1.0 if lamp == 0 else rng.uniform(0.1, 0.5)) * (1 - softness))
     if rng.random() < 0.2:  # a rim light from behind, on one side
         behind = np.pi / 2 + rng.choice([-1, 1]) * rng.uniform(0.3, 1.3)

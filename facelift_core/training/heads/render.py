@@ -42,7 +42,7 @@ def render(head: Head, c2w: np.ndarray, size: int, supersampling: int | None = N
         np.concatenate([head.lighting.directions[:lamps], head.lighting.radiance[:lamps]], 1), np.float32
     )
     load("zbuffer").render_views(
-        pointer(head.vertices, np.float32), pointer(head.normals, np.float32), pointer(head.colours, np.float32),
+        pointer(head.vertices, np.float32), pointer(head.normals, np.float32), pointer(head.colors, np.float32),
         pointer(head.gloss, np.float32), len(head.vertices), pointer(head.triangles, np.int32), len(head.triangles),
         pointer(c2w, np.float32), len(c2w), pointer(fxfycxcy, np.float32), size, supersampling,
         pointer(lights, np.float32), pointer(head.visibility, np.float32), lamps,

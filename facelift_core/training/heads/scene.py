@@ -15,11 +15,11 @@ from .clothes import dress
 from .fields import smoothstep
 from .glasses import sample_glasses
 from .hair import grow
-from .jewellery import sample_jewellery
+from .jewelry import sample_jewelry
 from .lighting import Lighting, irradiance, sample_lighting
 from .people import sample_person
 
-FACE_CENTRE = (251.83270369057132, 280.0133630862363)
+FACE_CENTER = (251.83270369057132, 280.0133630862363)
 FACE_SIZE = 194.2749650813705
 """Position of the face after alignment (docs/model.md, 2) in a 512² front view: center of its box, and mean of the
 box's width and height, in pixels."""
@@ -33,7 +33,7 @@ class Head:
     """A lit mesh in world units (docs/model.md, 5: Z up, face toward −Y).
 
     Attributes:
-        vertices, normals, colours: (V, 3) float32; `colours` is the diffuse linear light that each vertex emits.
+        vertices, normals, colors: (V, 3) float32; `colors` is the diffuse linear light that each vertex emits.
         gloss: (V,) float32.
         triangles: (T, 3) int32.
         lighting: the lights, for highlights.
@@ -42,7 +42,7 @@ class Head:
 
     vertices: np.ndarray
     normals: np.ndarray
-    colours: np.ndarray
+    colors: np.ndarray
     gloss: np.ndarray
     triangles: np.ndarray
     lighting: Lighting
@@ -59,7 +59,7 @@ def make_head(seed: int) -> Head:
     look = paint(anatomy, person, surface)
     pieces = dress(anatomy, person, look, clothing)
     pieces += grow(anatomy, person, look, hairstyle)
-    pieces += sample_glasses(anatomy, person, eyewear) + sample_jewellery(anatomy, person, jewels)
+    pieces += sample_glasses(anatomy, person, eyewear) + sample_jewelry(anatomy, person, jewels)
     vertices, triangles = _assemble(anatomy, person.vertices, look, pieces)
     heights = np.concatenate([anatomy.template[:, 2], *(piece.heights for piece in pieces)])
     vertices = _pose_and_place(anatomy, vertices, heights, pose)
@@ -73,9 +73,9 @@ def make_head(seed: int) -> Head:
     _light_from_within(anatomy, arriving)
     exposure = _exposure(anatomy, albedo, arriving) * light.lognormal(0, 0.15)
     lighting = Lighting(lighting.directions, lighting.radiance * np.float32(exposure), lighting.lamps)
-    colours = albedo * arriving * np.float32(exposure)
+    colors = albedo * arriving * np.float32(exposure)
     shine = np.where(gloss < WET, np.float32(light.uniform(0.3, 1.0)), np.float32(1))
-    return Head(vertices, normals, colours, gloss * shine, triangles, lighting, visibility)
+    return Head(vertices, normals, colors, gloss * shine, triangles, lighting, visibility)
 
 
 def vertex_normals(vertices: np.ndarray, triangles: np.ndarray) -> np.ndarray:
@@ -125,16 +125,16 @@ def _pose_and_place(anatomy: Anatomy, vertices: np.ndarray, height: np.ndarray, 
     points *= 6.2  # meters to world units, approximately
     # Random offsets of the size that face detectors' boxes cause in alignment.
     scale = np.exp(np.clip(rng.normal(0, 0.03), -0.08, 0.08))
-    target = np.array(FACE_CENTRE) + np.clip(rng.normal(0, 0.013 * 512, 2), -18, 18)
+    target = np.array(FACE_CENTER) + np.clip(rng.normal(0, 0.013 * 512, 2), -18, 18)
     # The box depends on perspective, so its position and size are found iteratively.
     for _ in range(3):
-        centre, size = _face_box(points[face])
+        center, size = _face_box(points[face])
         points *= FACE_SIZE * scale / size
-        centre, _ = _face_box(points[face])
+        center, _ = _face_box(points[face])
         depth = cameras.RADIUS + points[face, 1].mean()
         focal = float(cameras.intrinsics(512)[0])
-        points[:, 0] += (target[0] - centre[0]) * depth / focal
-        points[:, 2] -= (target[1] - centre[1]) * depth / focal
+        points[:, 0] += (target[0] - center[0]) * depth / focal
+        points[:, 2] -= (target[1] - center[1]) * depth / focal
     return np.ascontiguousarray(points, np.float32)
 
 

@@ -17,7 +17,7 @@ from .anatomy import Anatomy, load_anatomy
 from .fields import noise, smoothstep
 from .people import Person
 
-CENTRE = np.array([0.0, -0.055, 0.755])
+CENTER = np.array([0.0, -0.055, 0.755])
 """Center of the skull. Azimuth 0 is the front (−Y), ±180° the back; positive toward the subject's left."""
 AZIMUTHS = 96
 POLAR_STEPS = 40
@@ -59,11 +59,11 @@ def hairline(azimuth: np.ndarray) -> np.ndarray:
 
 @functools.cache
 def _skull() -> tuple[np.ndarray, np.ndarray]:
-    """(AZIMUTHS, POLAR_STEPS) distance of the skull from CENTRE, and the (4, n) fit matrix of the affine map."""
+    """(AZIMUTHS, POLAR_STEPS) distance of the skull from CENTER, and the (4, n) fit matrix of the affine map."""
     anatomy = load_anatomy()
     skin = anatomy.vertices["skin"]
     outer = skin[(anatomy.masks["ears"][skin] < 0.1) & (anatomy.masks["inside-mouth"][skin] < 0.5)]
-    offset = anatomy.template[outer] - CENTRE
+    offset = anatomy.template[outer] - CENTER
     distance = np.linalg.norm(offset, axis=1)
     polar = np.arccos(offset[:, 2] / distance)
     azimuths, polars = grid()
@@ -109,7 +109,7 @@ def on_scalp(anatomy: Anatomy, person: Person, points: np.ndarray) -> np.ndarray
 def combed_sheet(
     anatomy: Anatomy,
     person: Person,
-    colour: np.ndarray,
+    color: np.ndarray,
     rng: np.random.Generator,
     ends: np.ndarray,
     thickness: float,
@@ -126,7 +126,7 @@ def combed_sheet(
     fuller_side = rng.choice([-1.2, 1.2])
     uneven = 0.25 * np.cos(azimuths - fuller_side) + (0.22 if curly else 0.10) * noise(circle, rng, 6)
     taper = rng.uniform(-0.12, 0.10)
-    heights = CENTRE[2] + skull * np.cos(polars)
+    heights = CENTER[2] + skull * np.cos(polars)
     hem = 0.45 if cloth else 0.15
     points = np.stack(
         [
@@ -144,17 +144,17 @@ def combed_sheet(
     if cloth:
         wave, streaks, clumps, roots = 0.0, 0.2 * streaks, 0.3 * clumps, 1.0
 
-    outwards = points - CENTRE
-    outwards[..., 2] = np.maximum(points[..., 2] - CENTRE[2], 0)
+    outwards = points - CENTER
+    outwards[..., 2] = np.maximum(points[..., 2] - CENTER[2], 0)
     outwards /= np.linalg.norm(outwards, axis=-1, keepdims=True) + 1e-9
     bumps = min(thickness, 0.04) * (0.09 * clumps + (0.13 if curly else 0.05) * curls)
     bumps += wave * np.sin(points[..., 2] * wave_length + 0.8 * clumps) * smoothstep(0.2, 0.6, share)
     points += outwards * bumps[..., None]
     points[-1] = points[0]
-    colours = colour + np.zeros((*points.shape[:2], 3))
+    colors = color + np.zeros((*points.shape[:2], 3))
     if tips is not None:  # bleached or dyed toward the ends, or in strands
-        colours += (tips - colour) * smoothstep(0.2, 0.9, share + 0.8 * streaks)[..., None]
-    albedo = colours * np.clip((1 + streaks) * roots, 0.3, 1.9)[..., None]
+        colors += (tips - color) * smoothstep(0.2, 0.9, share + 0.8 * streaks)[..., None]
+    albedo = colors * np.clip((1 + streaks) * roots, 0.3, 1.9)[..., None]
     albedo[-1] = albedo[0]
     vertices = points.reshape(-1, 3)
     return piece(
@@ -188,7 +188,7 @@ def _strand(
     """(ROWS, 3) points of one column from the crown down to the height `end`.
 
     Args:
-        skull, heights: (POLAR_STEPS,) distance of the skull from CENTRE, and its height, along the column.
+        skull, heights: (POLAR_STEPS,) distance of the skull from CENTER, and its height, along the column.
         volume: thickness of the hair in meters.
         polars: (POLAR_STEPS,) polar angles of those steps.
         share: (ROWS,) positions along the column, from 0 at the crown to 1 at its end.
@@ -215,4 +215,4 @@ def _strand(
     slope_r, slope_z = np.gradient(r), np.gradient(z)
     steepness = np.hypot(slope_r, slope_z) + 1e-9
     r, z = np.maximum(r - slope_z / steepness * lift, 0), z + slope_r / steepness * lift
-    return np.stack([r * np.sin(azimuth), CENTRE[1] - r * np.cos(azimuth), z], -1)
+    return np.stack([r * np.sin(azimuth), CENTER[1] - r * np.cos(azimuth), z], -1)

@@ -13,19 +13,19 @@ from .people import Person
 METALS = linear([[0.83, 0.65, 0.30], [0.75, 0.75, 0.77], [0.92, 0.90, 0.86], [0.15, 0.15, 0.16]])
 
 
-def sample_jewellery(anatomy: Anatomy, person: Person, rng: np.random.Generator) -> list[Piece]:
+def sample_jewelry(anatomy: Anatomy, person: Person, rng: np.random.Generator) -> list[Piece]:
     """Earrings for one woman in three and few men, necklaces for fewer people; otherwise an empty list."""
     female = person.female > 0.5
     pieces = []
-    colour = METALS[rng.integers(4)] if rng.random() < 0.8 else linear(rng.uniform(0.1, 0.9, 3))
+    color = METALS[rng.integers(4)] if rng.random() < 0.8 else linear(rng.uniform(0.1, 0.9, 3))
     if rng.random() < (0.35 if female else 0.04):
-        pieces += _earrings(anatomy, person, colour, rng)
+        pieces += _earrings(anatomy, person, color, rng)
     if rng.random() < (0.22 if female else 0.06):
-        pieces.append(_necklace(anatomy, person, colour, rng))
+        pieces.append(_necklace(anatomy, person, color, rng))
     return pieces
 
 
-def _earrings(anatomy: Anatomy, person: Person, colour: np.ndarray, rng: np.random.Generator) -> list[Piece]:
+def _earrings(anatomy: Anatomy, person: Person, color: np.ndarray, rng: np.random.Generator) -> list[Piece]:
     skin = anatomy.vertices["skin"]
     kind, size = rng.choice(["stud", "hoop", "drop"]), rng.uniform(0.6, 1.3)
     pieces = []
@@ -42,11 +42,11 @@ def _earrings(anatomy: Anatomy, person: Person, colour: np.ndarray, rng: np.rand
             steps = np.linspace(0, 1, 8)
             path = lobe + np.stack([side * 0.003 + 0 * steps, 0 * steps, 0.004 - length * steps], 1)
             mesh = tube(path, 0.0045 * size * np.sqrt(np.sin(np.pi * np.clip(steps, 0.02, 0.98))), 8)
-        pieces.append(piece(mesh[0], np.full(len(mesh[0]), 0.69), colour, mesh[1], 0.6, 0.0))
+        pieces.append(piece(mesh[0], np.full(len(mesh[0]), 0.69), color, mesh[1], 0.6, 0.0))
     return pieces
 
 
-def _necklace(anatomy: Anatomy, person: Person, colour: np.ndarray, rng: np.random.Generator) -> Piece:
+def _necklace(anatomy: Anatomy, person: Person, color: np.ndarray, rng: np.random.Generator) -> Piece:
     """A ring around the neck, lower in front, that lies on the skin of neck and chest."""
     count = 48
     angle = np.linspace(0, 2 * np.pi, count, endpoint=False)
@@ -66,4 +66,4 @@ def _necklace(anatomy: Anatomy, person: Person, colour: np.ndarray, rng: np.rand
     beads = 0.0014 + rng.choice([0.0, rng.uniform(0.001, 0.003)]) * (np.arange(count) % 2)
     vertices, triangles = tube(path, beads, 6, closed=True)
     heights = np.repeat(ring[:, 2], 6)
-    return piece(vertices, heights, colour, triangles, 0.5, 0.0)
+    return piece(vertices, heights, color, triangles, 0.5, 0.0)
