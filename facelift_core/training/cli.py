@@ -55,7 +55,7 @@ def _parser() -> argparse.ArgumentParser:
         "--autoencoder",
         type=Path,
         metavar="RUN",
-        help="also train on imitations of generated views, made with this autoencoder",
+        help="also train on views degraded with it",
     )
     gaussians.add_argument("--patch", type=int, metavar="PIXELS", help="with --start-from: change its patch size")
     gaussians.set_defaults(run=_gaussians)
@@ -79,68 +79,42 @@ def _parser() -> argparse.ArgumentParser:
     export = commands.add_parser("export", help="write a checkpoint in the released layout, in half precision")
     export.add_argument("-o", "--output", type=Path, required=True, metavar="FOLDER")
     export.add_argument("--autoencoder", type=Path, metavar="RUN")
-    export.add_argument(
-        "--views", required=True, metavar="RUN|WEIGHTS", help="a run, or weights whose views are copied"
-    )
+    export.add_argument("--views", required=True, metavar="RUN|WEIGHTS", help="a run, or weights to copy from")
     export.add_argument("--gaussians", required=True, metavar="RUN|WEIGHTS", help="the same for GS-LRM")
-    export.add_argument(
-        "--guidance", type=float, metavar="SCALE", help="default guidance scale of the checkpoint (default 3)"
-    )
+    export.add_argument("--guidance", type=float, metavar="SCALE", help="its default guidance scale (default 3)")
     _add_data_arguments(export, training=False)
     export.set_defaults(run=_export)
 
     improve = commands.add_parser(
-        "improve", help="continue training a checkpoint for a few minutes on a GPU, and keep what improves"
+        "improve", help="train a checkpoint further for a few minutes on a GPU, and keep what improves"
     )
-    improve.add_argument(
-        "--weights", default="mini", help="checkpoint to improve: mini, or a folder (default %(default)s)"
-    )
-    improve.add_argument(
-        "--into", type=Path, metavar="FOLDER", help="checkpoint to write improved files to (default: the same)"
-    )
-    improve.add_argument(
-        "--depth", type=Path, metavar="FILE", help="depth network to improve (default: the installed one)"
-    )
-    improve.add_argument("-o", "--output", type=Path, required=True, metavar="FOLDER", help="for heads and runs")
-    improve.add_argument("--minutes", type=float, default=6.0, help="total time (default %(default)s)")
-    improve.add_argument("--device", default="cuda", help="cuda, mps or cpu (default %(default)s)")
-    improve.add_argument(
-        "--first-seed", type=int, default=100_000, help="seed of the first new head (default %(default)s)"
-    )
-    improve.add_argument(
-        "--held-out", type=int, default=16, metavar="N", help="heads to evaluate on (default %(default)s)"
-    )
-    improve.add_argument("--steps", type=int, default=20, help="diffusion steps in evaluations (default %(default)s)")
-    improve.add_argument(
-        "--makers", type=int, metavar="N", help="processes that generate heads (default: 2/3 of the cores)"
-    )
-    improve.add_argument(
-        "--workers", type=int, metavar="N", help="processes that load batches (default: 1/4 of the cores)"
-    )
-    improve.add_argument("--shard", type=int, default=16, metavar="N", help="heads per file (default %(default)s)")
-    improve.add_argument(
-        "--batch-depth", type=int, default=64, metavar="N", help="heads per step (default %(default)s)"
-    )
-    improve.add_argument(
-        "--batch-views", type=int, default=128, metavar="N", help="heads per step (default %(default)s)"
-    )
-    improve.add_argument(
-        "--batch-gaussians", type=int, default=16, metavar="N", help="heads per step (default %(default)s)"
-    )
+    add = improve.add_argument
+    add("--weights", default="mini", help="checkpoint to improve: mini, or a folder (default %(default)s)")
+    add("--into", type=Path, metavar="FOLDER", help="checkpoint to write improved files to (default: the same)")
+    add("--depth", type=Path, metavar="FILE", help="depth network to improve (default: the installed one)")
+    add("-o", "--output", type=Path, required=True, metavar="FOLDER", help="for heads and runs")
+    add("--minutes", type=float, default=6.0, help="total time (default %(default)s)")
+    add("--device", default="cuda", help="cuda, mps or cpu (default %(default)s)")
+    add("--first-seed", type=int, default=100_000, help="seed of the first new head (default %(default)s)")
+    add("--held-out", type=int, default=16, metavar="N", help="heads to evaluate on (default %(default)s)")
+    add("--steps", type=int, default=20, help="diffusion steps in evaluations (default %(default)s)")
+    add("--makers", type=int, metavar="N", help="processes that make heads (default: 2/3 of the cores)")
+    add("--workers", type=int, metavar="N", help="processes that load batches (default: 1/4 of the cores)")
+    add("--shard", type=int, default=16, metavar="N", help="heads per file (default %(default)s)")
+    add("--batch-depth", type=int, default=64, metavar="N", help="heads per step (default %(default)s)")
+    add("--batch-views", type=int, default=128, metavar="N", help="heads per step (default %(default)s)")
+    add("--batch-gaussians", type=int, default=16, metavar="N", help="heads per step (default %(default)s)")
     improve.set_defaults(run=_improve)
 
     evaluate = commands.add_parser("evaluate", help="PSNR and SSIM of a checkpoint on held-out heads")
-    evaluate.add_argument("--weights", default="mini", help="mini, or a folder (default %(default)s)")
-    evaluate.add_argument("--count", type=int, default=100, help="number of heads (default %(default)s)")
-    evaluate.add_argument(
-        "--first-seed", type=int, default=1_000_000, help="seed of the first head (default %(default)s)"
-    )
-    evaluate.add_argument("--steps", type=int, default=50, help="diffusion steps (default %(default)s)")
-    evaluate.add_argument("--guidance", type=float, help="guidance scale (default: the weights' own)")
-    evaluate.add_argument(
-        "--picture", type=Path, metavar="FILE.png", help="also write ground truth and renders of eight heads"
-    )
-    evaluate.add_argument("--device", default="auto", help="auto, cuda, mps or cpu (default %(default)s)")
+    add = evaluate.add_argument
+    add("--weights", default="mini", help="mini, or a folder (default %(default)s)")
+    add("--count", type=int, default=100, help="number of heads (default %(default)s)")
+    add("--first-seed", type=int, default=1_000_000, help="seed of the first head (default %(default)s)")
+    add("--steps", type=int, default=50, help="diffusion steps (default %(default)s)")
+    add("--guidance", type=float, help="guidance scale (default: the weights' own)")
+    add("--picture", type=Path, metavar="FILE.png", help="also write ground truth and renders of eight heads")
+    add("--device", default="auto", help="auto, cuda, mps or cpu (default %(default)s)")
     evaluate.set_defaults(run=_evaluate)
     return parser
 
@@ -155,12 +129,8 @@ def _add_training_arguments(
     parser: argparse.ArgumentParser, steps: int, batch: int, learning_rate: float, start: str = "RUN|WEIGHTS"
 ) -> None:
     _add_data_arguments(parser)
-    parser.add_argument(
-        "-o", "--output", type=Path, required=True, metavar="RUN", help="folder for state, log and images"
-    )
-    parser.add_argument(
-        "--steps", type=int, default=steps, help="total number, including resumed steps (default %(default)s)"
-    )
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="RUN", help="for state, log, images")
+    parser.add_argument("--steps", type=int, default=steps, help="total, with resumed ones (default %(default)s)")
     parser.add_argument("--batch", type=int, default=batch, help="heads per step (default %(default)s)")
     parser.add_argument("--learning-rate", type=float, default=learning_rate, help="default %(default)s")
     parser.add_argument("--seed", type=int, default=0, help="default %(default)s")
