@@ -1,11 +1,11 @@
-"""What it brings, and costs, to make the views agree in the last steps of the sampling, on held-out synthetic heads.
+"""Measure the effect of agreeing steps on quality and time, on held-out synthetic heads.
 
     OMP_NUM_THREADS=1 python benchmarks/agreement.py [--heads 6] [--presets quality balanced fast] [--json FILE]
 
-Per preset and number of agreeing steps: PSNR to the truth of the views drawn, front and others; of the head, rendered
-from eight sides, and SSIM; of the head's front; of the views to renders of the head from where they were drawn, but for
-the front ("agree": low is what looks like wax); seconds for the views, on a CPU the processor's. "Portrait": the
-front is the portrait itself, in what is lifted on the way and in the end.
+For each preset and number of agreeing steps, the table has the PSNR to the ground truth of the generated views (front
+and others), of the head from eight sides (with SSIM), and of the head's front. "agree" is the PSNR between the views
+and renders of the head from the same cameras, without the front; where it is low, heads look like wax. Seconds are for
+the views, on a CPU processor time. "portrait" means that the portrait replaces the generated front view.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ FIGURES = ("front", "others", "head", "SSIM", "head's front", "agree", "seconds"
 
 
 def rows(preset: str) -> dict[str, tuple[Sampling, bool]]:
-    """By name: how to sample, and whether the portrait is the front."""
+    """Return, by name, the sampling settings and whether the portrait replaces the front view."""
     how = PRESETS[preset]
     found = {f"{n}": (replace(how, agreeing_steps=n), n > 0) for n in STEPS}
     return found | {"0, portrait": (found["0"][0], True), "2, front as drawn": (found["2"][0], False)}
@@ -79,7 +79,7 @@ def main() -> None:
     parser.add_argument("--device", default="auto")
     parser.add_argument("--heads", type=int, default=6, help="default %(default)s")
     parser.add_argument("--presets", nargs="+", choices=list(PRESETS), default=list(PRESETS))
-    parser.add_argument("--json", type=Path, help="also write the figures of every head there, as they come")
+    parser.add_argument("--json", type=Path, help="also write the figures of each head to this file")
     args = parser.parse_args()
     model = FaceLift.from_pretrained(args.weights, args.device)
     figures: dict[str, dict[str, list[list[float]]]] = {preset: {} for preset in args.presets}
@@ -94,7 +94,7 @@ def main() -> None:
 
 
 def table(figures: dict[str, dict[str, list[list[float]]]]) -> str:
-    """Means over the heads."""
+    """Format the means over the heads as a table."""
     lines = ["| | agreeing steps | " + " | ".join(FIGURES) + " |", "|---" * (2 + len(FIGURES)) + "|"]
     for preset, by_name in figures.items():
         for name, values in by_name.items():

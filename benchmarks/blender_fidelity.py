@@ -1,10 +1,10 @@
-"""How near Blender's pictures of splats come to the renderer of facelift_core: one table.
+"""Compare renders of splats in Blender with the renderer of facelift_core, and print a table.
 
     python benchmarks/blender_fidelity.py [--full] [--bpy PATH/TO/PYTHON …] [--blender PATH/TO/BLENDER …]
 
-Each --bpy is a Python with the bpy module, each --blender a whole Blender; without any, the Pythons that
-`make test-blender` sets up are taken. Both engines are measured. EEVEE needs no window but OpenGL: a GPU's, or Mesa's
-software, with which compiling its shaders takes a minute or two.
+Each --bpy is a Python with the bpy module, each --blender a Blender executable. The default is the Pythons that
+`make test-blender` sets up. Both engines are measured. EEVEE needs OpenGL but no window; with Mesa's software OpenGL,
+compiling its shaders takes a minute or two.
 
 Both pictures are transparent, with one sample in the center of each pixel, and compared with their colors multiplied
 by alpha. Without --full a few small pictures; with it the head that mini makes of the test portrait and synthetic ones
@@ -54,7 +54,7 @@ FEW = [PICTURED, ("side", "still", "linear")]
 
 @dataclass(frozen=True)
 class Case:
-    """One picture of one head, by each mode and engine."""
+    """One image of one head, rendered with each mode and engine."""
 
     head: str
     view: str
@@ -64,7 +64,7 @@ class Case:
 
 
 def cases(heads: list[str], full: bool, size: int) -> list[Case]:
-    """All combinations, or two of them for each head."""
+    """Return all combinations, or two for each head."""
     combinations = itertools.product(CAMERAS, MOVES, COLORS) if full else FEW
     return [Case(head, *combination, size) for head, combination in itertools.product(heads, combinations)]
 
@@ -100,31 +100,33 @@ def main() -> None:
 
 def parse_options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--full", action="store_true", help="the table of the documentation; ten minutes per Blender")
+    parser.add_argument(
+        "--full", action="store_true", help="measure the full table of the documentation (ten minutes per Blender)"
+    )
     parser.add_argument("--bpy", action="append", default=[], metavar="PYTHON")
     parser.add_argument("--blender", action="append", default=[], metavar="PROGRAM")
     parser.add_argument("--engine", action="append", choices=ENGINES)
     parser.add_argument("--mode", action="append", choices=MODES)
-    parser.add_argument("--ply", type=Path, help="this head instead of the one that mini makes")
+    parser.add_argument("--ply", type=Path, help="use this head instead of one made with mini")
     parser.add_argument(
-        "--count", type=int, action="append", help="Gaussians of a synthetic head, in place of the usual"
+        "--count", type=int, action="append", help="number of Gaussians of a synthetic head, instead of the defaults"
     )
-    parser.add_argument("--size", type=int, help="of the pictures in pixels")
-    parser.add_argument("--json", type=Path, help="also write the figures there")
-    parser.add_argument("--pictures", type=Path, help="folder for pictures side by side, one per head")
-    parser.add_argument("--keep", type=Path, help="folder for everything in between")
+    parser.add_argument("--size", type=int, help="size of the images in pixels")
+    parser.add_argument("--json", type=Path, help="also write the figures to this file")
+    parser.add_argument("--pictures", type=Path, help="folder for comparison images, one per head")
+    parser.add_argument("--keep", type=Path, help="folder for intermediate files")
     options = parser.parse_args()
     options.size = options.size or (256 if options.full else 128)
     if not options.bpy and not options.blender:
         found = os.environ.get("FACELIFT_BPY_PYTHONS", "").split(os.pathsep)
         options.bpy = [p for p in found if p] or [str(p) for p in sorted(ROOT.glob(".venv-bpy-*/bin/python"))]
     if not options.bpy and not options.blender:
-        parser.error("no Blender: name one with --bpy or --blender")
+        parser.error("no Blender found; pass one with --bpy or --blender")
     return options
 
 
 def load_heads(options: argparse.Namespace, folder: Path) -> dict[str, SplatArrays]:
-    """Name → head, each also as NAME.ply in `folder`."""
+    """Return the heads by name, and write each to NAME.ply in `folder`."""
     heads = {}
     if options.ply:
         heads[options.ply.stem] = read(options.ply)
@@ -152,7 +154,7 @@ def case_reference(case: Case, splats: SplatArrays) -> np.ndarray:
 
 
 def make_job(case: Case, mode: str, engine: str, folder: Path, name: str) -> dict:
-    """For blender_render.py."""
+    """Return a job for blender_render.py."""
     return {
         "ply": str(folder / f"{case.head}.ply"), "matrix": MOVES[case.move].tolist(), "mode": mode, "engine": engine,
         "match_viewers": case.colors == "sRGB", "out": str(folder / f"{name}.npy"), "case": case.__dict__,
@@ -163,7 +165,7 @@ def make_job(case: Case, mode: str, engine: str, folder: Path, name: str) -> dic
 def measure(
     program: str, is_full: bool, jobs: list[dict], references: dict[Case, np.ndarray], folder: Path
 ) -> list[dict]:
-    """One row of the table per job, printed as they come."""
+    """Run the jobs, print each row, and return the rows."""
     rows = []
     for job, result in zip(jobs, run_blender(program, is_full, jobs, folder), strict=True):
         case = Case(**job["case"])
@@ -182,10 +184,10 @@ def measure(
 
 
 def run_blender(program: str, is_full: bool, jobs: list[dict], folder: Path) -> Iterator[dict]:
-    """The results that blender_render.py prints, one per job, as they come.
+    """Yield the results that blender_render.py prints, one per job.
 
     Args:
-        is_full: `program` is a whole Blender, not a Python.
+        is_full: whether `program` is a Blender executable; otherwise it is a Python.
     """
     script, path = str(ROOT / "benchmarks/blender_render.py"), folder / "jobs.json"
     path.write_text(json.dumps(jobs))
@@ -204,7 +206,7 @@ def run_blender(program: str, is_full: bool, jobs: list[dict], folder: Path) -> 
 
 
 def summarize(rows: list[dict]) -> list[dict]:
-    """The worst picture of each version, engine, mode and head, returned, and printed as the documentation's table."""
+    """Return the worst image of each version, engine, mode and head, and print them as the documentation's table."""
     worst: dict[tuple, float] = {}
     for row in rows:
         key = (row["head"], row["version"], row["engine"], row["mode"])
@@ -226,7 +228,7 @@ def summarize(rows: list[dict]) -> list[dict]:
 
 
 def pictures(rows: list[dict], references: dict[Case, np.ndarray], folder: Path) -> None:
-    """fidelity_HEAD.png for each head: a line per engine and mode of the last Blender."""
+    """Write fidelity_HEAD.png for each head, with one line per engine and mode of the last Blender."""
     folder.mkdir(parents=True, exist_ok=True)
     for case, expected in references.items():
         if (case.view, case.move, case.colors) != PICTURED:

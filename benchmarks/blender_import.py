@@ -1,9 +1,9 @@
-"""What a head costs in Blender: import and its parts, evaluation, saving, size, loading, a small Cycles render.
+"""Measure import, evaluation, saving, loading and a small Cycles render of a head in Blender.
 
     python benchmarks/blender_import.py PYTHON_WITH_BPY … [--counts 160000 1500000] [--size 256]
 
-Each PYTHON has the bpy package. Times are the smallest of --repeat runs, of the clock and of the processor: on a
-machine that others use, too, the latter tells more.
+Each PYTHON has the bpy package. Times are the minimum of --repeat runs, as wall time and processor time; on a busy
+machine, processor time is more reliable.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 
 def synthetic(count: int) -> formats.SplatArrays:
-    """Small Gaussians on a head-sized ellipsoid, without spherical harmonics, as FaceLift's heads are."""
+    """Return small Gaussians on a head-sized ellipsoid, without spherical harmonics, like FaceLift's heads."""
     random = np.random.default_rng(4)
     directions = random.normal(size=(count, 3))
     directions /= np.linalg.norm(directions, axis=1, keepdims=True)
@@ -44,9 +44,9 @@ def synthetic(count: int) -> formats.SplatArrays:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("pythons", nargs="+", metavar="PYTHON", help="that has the bpy package")
+    parser.add_argument("pythons", nargs="+", metavar="PYTHON", help="Python with the bpy package")
     parser.add_argument("--counts", type=int, nargs="+", default=[160_000, 1_500_000])
-    parser.add_argument("--size", type=int, default=256, help="of the render in pixels")
+    parser.add_argument("--size", type=int, default=256, help="size of the render in pixels")
     parser.add_argument("--repeat", type=int, default=3)
     parser.add_argument("--inside", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -72,12 +72,12 @@ def main() -> int:
 def show(count: int, size: int, result: dict) -> None:
     print(f"\nBlender {result['blender']}, {count:,} Gaussians, .ply of {size / 2**20:.0f} MiB")
     for name, (wall, processor) in result["times"].items():
-        print(f"    {name:24} {wall:7.2f} s {processor:7.2f} s of the processor")
+        print(f"    {name:24} {wall:7.2f} s {processor:7.2f} s processor time")
     print(f"    .blend {result['blend'] / 2**20:.0f} MiB, peak memory {result['peak'] / 2**20:.0f} MiB", flush=True)
 
 
 def measure(file: Path, size: int, repeat: int) -> dict:
-    """Inside Blender."""
+    """Measure one file; runs inside Blender."""
     import bpy
 
     from facelift_blender.reconstruct.camera import add_camera
@@ -88,7 +88,7 @@ def measure(file: Path, size: int, repeat: int) -> dict:
     times: dict[str, tuple[float, float]] = {}
 
     def timed(name: str, work: Callable[[], object], again: Callable[[object], None] | None = None):
-        """Note the time of `work`; `again` undoes it between two runs, without there is one run."""
+        """Record the time of `work`. `again` undoes it between runs; without it, there is one run."""
         for _ in range(repeat if again else 1):
             start, start_processor = time.perf_counter(), time.process_time()
             result = work()

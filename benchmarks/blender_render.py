@@ -1,4 +1,4 @@
-"""Runs inside Blender for blender_fidelity.py: renders each job of a JSON file to .npy, premultiplied RGBA."""
+"""Render each job of a JSON file to .npy (premultiplied RGBA). Runs inside Blender, for blender_fidelity.py."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def set_up(job: dict) -> None:
 
 
 def render(out: str) -> dict[str, float]:
-    """Seconds that rendering took: on the clock, and of the processor."""
+    """Render, and return the seconds of wall time and processor time."""
     scene = bpy.context.scene
     with tempfile.TemporaryDirectory() as folder:
         settings = scene.render.image_settings

@@ -1,4 +1,4 @@
-"""A plain picture of quality over cost, drawn with Pillow."""
+"""Plot quality over cost with Pillow."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 SIZE, MARGIN = (1100, 640), (90, 40, 40, 70)
 LABEL_STEP = 16
-"""Pixels by which the name of a point moves up or down where another one is in its way."""
+"""Pixels by which a label is moved up or down if it overlaps another one."""
 COLORS = ((31, 90, 166), (200, 80, 30), (40, 140, 70), (140, 60, 150), (90, 90, 90))
 
 
@@ -24,7 +24,7 @@ class Point:
 
 
 def draw_curve(points: Sequence[Point], x_label: str, y_label: str, path: Path) -> None:
-    """Costs on a logarithmic axis; points of a group in one color, each with its name."""
+    """Plot points with a logarithmic cost axis, labels, and one color per group."""
     image = Image.new("RGB", SIZE, "white")
     draw, font = ImageDraw.Draw(image), ImageFont.load_default(15)
     left, top, right, bottom = MARGIN[0], MARGIN[1], SIZE[0] - MARGIN[2], SIZE[1] - MARGIN[3]

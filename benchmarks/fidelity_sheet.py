@@ -1,4 +1,4 @@
-"""Pictures side by side: the reference, a render, and their difference, enlarged in brightness."""
+"""Show a reference, a render, and their amplified difference side by side."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ MARGIN, CAPTION = 6, 20
 
 
 def sheet(reference: np.ndarray, renders: Mapping[str, np.ndarray], linear: bool) -> Image.Image:
-    """A line of three pictures per render, over white.
+    """Return an image with a row of three images per render, on white.
 
     Args:
         reference: (H, W, 4) premultiplied.
-        renders: title → the same shape.
-        linear: the pictures hold linear light, not displayed colors.
+        renders: renders of the same shape, by title.
+        linear: whether the values are linear light instead of displayed colors.
     """
     enlarged = max(1, round(256 / reference.shape[1]))
     height, width = (side * enlarged for side in reference.shape[:2])

@@ -1,15 +1,15 @@
-"""Everything there is to measure and check on a graphics card, once, within a budget of time.
+"""Run all GPU benchmarks and checks within a time budget.
 
     bash benchmarks/gpu.sh FOLDER [--budget 300] [--gsplat SITE] [--small] [--parts NAME …]
 
-Each part runs in a process of its own with its own limit of time and appends what it finds to FOLDER/results.jsonl at
-once, so that a part that fails or is cut off takes nothing else with it. Parts that are in that file already are not
-run again, and those that no longer fit the budget are left out and named. In the end one table is printed, and written
-to FOLDER/table.txt.
+Each part runs in a separate process with its own time limit and appends its results to FOLDER/results.jsonl at once, so
+a part that fails does not affect the others. Parts that are already in that file are not run again, and parts that no
+longer fit the budget are skipped and listed. At the end, a table is printed and written to FOLDER/table.txt.
 
-Weights are random, of the released sizes, and lie in FOLDER's --work (a temporary folder), since they are large.
-`--gsplat` names a folder that gsplat was installed into (`pip install --target`); its kernels compile beside everything
-else, for the numbers of channels used here alone. `--small` tries the script itself, on a CPU too, with tiny weights.
+Weights are random, with the released sizes, in --work (by default a temporary folder), because they are large.
+`--gsplat` is a folder that gsplat was installed into (`pip install --target`); its kernels are compiled while other
+parts run, only for the numbers of channels used here. `--small` tests the script itself with tiny weights, on a CPU
+too.
 """
 
 from __future__ import annotations
@@ -43,14 +43,14 @@ RESULTS, TABLE, LOG = "results.jsonl", "table.txt", "log.txt"
 GUIDANCE, SEED = 3.0, 4
 PORTRAIT = ROOT / "tests" / "data" / "portrait.jpg"
 CHANNELS = ("1", "3", "4")
-"""Of pictures that gsplat is compiled for here; its list of nineteen takes most of its minutes."""
+"""Numbers of image channels to compile gsplat for; its full list of nineteen takes many minutes."""
 ENOUGH_GAUSSIANS = 300_000
-"""Of those of random weights, of which the filters leave nothing; about as many as a head's."""
+"""Number of Gaussians to keep from random weights, which the filters would remove; about as many as in a head."""
 
 
 @dataclass(frozen=True)
 class Part:
-    """One process. `seconds`: that it takes about, on a card; it is stopped after twice as many and a few more."""
+    """One part. `seconds`: expected duration on a GPU; it is stopped after somewhat more than twice as long."""
 
     name: str
     run: Callable[[Bench], None]
@@ -60,7 +60,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Bench:
-    """What a part works with; `record` appends to the results."""
+    """The inputs of a part; `record` appends to the results."""
 
     part: str
     folder: Path
@@ -83,9 +83,9 @@ class Bench:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, help="for the results")
-    parser.add_argument("--budget", type=float, default=300, help="seconds in all (default %(default)s)")
+    parser.add_argument("--budget", type=float, default=300, help="total seconds (default %(default)s)")
     parser.add_argument("--gsplat", type=Path, help="folder that gsplat was installed into")
-    parser.add_argument("--small", action="store_true", help="tiny weights, to try the script")
+    parser.add_argument("--small", action="store_true", help="use tiny weights, to test the script")
     parser.add_argument("--parts", nargs="+", choices=[part.name for part in PARTS], help="only these")
     parser.add_argument("--work", type=Path, default=Path(tempfile.gettempdir()) / "facelift_gpu", help="for weights")
     parser.add_argument("--part", help=argparse.SUPPRESS)
@@ -130,7 +130,7 @@ def _run_all(args: argparse.Namespace) -> None:
 
 
 def _left_out(part: Part, args: argparse.Namespace, beside: _Beside | None, end: float) -> str | None:
-    """Why `part` is not run now, if it is not."""
+    """Return why `part` is skipped, or None."""
     if not part.on_cpu and not _has_card():
         return "needs a card"
     if part.name == "gsplat" and beside is None:
@@ -230,7 +230,7 @@ def transcription(bench: Bench) -> None:
 
 
 def ours(bench: Bench) -> None:
-    """As people get it: with Triton's kernels where they work."""
+    """FaceLift as installed, with Triton kernels if they work."""
     from facelift_core import FaceLift
     from facelift_core.compute import fused
 
@@ -246,7 +246,7 @@ def ours(bench: Bench) -> None:
 
 
 def plain(bench: Bench) -> None:
-    """The same without Triton."""
+    """FaceLift without Triton."""
     from facelift_core import FaceLift
     from facelift_core.multiview import channels_last
 
@@ -258,7 +258,7 @@ def plain(bench: Bench) -> None:
 
 
 def compile_first(bench: Bench) -> None:
-    """Beside other parts, for it takes the processor alone; what it compiles stays on disk for the next."""
+    """Compile the networks while other parts run, because this uses only the CPU; the kernels are cached on disk."""
     from timing import timed
 
     from facelift_core import FaceLift
@@ -312,7 +312,7 @@ def mini(bench: Bench) -> None:
 
 
 def likeness(bench: Bench) -> None:
-    """With mini and a photo, stage by stage."""
+    """Time each stage with mini and a photo."""
     from timing import timed
 
     from facelift_core import FaceLift
@@ -366,7 +366,7 @@ def gsplat(bench: Bench) -> None:
 
 
 def batch(bench: Bench) -> None:
-    """Heads per minute: full size one after the other, with photos aligned ahead; mini from the command line."""
+    """Heads per minute: full size, with photos aligned in advance; and mini from the command line."""
     from timing import timed
 
     from facelift_core import FaceLift, pipeline
@@ -388,7 +388,7 @@ def batch(bench: Bench) -> None:
 
 
 def command_line(bench: Bench) -> None:
-    """One photo, and four, with mini, in a process of their own."""
+    """One photo, and four photos, with mini, in a separate process."""
     with tempfile.TemporaryDirectory() as temporary:
         photos = []
         for number in range(4):
@@ -403,7 +403,7 @@ def command_line(bench: Bench) -> None:
 
 
 def tests(bench: Bench) -> None:
-    """The tests that use a card where there is one."""
+    """Run the tests that use a GPU."""
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-rs"]
     command += ["tests/test_cuda.py", "tests/test_fused.py", "tests/test_rasterizer.py::test_cuda_equals_cpu"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
@@ -412,7 +412,7 @@ def tests(bench: Bench) -> None:
 
 
 def kernels(bench: Bench) -> None:
-    """Of a step: group normalisation and attention by themselves, and where the time goes."""
+    """Time group normalization and attention separately, and profile a step."""
     import torch
     import torch.nn.functional as F
     from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -504,7 +504,7 @@ def _input_views(side: int):
 
 
 def _backend(bench: Bench) -> str:
-    """Of the compiler; for a processor it would generate code for minutes."""
+    """Return the compiler backend; on a CPU, inductor would generate code for minutes."""
     return "eager" if bench.small else "inductor"
 
 
@@ -536,7 +536,10 @@ def _event_ms(run: Callable[[], object], repeats: int = 20) -> float:
 
 
 def _measure(bench: Bench, model: FaceLift, repeats: int) -> tuple[Tensor, Gaussians]:
-    """Views by preset, GS-LRM, and their peaks, with the transcription's steps and guidance; what *quality* made."""
+    """Measure the views by preset, GS-LRM, and their peaks; return the output of *quality*.
+
+    Steps and guidance are those of the transcription.
+    """
     from timing import peak_mib, start_peak, timed
 
     from facelift_core.pipeline import lift
@@ -566,7 +569,7 @@ def _measure(bench: Bench, model: FaceLift, repeats: int) -> tuple[Tensor, Gauss
 
 
 def _measure_whole(bench: Bench, model) -> None:
-    """From an aligned portrait to a head as the command line makes it, without likeness."""
+    """Measure the whole pipeline from an aligned portrait, as on the command line, without likeness."""
     from timing import timed
 
     from facelift_core import pipeline
@@ -584,7 +587,7 @@ def _measure_whole(bench: Bench, model) -> None:
 
 
 def _compare(bench: Bench, drawn: Tensor, lifted: Gaussians) -> None:
-    """With what the transcription made."""
+    """Compare the output with that of the transcription."""
     import torch
 
     path = bench.work / "expected.pt"
@@ -599,7 +602,7 @@ def _compare(bench: Bench, drawn: Tensor, lifted: Gaussians) -> None:
 
 
 class _Beside:
-    """A process that compiles beside the parts that measure, with low priority."""
+    """A low-priority process that compiles while parts run."""
 
     def __init__(self, name: str, folder: Path, command: list, environment: dict[str, str]):
         self.start, self.seconds = time.monotonic(), None
@@ -610,7 +613,7 @@ class _Beside:
             )  # fmt: skip
 
     def finished(self, limit: float) -> bool:
-        """Whether it is done within so many seconds."""
+        """Return whether it finishes within `limit` seconds."""
         with contextlib.suppress(subprocess.TimeoutExpired):
             self.process.wait(max(limit, 0))
         if self.process.poll() is not None and self.seconds is None:
@@ -646,7 +649,7 @@ def _gsplat_environment(args: argparse.Namespace) -> dict[str, str]:
 
 
 def _table(rows: list[dict]) -> Iterator[str]:
-    """One line for each figure, with the transcription's and how many times as fast ours is where it has one."""
+    """Yield one line per figure, with the transcription's figure and the ratio if there is one."""
     found: dict[str, dict[str, object]] = {}
     for row in rows:
         found.setdefault(row["part"], {}).update(
@@ -675,7 +678,7 @@ def _table(rows: list[dict]) -> Iterator[str]:
 
 
 def _is_list_row(row: dict) -> bool:
-    """Whether a part writes several rows of the same names, each to be shown."""
+    """Return whether `row` is one of several rows of the same name, all of which are shown."""
     return any(key in row for key in ("shape", "attention", "profile"))
 
 
@@ -711,13 +714,12 @@ PARTS = (
     Part("plain", plain, 20),
     Part("batch", batch, 25),
 )
-"""In the order of their importance. While the tests and the command line run, which nobody times to the last digit,
-what the compiled networks need is compiled beside them (:func:`compile_first`)."""
+"""Most important first. :func:`compile_first` runs beside the tests and the command line, which need no exact times."""
 COMPILE_FIRST = Part("compile_first", compile_first, 100)
 WAIT = 30
-"""Seconds, at most, that a part waits for what is compiled for it."""
+"""Maximum seconds that a part waits for compilation."""
 COMPILE_BESIDE = "tests", "command_line", "compiled"
-"""The parts before the first of which that begins."""
+"""Compilation starts before the first of these parts."""
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Figures of training runs over their steps, in one picture.
+"""Plot a figure of training runs over their steps.
 
 python benchmarks/learning_curves.py RUN [RUN ...] -o curves.png [--figure psnr_unseen]
 """
@@ -35,13 +35,13 @@ def main() -> int:
 
 
 def read_curve(run: Path, figure: str) -> list[tuple[int, float]]:
-    """Steps and the figure at each validation."""
+    """Return the step and the figure of each validation."""
     records = map(json.loads, (run / LOG_FILE).read_text(encoding="utf-8").splitlines())
     return [(record["step"], record[figure]) for record in records]
 
 
 def draw(curves: dict[str, list[tuple[int, float]]], title: str) -> Image.Image:
-    """One line per run, named at its end."""
+    """Draw one labeled line per run."""
     image = Image.new("RGB", SIZE, "white")
     pen, font = ImageDraw.Draw(image), ImageFont.load_default(14)
     left, top, right, bottom = MARGIN[0], MARGIN[1], SIZE[0] - MARGIN[2], SIZE[1] - MARGIN[3]

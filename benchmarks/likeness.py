@@ -1,15 +1,17 @@
-"""How much a head looks like the person in the photo, for each likeness.
+"""Measure how much a head resembles the person in the photo, for each likeness.
 
     pip install "facelift-blender[likeness-benchmark]"
     OMP_NUM_THREADS=1 python benchmarks/likeness.py FOLDER [--likeness off photo refined] [--sheets DIR] [--json FILE]
     OMP_NUM_THREADS=1 python benchmarks/likeness.py --heads 50 [--json FILE]
 
-FOLDER holds photos, or what `benchmarks/portraits.py FOLDER` fetched. Identity is the distance between the descriptors
-that dlib's face recognition network gives to the aligned portrait and to a render of 512² pixels; below .6 it takes two
-pictures for the same person. Renders in which dlib's detector finds no face are counted and left out of the means.
+FOLDER contains photos, or the packages fetched by `benchmarks/portraits.py FOLDER`. Identity is the distance between
+descriptors of the aligned portrait and of a render at 512² pixels, from dlib's face recognition network; below .6,
+two images count as the same person. Renders in which dlib's detector finds no face are counted and excluded from the
+means.
 
-With `--heads`, on held-out synthetic heads, whose other sides are known: PSNR and SSIM of the front, of unseen views
-nearer than 60° and of the others. Where the filters (docs/model.md, 6) cut the truth, and close by, nothing is counted.
+With `--heads`, uses held-out synthetic heads, whose other sides are known: PSNR and SSIM of the front, of unseen views
+nearer than 60°, and of the others. Pixels that the filters (docs/model.md, 6) remove from the ground truth, and their
+surroundings, are excluded.
 """
 
 from __future__ import annotations
@@ -50,7 +52,7 @@ FIRST_SEED = 1_000_000
 NEAR = (15, -15, 30, -30, 45, -45)
 FAR = (75, -75, 90, -90, 135, -135, 180)
 MARGIN = 16
-"""Pixels around what the filters cut that are not counted: the cut falls elsewhere where the depth differs."""
+"""Excluded pixels around the cut of the filters, whose position depends on the depth."""
 
 
 class Identity:
@@ -66,14 +68,14 @@ class Identity:
         package = importlib.util.find_spec("face_recognition_models")
         if package is None:
             raise FaceLiftError("Identity is measured with dlib; install the package face-recognition-models.")
-        # Not imported: it wants setuptools' pkg_resources, which is gone.
+        # Importing the package would fail: it needs pkg_resources, which setuptools no longer has.
         models = Path(package.origin).parent / "models"
         self.detector = dlib.get_frontal_face_detector()
         self.points = dlib.shape_predictor(str(models / "shape_predictor_68_face_landmarks.dat"))
         self.network = dlib.face_recognition_model_v1(str(models / "dlib_face_recognition_resnet_model_v1.dat"))
 
     def __call__(self, picture: np.ndarray) -> np.ndarray | None:
-        """(128,) descriptor of the largest face in (H, W, 3) uint8 RGB, None where there is none."""
+        """Return the descriptor (128,) of the largest face in a (H, W, 3) uint8 RGB image, or None."""
         picture = np.ascontiguousarray(picture)
         boxes = self.detector(picture, 1)
         if not boxes:
@@ -84,7 +86,7 @@ class Identity:
 
 @dataclass(frozen=True)
 class Row:
-    """One portrait with one likeness: distances at :data:`TURNS`, NaN without a face; seconds of processor time."""
+    """Result for one portrait and likeness: distances at :data:`TURNS` (NaN without a face), processor seconds."""
 
     name: str
     likeness: str
@@ -96,18 +98,18 @@ class Row:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path, nargs="?", help="of photos, or of packages that portraits.py has fetched")
-    parser.add_argument("--heads", type=int, default=0, help="so many held-out synthetic heads")
-    parser.add_argument("--first-seed", type=int, default=FIRST_SEED, help="of the synthetic heads")
+    parser.add_argument("folder", type=Path, nargs="?", help="folder of photos, or of packages fetched by portraits.py")
+    parser.add_argument("--heads", type=int, default=0, help="use this number of held-out synthetic heads")
+    parser.add_argument("--first-seed", type=int, default=FIRST_SEED, help="seed of the first synthetic head")
     parser.add_argument("--likeness", nargs="+", choices=LIKENESS, default=list(LIKENESS))
     parser.add_argument("--weights", default="mini")
     parser.add_argument("--preset", default="quality")
     parser.add_argument("--only", nargs="+", help="names of portraits")
-    parser.add_argument("--sheets", type=Path, help="write a picture of each head into this folder")
+    parser.add_argument("--sheets", type=Path, help="write an image of each head to this folder")
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     if not args.folder and not args.heads:
-        parser.error("give a folder of photos, or --heads")
+        parser.error("pass a folder of photos, or --heads")
     try:
         model = FaceLift.from_pretrained(args.weights)
         print(f"{device_name(model.device)}, {args.weights}, {args.preset}", flush=True)
@@ -125,7 +127,7 @@ def main() -> int:
 
 
 def _photos(folder: Path, only: Sequence[str] | None) -> Iterator[tuple[str, AlignedPortrait]]:
-    """Names and portraits; a photo that cannot be used is told of and left out."""
+    """Yield names and portraits; report and skip photos that cannot be used."""
     if not folder.is_dir():
         raise FaceLiftError(f"There is no folder {folder}.")
     files = sorted(path for path in folder.iterdir() if path.suffix.lower() in Image.registered_extensions())
@@ -187,7 +189,7 @@ def _table(rows: Sequence[Row], likenesses: Sequence[str]) -> None:
 
 
 def _heads(model: FaceLift, args: argparse.Namespace) -> dict[str, list[list[float]]]:
-    """By likeness, for each head: PSNR and SSIM of front, near and far views."""
+    """Return, by likeness and head, PSNR and SSIM of the front, of near views, and of far views."""
     from facelift_core.training.heads.render import on_white
     from facelift_core.training.heads.render import render as render_head
     from facelift_core.training.heads.scene import make_head
@@ -219,7 +221,7 @@ def _heads(model: FaceLift, args: argparse.Namespace) -> dict[str, list[list[flo
 
 
 def _cut(depth: Tensor, c2w: Tensor) -> Tensor:
-    """(V, 1, S, S) where a head of this depth (V, S, S), 0 where empty, is beyond the filters' limits, and around."""
+    """Return a mask (V, 1, S, S) of what the filters remove from a head with this depth (V, S, S), with a margin."""
     focal = intrinsics(SIZE)[0].float()
     along = (torch.arange(SIZE) + 0.5 - SIZE / 2) / focal
     y, x = torch.meshgrid(along, along, indexing="ij")
@@ -236,14 +238,14 @@ def _cut(depth: Tensor, c2w: Tensor) -> Tensor:
 
 
 def _pictures(gaussians: Gaussians, turns: Sequence[int]) -> np.ndarray:
-    """(V, 512, 512, 3) uint8 renders on white, so many degrees from the front."""
+    """Render on white at these angles from the front, (V, 512, 512, 3) uint8."""
     cameras = orbit(torch.tensor([270.0 + turn for turn in turns]))
     shown = [render(gaussians, c2w, intrinsics(SIZE), SIZE, SIZE)[0] for c2w in cameras]
     return (torch.stack(shown).clamp(0, 1) * 255).round().byte().cpu().numpy()
 
 
 def _sheet(pictures: list[np.ndarray], rows: int) -> np.ndarray:
-    """The portrait and, below each other, the renders of each likeness."""
+    """Show the portrait and a row of renders per likeness."""
     count = (len(pictures) - 1) // rows
     renders = [np.concatenate(pictures[1 + i * count : 1 + (i + 1) * count], axis=1) for i in range(rows)]
     portrait = np.full((SIZE * rows, SIZE, 3), 255, np.uint8)

@@ -1,9 +1,9 @@
-"""How well people are cut out of photos: overlap with outlines that were corrected by hand, and time.
+"""Measure background removal: overlap with manually corrected outlines, and time.
 
 python benchmarks/portraits.py FOLDER
 python benchmarks/matting.py FOLDER -o sheet.png
 
-An outline is 512², in the framing of the portrait around the face as it is found in the photo.
+Outlines are 512², in the framing of the portrait around the face that is detected in the photo.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from facelift_core.align.crop import resample, shown_region
 from facelift_core.images import contact_sheet, write_picture
 
 BACKGROUNDS = ("white", "magenta")
-"""What the sheet shows the cut-outs on."""
+"""Backgrounds of the cut-outs in the sheet."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """What one portrait gave: intersection over union with its outline, processor seconds of the matte."""
+    """Result for one portrait: intersection over union with its outline, processor seconds of the matte."""
 
     name: str
     group: str
@@ -40,10 +40,12 @@ class Row:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("folder", type=Path, help="as benchmarks/portraits.py filled it")
+    parser.add_argument("folder", type=Path, help="folder filled by benchmarks/portraits.py")
     parser.add_argument("--matting", choices=METHODS, default="segmentation")
-    parser.add_argument("-o", "--output", type=Path, metavar="FILE.png", help="photo, alpha and cut-outs of each")
-    parser.add_argument("--size", type=int, default=256, help="of each picture of the sheet (default %(default)s)")
+    parser.add_argument(
+        "-o", "--output", type=Path, metavar="FILE.png", help="also write photo, alpha and cut-outs of each portrait"
+    )
+    parser.add_argument("--size", type=int, default=256, help="size of each image in the sheet (default %(default)s)")
     parser.add_argument("--json", type=Path, metavar="FILE")
     options = parser.parse_args()
     try:
@@ -87,7 +89,7 @@ def report(rows: list[Row]) -> None:
 
 
 def looks(portrait: Portrait, folder: Path, method: str) -> list[Image.Image]:
-    """The portrait as it is in the photo, its alpha, and its cut-out on each of the backgrounds."""
+    """Return the portrait in the photo, its alpha, and its cut-out on each background."""
     photo = portrait.open(folder)
     cutout = align_portrait(photo, matting=method).cutout
     plain = align_portrait(photo, matting="none").image

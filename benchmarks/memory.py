@@ -1,11 +1,11 @@
-"""Peak memory and time of each memory plan, and what happens on graphics cards of a given size.
+"""Measure peak memory and time of each memory plan, also on simulated GPUs with less memory.
 
     python benchmarks/memory.py --weights FOLDER [--steps 2] [--dtype float32|bfloat16] [--json FILE]
     python benchmarks/memory.py --weights FOLDER --device cuda [--cards 24 12 8 6 4] [--json FILE]
 
-Each row is a process of its own. On a CPU every plan is forced in turn, and the peak is the process's resident memory,
-less what it has after importing. On CUDA the allocator is limited to each card's size less what CUDA itself takes, the
-plan is chosen from that, and the row tells whether the run had to step down. “planned” is what the plan expected.
+Each row is a separate process. On a CPU, each plan is forced, and the peak is the process's resident memory minus that
+after the imports. On CUDA, the allocator is limited to each GPU's size minus the memory of CUDA itself, the plan is
+chosen automatically, and the row says whether the run had to step down. “planned” is the estimate of the plan.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
 
 CONTEXT_GIB = 0.8
-"""Of a graphics card that CUDA itself and a desktop take."""
+"""GPU memory used by CUDA itself and a desktop."""
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--weights", type=Path, required=True)
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
-    parser.add_argument("--dtype", choices=("float32", "bfloat16"), help="on a CPU; by default as FaceLift chooses")
+    parser.add_argument("--dtype", choices=("float32", "bfloat16"), help="dtype on a CPU; by default FaceLift chooses")
     parser.add_argument("--steps", type=int, default=2)
     parser.add_argument("--cards", type=float, nargs="+", default=[24, 12, 8, 6, 4], help="GiB")
     parser.add_argument("--json", type=Path)
@@ -80,7 +80,7 @@ def _measure(args: argparse.Namespace) -> dict:
 
     def filtered(gaussians: Gaussians) -> Gaussians:
         kept = filter_gaussians(gaussians)
-        return kept if len(kept) else gaussians[:1]  # nothing is left of what random weights make
+        return kept if len(kept) else gaussians[:1]  # the filters remove all Gaussians of random weights
 
     pipeline.filter_gaussians = filtered
     portrait = Image.fromarray(np.random.default_rng(0).integers(0, 256, (512, 512, 3), np.uint8))

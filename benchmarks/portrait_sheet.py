@@ -1,4 +1,4 @@
-"""A portrait, the six views that are drawn of it and the head from eight sides, in one picture.
+"""Show a portrait, its six generated views, and the head from eight sides in one image.
 
 python benchmarks/portrait_sheet.py tests/data/portrait.jpg -o sheet.png
 """
@@ -25,7 +25,7 @@ def main() -> int:
     parser.add_argument("photo", type=Path)
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="FILE.png")
     parser.add_argument("--weights", default="mini", help="mini, released, or a folder (default %(default)s)")
-    parser.add_argument("--size", type=int, default=150, help="of each picture in pixels (default %(default)s)")
+    parser.add_argument("--size", type=int, default=150, help="size of each image in pixels (default %(default)s)")
     options = parser.parse_args()
     try:
         write_picture(sheet(options.photo, options.weights, options.size), options.output)
@@ -36,7 +36,7 @@ def main() -> int:
 
 
 def sheet(photo: Path, weights: str, size: int) -> Image.Image:
-    """Eight columns: portrait and views above, the head below."""
+    """Return an image with eight columns: portrait and views above, the head below."""
     result = FaceLift.from_pretrained(weights).reconstruct(photo)
     cameras = intrinsics(RENDER_SIZE).float().expand(SIDES, 4)
     renders = render(result.gaussians, turntable(SIDES).float(), cameras, RENDER_SIZE, RENDER_SIZE)

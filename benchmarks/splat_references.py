@@ -1,4 +1,4 @@
-"""What Blender's pictures of splats are compared with: a synthetic head, and the renderer of facelift_core."""
+"""References for splats rendered in Blender: a synthetic head, and the renderer of facelift_core."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ CAMERAS = {"front": (270.0, 0.0), "side": (340.0, 20.0), "back": (100.0, -10.0)}
 
 
 def synthetic_head(count: int, sh_degree: int, seed: int = 0) -> SplatArrays:
-    """Flat splats over an ellipsoid with eyes, mouth and hair, and a haze of large faint ones."""
+    """Return flat splats on an ellipsoid with eyes, mouth and hair, and some large faint ones around it."""
     draw = np.random.default_rng(seed)
     around = draw.normal(size=(count, 3))
     around /= np.linalg.norm(around, axis=1, keepdims=True)
@@ -52,7 +52,7 @@ def synthetic_head(count: int, sh_degree: int, seed: int = 0) -> SplatArrays:
 
 
 def uneven() -> np.ndarray:
-    """An object matrix with a move, a rotation and an uneven scale."""
+    """Return an object matrix with translation, rotation and nonuniform scale."""
     a, b = 0.5, 0.3
     turn_z = np.array([[math.cos(a), -math.sin(a), 0], [math.sin(a), math.cos(a), 0], [0, 0, 1]])
     turn_x = np.array([[1, 0, 0], [0, math.cos(b), -math.sin(b)], [0, math.sin(b), math.cos(b)]])
@@ -63,7 +63,7 @@ def uneven() -> np.ndarray:
 
 
 def reference(splats: SplatArrays, matrix: np.ndarray, camera: dict, linear: bool) -> np.ndarray:
-    """(H, W, 4) premultiplied."""
+    """Render the reference, (H, W, 4) premultiplied."""
     moved = transform(splats, matrix)
     if linear:  # blend linear values instead of displayed ones
         colors = np.maximum(moved.colors, 0.0)

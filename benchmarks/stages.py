@@ -1,16 +1,16 @@
-"""Time and peak memory of both stages and of the whole, ours against a transcription of the published algorithm.
+"""Compare time and peak memory with a transcription of the published algorithm, for each stage or both.
 
     python benchmarks/stages.py [--weights FOLDER] [--stage views|gaussians|whole] [--steps 50] [--repeats 3]
                                 [--device cpu|cuda] [--json FILE]
 
-All sides run on the same weights in one call, each in a process of its own, so that peak memory is its own; the sides
-take turns and the median counts, after a warm-up in each process. Without --weights, random ones of a small size are
-made, whose arithmetic is a hundredth of the released ones' in nearly the same shares; they give larger Gaussians than
-faces do, so the published forward pass's renders of its inputs ("renders") count more than usual.
+Both run on the same weights, alternately, each time in a separate process with a warm-up; the table shows medians.
+Without --weights, random weights of the size "small" are used (see random_checkpoint.py). Their Gaussians are larger
+than those of faces, so the renders of the input views in the published forward pass ("renders") take more time than
+usual.
 
-On a CPU the transcription and "ours" are in float32, and "ours, bfloat16" is what ours does with large weights where
-the processor multiplies bfloat16 faster; time is the processor's over all threads. On CUDA everything is in float16, as
-published, and time is the clock's. Outputs are compared with the transcription's.
+On a CPU, the transcription and "ours" run in float32; "ours, bfloat16" is used for large weights on CPUs with fast
+bfloat16 products. Time is processor time over all threads. On CUDA, everything runs in float16, as published, and time
+is wall time. The outputs are compared with those of the transcription.
 """
 
 from __future__ import annotations
@@ -34,18 +34,18 @@ GUIDANCE, SEED = 3.0, 4
 YARDSTICK = "transcription"
 SIDES = {"cpu": (YARDSTICK, "ours", "ours, bfloat16"), "cuda": (YARDSTICK, "ours", "ours, compiled")}
 COSTLY_PIXELS = 512
-"""Renders on a CPU are left out from this size on: they would take hours and nobody uses them."""
+"""From this size, renders on a CPU are skipped: they would take hours."""
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--weights", type=Path, help="a checkpoint with its text encoder")
+    parser.add_argument("--weights", type=Path, help="checkpoint with a text encoder")
     parser.add_argument("--stage", choices=("views", "gaussians", "whole"), default="whole", help="measure only this")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
-    parser.add_argument("--steps", type=int, default=50, help="of the diffusion (default %(default)s)")
-    parser.add_argument("--repeats", type=int, default=3, help="processes per side (default %(default)s)")
-    parser.add_argument("--no-renders", action="store_true", help="leave the transcription's renders out")
-    parser.add_argument("--json", type=Path, help="also write the figures there")
+    parser.add_argument("--steps", type=int, default=50, help="diffusion steps (default %(default)s)")
+    parser.add_argument("--repeats", type=int, default=3, help="processes per implementation (default %(default)s)")
+    parser.add_argument("--no-renders", action="store_true", help="skip the transcription's renders")
+    parser.add_argument("--json", type=Path, help="also write the figures to this file")
     parser.add_argument("--side", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.side:
@@ -79,7 +79,7 @@ def _in_own_process(side: str, args: argparse.Namespace) -> dict:
 
 
 def _measure(args: argparse.Namespace) -> dict:
-    """Seconds per stage, peak memory in MiB, and a few numbers of the output to compare."""
+    """Return seconds per stage, peak memory in MiB, and some outputs to compare."""
     import numpy as np
     import torch
     from PIL import Image
@@ -179,7 +179,7 @@ def _ratio(theirs: float, ours: float) -> str:
 
 
 def _differences(theirs: dict, ours: dict) -> dict[str, float]:
-    """Largest difference, and that of the views as PSNR."""
+    """Return the largest difference of each output, and the PSNR of the views."""
     found = {}
     if theirs["views"]:
         errors = [abs(a - b) for a, b in zip(theirs["views"], ours["views"], strict=True)]

@@ -1,4 +1,4 @@
-"""Time and memory of a call, the same way in every benchmark."""
+"""Measure time and memory of a call."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ T = TypeVar("T")
 
 
 def timed(run: Callable[[], T], device: torch.device) -> tuple[float, T]:
-    """Seconds and result. On a CPU the processor's time over all threads, which other programs disturb less; on a GPU
-    the clock's, from and to an idle device."""
+    """Return seconds and result. On a CPU, processor time over all threads, which other programs affect less; on a GPU,
+    wall time, with synchronization before and after."""
     if device.type == "cpu":
         start = time.process_time()
         result = run()
@@ -30,24 +30,24 @@ def timed(run: Callable[[], T], device: torch.device) -> tuple[float, T]:
 
 
 def start_peak(device: torch.device) -> None:
-    """Begin to measure :func:`peak_mib` anew, where the device can."""
+    """Reset :func:`peak_mib`, if the device supports it."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
 
 
 def peak_mib(device: torch.device) -> float:
-    """MiB at the peak: of the GPU's allocator since :func:`start_peak`, else of the process since it began."""
+    """Return the peak in MiB: of the GPU's allocator since :func:`start_peak`, or of the process since its start."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**20
     status = Path("/proc/self/status")
-    if status.exists():  # Linux, where ru_maxrss begins at the peak of the process that started this one
+    if status.exists():  # On Linux, ru_maxrss starts at the peak of the parent process.
         line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM:"))
         return int(line.split()[1]) / 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def device_name(device: torch.device) -> str:
-    """What a figure should be quoted with; for a GPU what nvidia-smi calls it."""
+    """Return the device's name; for a GPU, as in nvidia-smi."""
     if device.type == "cuda":
         try:
             command = ["nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"]

@@ -1,8 +1,8 @@
-"""The published algorithm written down straightforwardly, as the yardstick of the benchmarks.
+"""A straightforward implementation of the published algorithm, the baseline of the benchmarks.
 
-It computes what the specification says, in its order, with none of the savings that leave the result unchanged: the
-text encoder stays in memory and embeds the prompts in every run, the photo is encoded six times, the front's keys and
-values are repeated for all six views, all views are decoded at once, and GS-LRM's forward pass renders its input views.
+It follows docs/model.md without optimizations: the text encoder stays in memory and embeds the prompts in every run,
+the photo is encoded six times, the front's keys and values are repeated for all six views, all views are decoded at
+once, and GS-LRM's forward pass renders its input views.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class RepeatedKeys:
 
 @dataclass(frozen=True)
 class Transcription:
-    """Every model of the published system, in memory together: on a CPU in float32, on CUDA in float16 as published."""
+    """All models of the published system, in memory at once: in float32 on a CPU, in float16 on CUDA as published."""
 
     tokenizer: CLIPTokenizer
     text_encoder: CLIPTextModel
@@ -93,7 +93,7 @@ class Transcription:
 
     @torch.no_grad()
     def views(self, portrait: Image.Image, steps: int, guidance_scale: float, seed: int) -> Tensor:
-        """(6, 3, H, W) in [0, 1]."""
+        """Sample six views, (6, 3, H, W) in [0, 1]."""
         place = {"device": self.device, "dtype": self.dtype}
         generator = torch.Generator(self.device).manual_seed(seed)
         portraits = [portrait] * VIEWS
@@ -128,7 +128,7 @@ class Transcription:
 
     @torch.no_grad()
     def gaussians(self, views: Tensor) -> Gaussians:
-        """Unfiltered, on the CPU; the published forward pass then goes on with :meth:`render_inputs`."""
+        """Return unfiltered Gaussians on the CPU. The published forward pass also calls :meth:`render_inputs`."""
         with torch.device(self.device), torch.autocast("cuda", self.dtype, enabled=self.device.type == "cuda"):
             return self._gaussians(views.to(self.device).float()).to("cpu")
 
@@ -186,7 +186,7 @@ class Transcription:
 
     @torch.no_grad()
     def render_inputs(self, gaussians: Gaussians, size: int) -> Tensor:
-        """The six input views again, which nothing uses at inference."""
+        """Render the six input views, which inference does not use."""
         gaussians = gaussians.to(self.device)
         intrinsics = cameras.intrinsics(size).float().expand(VIEWS, 4)
         c2w = cameras.six_views().float().to(self.device)
