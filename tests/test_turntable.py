@@ -126,8 +126,7 @@ def test_a_machine_without_ffmpeg_gets_a_sentence(tmp_path, monkeypatch):
     def missing() -> str:
         raise RuntimeError("No ffmpeg exe could be found.")
 
-    monkeypatch.setattr("imageio_ffmpeg._io.get_ffmpeg_exe", missing)
-    monkeypatch.setattr("imageio_ffmpeg._io.get_first_available_h264_encoder", missing)
+    monkeypatch.setattr("imageio_ffmpeg.get_ffmpeg_exe", missing)
     with pytest.raises(FaceLiftError, match="ffmpeg was not found"):
         write_turntable(blobs(), tmp_path / "a.mp4", frames=2, size=32)
     assert os.listdir(tmp_path) == []

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import time
@@ -13,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from facelift_core import user_dirs
+from facelift_core import bounded_json, user_dirs
 from facelift_core.jobs import reconstruct as _job
 from facelift_core.processes.protocol import Done, Event, Failed
 
@@ -75,7 +74,7 @@ def new_folder() -> Path:
 def read(folder: Path) -> Finished | None:
     """The head in `folder`, or None if there is no complete one."""
     try:
-        summary = json.loads((folder / _job.RESULT).read_text(encoding="utf-8"))
+        summary = bounded_json.read(folder / _job.RESULT)
         whole = isinstance(summary["photo"], str) and (folder / _job.HEAD).is_file()
     except (OSError, ValueError, KeyError, TypeError):
         return None

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 
-from facelift_core import __version__
+from facelift_core import __version__, bounded_json
 from facelift_core.jobs.cutout import Request
 
 from ..jobs import folders
@@ -97,7 +97,7 @@ class CutOuts:
         """The finished cut-out of `subject`, or None."""
         cutout, preview, notes = _files(subject)
         try:
-            told = json.loads(notes.read_text(encoding="utf-8"))
+            told = bounded_json.read(notes)
         except (OSError, ValueError):
             return None
         if not (isinstance(told, list) and cutout.is_file() and preview.is_file()):

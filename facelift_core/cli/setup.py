@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import shutil
 import sys
 import time
@@ -99,13 +98,8 @@ def hand_over(arguments: list[str]) -> int | None:
     if found is None or location.python_in(found.python) == Path(sys.executable):
         raise FaceLiftError("This Python does not have PyTorch; run “facelift setup” to install the runtime.")
     command = launch.command(found.python, "__main__", *arguments)
-    environment = launch.environment(offline=None)
-    if sys.platform == "win32":
-        import subprocess
-
-        return subprocess.call(command, env=environment)
     try:
-        os.execve(command[0], command, environment)
+        return launch.become(command)
     except OSError as error:
         raise FaceLiftError(f"Cannot start the runtime's Python {command[0]}: {error.strerror}.") from None
 

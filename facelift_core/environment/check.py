@@ -69,11 +69,12 @@ def quick_check(python: Path, seconds: float = 20.0) -> Check:
     if not python.exists():
         gone = "the Python it was created with was removed: choose Repair" if made else "choose another one"
         return Check((f"There is no Python at {python}; {gone}.",))
-    answer = launch.ask([str(python), "-c", QUICK_CHECK, json.dumps(MODULES)], seconds)
+    answer = launch.ask(launch.isolated(python, "-c", QUICK_CHECK, json.dumps(MODULES)), seconds)
     if isinstance(answer, str):
         return Check((f"{python} is not a working Python: {answer}",))
     try:
-        version, packages = tuple(answer["python"]), dict(answer["packages"])
+        version, packages = tuple(map(int, answer["python"])), dict(answer["packages"])
+        packages = {str(name): str(version) for name, version in packages.items()}
     except (KeyError, TypeError, ValueError):
         return Check((f"{python} is not a working Python: its output was not understood.",))
     python_version = ".".join(map(str, version))
@@ -109,6 +110,9 @@ def thorough_check(python: Path, weights: str = "mini", seconds: float = 300.0) 
     problems = []
     if isinstance(answer, str):
         problems.append(f"The runtime cannot run FaceLift: {answer}")
+        answer = {}
+    elif not isinstance(answer, dict):
+        problems.append("The runtime cannot run FaceLift: its output was not understood.")
         answer = {}
     elif answer.get("problem"):
         problems.append(f"The runtime cannot run FaceLift: {answer['problem']}")

@@ -69,7 +69,7 @@ def install(plan: InstallPlan, emit: Emit, cancelled: Cancel, repair: bool = Fal
             _drop_damaged(plan.folder, repair, tell)
             python, version = _environment(plan, tell)
             if before is not None and before.build not in ("", plan.build.name):
-                _run([str(python), "-m", "pip", "uninstall", "--yes", "torch"], plan.folder, tell)
+                _run(launch.isolated(python, "-m", "pip", "uninstall", "--yes", "torch"), plan.folder, tell)
             _packages(plan, python, version, tell)
             notes = _try_out(plan, python, tell)
             shutil.rmtree(plan.folder / pip.DOWNLOADS, ignore_errors=True)
@@ -128,12 +128,12 @@ def _environment(plan: InstallPlan, tell: _Teller) -> tuple[Path, tuple[int, ...
         # An environment of another Python version cannot be reused: its packages are compiled for that version.
         for name in ENVIRONMENT:
             remove(plan.folder / name)
-        _run([str(plan.python), "-I", "-m", "venv", str(plan.folder)], plan.folder, tell)
+        _run(launch.isolated(plan.python, "-m", "venv", plan.folder), plan.folder, tell)
         python = location.python_in(plan.folder)
         found, version = _probe(python)
     elif not version:
         _remove_pip(plan.folder)
-        _run([str(python), "-m", "ensurepip"], plan.folder, tell)
+        _run(launch.isolated(python, "-m", "ensurepip"), plan.folder, tell)
         found, version = _probe(python)
     if not version:
         raise FaceLiftError(f"{plan.python} created an environment that does not work; choose another Python.")
@@ -142,7 +142,7 @@ def _environment(plan: InstallPlan, tell: _Teller) -> tuple[Path, tuple[int, ...
 
 def _probe(python: Path) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Return the versions of an environment's Python and pip; empty tuples if they do not work."""
-    answer = launch.ask([str(python), "-c", PROBE], PROBE_SECONDS)
+    answer = launch.ask(launch.isolated(python, "-c", PROBE), PROBE_SECONDS)
     return (tuple(answer[0]), tuple(answer[1])) if isinstance(answer, list) else ((), ())
 
 
@@ -218,7 +218,9 @@ def _check_wheels(wheels: Path, requirements: list[str], python: Path) -> None:
     if isinstance(missing, str):
         raise FaceLiftError(f"Cannot read the wheels in {wheels}: {missing}")
     if missing:
-        version = json.dumps(launch.ask([str(python), "-c", "import sys; print(list(sys.version_info[:2]))"], 60.0))
+        version = json.dumps(
+            launch.ask(launch.isolated(python, "-c", "import sys; print(list(sys.version_info[:2]))"), 60.0)
+        )
         version = ".".join(version.strip("[]").split(", "))
         raise FaceLiftError(f"{wheels} lacks wheels for Python {version} on this system: {', '.join(missing)}.")
 

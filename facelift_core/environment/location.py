@@ -14,6 +14,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
+from .. import bounded_json
 from .. import user_dirs as cache
 from ..errors import FaceLiftError
 from ..files import replacing
@@ -110,7 +111,7 @@ def folder_for(chosen: Path | None) -> Path:
 def read(folder: Path) -> Installation | None:
     """Read the marker file of a folder; None if the folder is not ours."""
     try:
-        data = json.loads((folder / MARKER).read_text(encoding="utf-8"))
+        data = bounded_json.read(folder / MARKER)
         return Installation(**{f.name: data[f.name] for f in fields(Installation)})
     except FileNotFoundError:
         return None

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import platform
 import re
-import shutil
-import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..processes.launch import apart
+from ..errors import FaceLiftError
+from ..processes import launch
 
 QUERY_SECONDS = 30.0
 KFD_NODES = Path("/sys/class/kfd/kfd/topology/nodes")
@@ -76,24 +75,16 @@ def best_nvidia(said: str) -> tuple[str, tuple[int, ...], tuple[int, int] | None
 
 def _ask_nvidia() -> str:
     """Return the output of nvidia-smi; empty if it is missing or cannot reach the driver."""
-    program = shutil.which("nvidia-smi")
+    program = launch.program("nvidia-smi")
     if program is None:
         return ""
     for fields in ("name,driver_version,compute_cap", "name,driver_version"):  # older drivers lack compute_cap
         try:
-            answer = subprocess.run(
-                [program, f"--query-gpu={fields}", "--format=csv,noheader"],
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                text=True,
-                errors="replace",
-                timeout=QUERY_SECONDS,
-                **apart(),
-            )
-        except (OSError, subprocess.TimeoutExpired):
+            answer = launch.run([program, f"--query-gpu={fields}", "--format=csv,noheader"], QUERY_SECONDS)
+        except FaceLiftError:
             return ""
         if answer.returncode == 0:
-            return answer.stdout
+            return answer.stdout.decode(errors="replace")
     return ""
 
 

@@ -21,12 +21,11 @@ MISPLACING = ("TARGET", "PREFIX", "ROOT", "USER", "DRY_RUN", "QUIET", "VERBOSE",
 """PIP_… settings that would install packages elsewhere or suppress the output we parse."""
 OWN_INDEX = re.compile(r"\.(index-url|extra-index-url|no-index)=", re.MULTILINE)
 GUARDED = """
-import os, runpy, sys, threading
+import os, runpy, threading
 def end_with_parent():
     os.read(0, 1)
     os._exit(3)
 threading.Thread(target=end_with_parent, daemon=True).start()
-sys.path[:] = [entry for entry in sys.path if entry]
 runpy.run_module("pip", run_name="__main__", alter_sys=True)
 """
 """Runs pip and exits when standard input closes, so that pip does not keep running after Blender has crashed."""
@@ -175,26 +174,25 @@ class Meter:
         return f"Looking for {self.name}" if self.name else "Asking the package index"
 
 
-def environment(folder: Path) -> dict[str, str]:
-    """Return the environment variables for pip.
+def environment(folder: Path) -> launch.Changes:
+    """Return the changes to the environment variables for pip.
 
     Packages go into the environment. Temporary files go into the runtime folder, because the system's temporary folder
     is often small or in memory.
     """
-    kept = launch.environment(offline=False)
-    for name in MISPLACING:
-        kept.pop(f"PIP_{name}", None)
     temporary = folder / DOWNLOADS / "tmp"
     temporary.mkdir(parents=True, exist_ok=True)
-    kept.update(dict.fromkeys(("TMPDIR", "TEMP", "TMP"), str(temporary)))
-    kept.update(PIP_USER="0", PIP_DISABLE_PIP_VERSION_CHECK="1", PIP_NO_INPUT="1", PIP_NO_COLOR="1")
-    return kept
+    settings = {"USER": "0", "DISABLE_PIP_VERSION_CHECK": "1", "NO_INPUT": "1", "NO_COLOR": "1"}
+    return {
+        **dict.fromkeys(("TMPDIR", "TEMP", "TMP"), str(temporary)),
+        **{f"PIP_{name}": value for name, value in {**dict.fromkeys(MISPLACING), **settings}.items()},
+    }
 
 
 def has_own_index(python: Path, folder: Path) -> bool:
     """Return whether pip is configured to use another index than PyPI; PyTorch must then come from there too."""
     said: list[str] = []
-    with launch.Child([str(python), "-m", "pip", "config", "list"], environment(folder)) as child:
+    with launch.Child(launch.isolated(python, "-m", "pip", "config", "list"), environment(folder)) as child:
         child.follow(lambda line: said.append(line or ""))
     return bool(OWN_INDEX.search("\n".join(said)))
 
@@ -238,7 +236,7 @@ def install(
     arguments += ["--cache-dir", str(folder / DOWNLOADS), "--progress-bar", "raw" if version >= (24, 1) else "off"]
     log = folder / DOWNLOADS / "pip.log"
     arguments += ["--log", str(log)]
-    command = [str(python), "-c", GUARDED, *arguments, *sources.arguments(extra_index), *requirements]
+    command = launch.isolated(python, "-c", GUARDED, *arguments, *sources.arguments(extra_index), *requirements)
     own = environment(folder)
     log.unlink(missing_ok=True)
     with launch.Child(command, own, said="") as child:

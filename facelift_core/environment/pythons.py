@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -45,10 +44,13 @@ def choose(given: Path | None = None, avoid: Path | None = None) -> Path:
 
 def unfit(python: Path) -> str:
     """Return why `python` cannot create an environment, as a sentence; empty if it can."""
-    answer = launch.ask([str(python), "-I", "-c", PROBE], 20.0)
+    answer = launch.ask(launch.isolated(python, "-c", PROBE), 20.0)
     if isinstance(answer, str):
         return f"{python} is not a working Python: {answer}"
-    version = tuple(answer["version"])
+    try:
+        version, bits, lacks = tuple(map(int, answer["version"])), int(answer["bits"]), list(map(str, answer["lacks"]))
+    except (KeyError, TypeError, ValueError):
+        return f"{python} is not a working Python: its output was not understood."
     name = ".".join(map(str, version))
     if not PYTHONS[0] <= version[:2] <= PYTHONS[1]:
         lowest, highest = (".".join(map(str, v)) for v in PYTHONS)
@@ -56,13 +58,13 @@ def unfit(python: Path) -> str:
             f"{python} is Python {name}, but the runtime needs Python {lowest} to {highest}; install one of these, or "
             "choose another Python."
         )
-    if answer["bits"] != 64:
-        return f"{python} is a {answer['bits']}-bit Python, but PyTorch needs a 64-bit one; choose another Python."
-    if answer["lacks"]:
+    if bits != 64:
+        return f"{python} is a {bits}-bit Python, but PyTorch needs a 64-bit one; choose another Python."
+    if lacks:
         advice = ""
         if sys.platform.startswith("linux"):
             advice = f"; on Debian and Ubuntu, run “sudo apt install python{version[0]}.{version[1]}-venv”"
-        return f"{python} cannot create environments because it lacks {' and '.join(answer['lacks'])}{advice}."
+        return f"{python} cannot create environments because it lacks {' and '.join(lacks)}{advice}."
     return ""
 
 
@@ -72,8 +74,8 @@ def _candidates() -> Iterator[Path]:
         yield Path(sys.executable)
     lowest, highest = PYTHONS[0][1], PYTHONS[1][1]
     for minor in range(highest, lowest - 1, -1):
-        if found := shutil.which(f"python3.{minor}"):
+        if found := launch.program(f"python3.{minor}"):
             yield Path(found)
     for name in ("python3", "python"):
-        if found := shutil.which(name):
+        if found := launch.program(name):
             yield Path(found)

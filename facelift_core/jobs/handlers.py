@@ -37,6 +37,8 @@ def run(kind: str, data: Any, emit: Emit, cancelled: Cancel, models: Models) -> 
         models: caches loaded models between jobs.
     """
     try:
+        if kind not in HANDLERS:
+            raise FaceLiftError("This version of FaceLift does not understand the request.")
         cls, required, handler = HANDLERS[kind]
         return Done(handler(read_request(cls, data, required), emit, cancelled, models))
     except Cancelled:

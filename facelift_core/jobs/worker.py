@@ -4,18 +4,18 @@
     python -m facelift_core.jobs.worker --check     print as JSON whether this Python can run FaceLift, and exit
 
 Jobs run one after the other, except that cut-outs run concurrently in threads. Images and heads are written to files.
-Models stay loaded between jobs. The worker exits when stdin is closed, so it never outlives the program that started
-it, even if that program crashes.
+Models stay loaded between jobs. The worker exits when stdin is closed or its parent has gone, so it never outlives the
+program that started it, even if that program crashes.
 """
 
 from __future__ import annotations
 
+import faulthandler
 import json
 import os
 import queue
 import sys
 import threading
-import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -23,9 +23,10 @@ from importlib import import_module
 from pathlib import Path
 from typing import IO, Any
 
+from .. import bounded_json
 from ..compute.threads import share_cores
 from ..diagnostics import collect, quiet_libraries
-from ..processes.protocol import VERSION, Event, Ready, encode
+from ..processes.protocol import VERSION, Event, Log, Ready, encode
 from . import handlers
 from .reconstruct import LOADING, Models
 
@@ -35,6 +36,8 @@ AUTOGROUP = Path("/proc/self/autogroup")
 session, whose group has its own niceness."""
 SECONDS_TO_END = 5.0
 """Time for the current job to stop after stdin has closed; then the process exits in any case."""
+WATCH_SECONDS = 1.0
+LINE_MAX = 1 << 16
 
 
 @dataclass
@@ -43,31 +46,53 @@ class _Inbox:
 
     Attributes:
         beside: called with each request for a concurrent job.
+        refuse: called with a sentence about each line that is not a message.
     """
 
     beside: Callable[[dict[str, Any]], None]
+    refuse: Callable[[str], None]
     messages: queue.Queue[dict[str, Any] | None] = field(default_factory=queue.Queue)
     cancelled: set[str] = field(default_factory=set)
     closed: threading.Event = field(default_factory=threading.Event)
 
-    def read(self, stream: IO[str]) -> None:
-        for line in stream:
-            try:
-                message = json.loads(line)
-            except ValueError:
-                continue
-            if not isinstance(message, dict):
-                continue
-            if message.get("do") == "cancel":
-                self.cancelled.add(str(message.get("job")))
-            elif message.get("do") == "cutout":
-                self.beside(message)
-            else:
-                self.messages.put(message)
+    def read(self, stream: IO[bytes]) -> None:
+        """Take every line until the stream ends."""
+        try:
+            while line := stream.readline(LINE_MAX):
+                piece = line
+                while not piece.endswith(b"\n") and (piece := stream.readline(LINE_MAX)):
+                    line = b" " * (LINE_MAX + 1)  # too long, so what follows is skipped
+                self._take(line)
+        finally:
+            self.end()
+
+    def watch(self) -> None:
+        """End this process when the other side has gone, whatever the other threads do."""
+        parent = os.getppid()
+        while not self.closed.wait(WATCH_SECONDS) and os.getppid() == parent:
+            pass
+        self.end()
+        # Its own thread in C, which needs no lock of Python's and also ends an interpreter that is shutting down.
+        faulthandler.dump_traceback_later(SECONDS_TO_END, exit=True, file=open(os.devnull, "w"))
+
+    def end(self) -> None:
         self.closed.set()
         self.messages.put(None)
-        time.sleep(SECONDS_TO_END)
-        os._exit(0)
+
+    def _take(self, line: bytes) -> None:
+        try:
+            message = bounded_json.parse(line, LINE_MAX)
+        except ValueError as error:
+            self.refuse(f"A request was not understood: it is {error}.")
+            return
+        if not isinstance(message, dict):
+            self.refuse("A request was not understood: it is not a JSON object.")
+        elif message.get("do") == "cancel":
+            self.cancelled.add(str(message.get("job")))
+        elif message.get("do") == "cutout":
+            self.beside(message)
+        else:
+            self.messages.put(message)
 
 
 def main() -> int:
@@ -91,25 +116,22 @@ def main() -> int:
             os._exit(0)  # skips Python's attempt to flush into the broken pipe
 
     models = Models()
-    threads: list[threading.Thread] = []
 
     def beside(message: dict[str, Any]) -> None:
         # A cut-out is quick and interactive, so it must not wait for the reconstruction of another head.
-        thread = threading.Thread(target=lambda: _work(message, send, inbox, models), daemon=True)
-        threads[:] = [*(other for other in threads if other.is_alive()), thread]
-        thread.start()
+        threading.Thread(target=lambda: _work(message, send, inbox, models), daemon=True).start()
 
-    inbox = _Inbox(beside)
+    inbox = _Inbox(beside, lambda sentence: send(Log(sentence)))
     send(Ready(VERSION, os.getpid()))
-    threading.Thread(target=inbox.read, args=(sys.stdin,), name="stdin", daemon=True).start()
+    threading.Thread(target=inbox.watch, name="watchdog", daemon=True).start()
+    threading.Thread(target=inbox.read, args=(sys.stdin.buffer,), name="stdin", daemon=True).start()
     while (message := inbox.messages.get()) is not None:
         if message.get("do") == "release":
             models.release()
-        elif message.get("do") in handlers.HANDLERS:
+        else:
             _work(message, send, inbox, models)
-    if any(thread.is_alive() for thread in threads):
-        os._exit(0)  # a normal exit would tear down PyTorch while the threads use it
-    return 0
+    # A normal exit would tear down PyTorch, which takes its time and must not happen while threads use it.
+    os._exit(0)
 
 
 def check(weights: list[str]) -> dict[str, Any]:
@@ -123,7 +145,7 @@ def check(weights: list[str]) -> dict[str, Any]:
 
 
 def _work(message: dict[str, Any], send: Callable[[Event, str], None], inbox: _Inbox, models: Models) -> None:
-    kind, job = message["do"], str(message.get("job"))
+    kind, job = str(message.get("do")), str(message.get("job"))
     if kind == "reconstruct":
         send(LOADING, job)  # before the slow imports
     with suppress(Exception):  # the handler will report the error

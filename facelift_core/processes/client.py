@@ -6,19 +6,20 @@ import json
 import os
 import queue
 import subprocess
-import tempfile
 import threading
-from collections.abc import Mapping
+from collections import deque
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
-from .launch import apart, command, environment
+from .launch import Process, command
 from .protocol import Event, decode
 
-LINE_MAX = 1 << 20
+LINE_MAX = 1 << 16
 FOREIGN_LINES_MAX = 1000
-STDERR_MAX = 4000
+LAST_WORDS = 20
+"""Lines of the worker's standard error that are kept to say why it ended."""
 
 
 class WorkerEnded(Exception):
@@ -38,26 +39,22 @@ class Worker:
 
     def __init__(self, python: Path, offline: bool | None = True):
         arguments = command(python, "jobs.worker")
-        env = environment(offline)
-        if offline is None:  # a download was requested, so only the user's own setting may keep it offline
-            env.setdefault("HF_HUB_OFFLINE", "0")
-        self._stderr = tempfile.TemporaryFile()
-        self._lines: queue.Queue[bytes | None] = queue.Queue()
+        # For a download (None), only the user's own setting may keep it offline.
+        changes = {} if offline is not None else {"HF_HUB_OFFLINE": os.environ.get("HF_HUB_OFFLINE", "0")}
+        self._lines: queue.Queue[bytes | None] = queue.Queue(FOREIGN_LINES_MAX)
+        self._words: deque[bytes] = deque(maxlen=LAST_WORDS)
         self._foreign = 0
         try:
-            self._process = subprocess.Popen(
-                arguments,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=self._stderr,
-                env=env,
-                cwd=tempfile.gettempdir(),
-                **apart(),
-            )
+            streams = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+            self._process = Process(arguments, offline, changes, **streams)
         except OSError as error:
-            self._stderr.close()
             raise WorkerEnded(f"Cannot start {arguments[0]}: {error.strerror or error}.") from None
-        threading.Thread(target=self._read, name="FaceLift worker's lines", daemon=True).start()
+        self._ears = [
+            threading.Thread(target=_hear, args=(self._process.stdout, self._lines.put, self._lines), daemon=True),
+            threading.Thread(target=_hear, args=(self._process.stderr, self._words.append), daemon=True),
+        ]
+        for ear in self._ears:
+            ear.start()
 
     @property
     def pid(self) -> int:
@@ -105,10 +102,13 @@ class Worker:
         self.kill()
 
     def kill(self) -> None:
-        self._process.kill()
-        self._process.wait()
+        self._process.end()
         with suppress(OSError):
             self._process.stdin.close()
+        with suppress(queue.Empty):  # lets go of the thread that waits for room
+            while True:
+                self._lines.get_nowait()
+        self._lines.put(None)
 
     def _send(self, message: Mapping[str, Any]) -> None:
         try:
@@ -116,12 +116,6 @@ class Worker:
             self._process.stdin.flush()
         except (OSError, ValueError):
             raise WorkerEnded(self._cause_of_end()) from None
-
-    def _read(self) -> None:
-        with self._process.stdout as lines:
-            while line := lines.readline(LINE_MAX):
-                self._lines.put(line)
-        self._lines.put(None)
 
     def _cause_of_end(self) -> str:
         try:
@@ -131,12 +125,15 @@ class Worker:
             return "The worker stopped responding and was killed."
         if code in (-9, 137):
             return "The worker was killed by the system, most likely because memory ran out; close other programs."
-        lines = self._stderr_end().splitlines()
-        return f"The worker exited unexpectedly (exit code {code})" + (f": {lines[-1].strip()}" if lines else ".")
+        self._ears[1].join(1.0)
+        words = [text for line in list(self._words) if (text := line.decode(errors="replace").strip())]
+        return f"The worker exited unexpectedly (exit code {code})" + (f": {words[-1]}" if words else ".")
 
-    def _stderr_end(self) -> str:
-        if self._stderr.closed:
-            return ""
-        end = self._stderr.seek(0, os.SEEK_END)
-        self._stderr.seek(max(0, end - STDERR_MAX))
-        return self._stderr.read().decode(errors="replace").strip()
+
+def _hear(stream: IO[bytes], each: Callable[[bytes], None], end: queue.Queue[bytes | None] | None = None) -> None:
+    """Call `each` with every line of a stream, in pieces of at most :data:`LINE_MAX`; then put None into `end`."""
+    with stream:
+        while line := stream.readline(LINE_MAX):
+            each(line)
+    if end is not None:
+        end.put(None)

@@ -1,27 +1,34 @@
-"""Run this ``facelift_core`` in another Python, and run child processes whose output is read line by line."""
+"""Start child processes: this ``facelift_core`` in another Python, and programs whose output is read line by line.
+
+:class:`Process` makes every child of this package. Its Python never imports from a folder that somebody else may write
+to: it is isolated (``-I``), without variables for Python, and its working directory is empty and private.
+"""
 
 from __future__ import annotations
 
-import json
 import os
 import queue
+import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 import threading
+import weakref
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from ..errors import FaceLiftError
+from .. import bounded_json
+from ..errors import FaceLiftError, first_line
 
 FOLDER = Path(__file__).parents[1]
+Changes = Mapping[str, str | None]
+_NONE: Changes = {}
 
 BOOTSTRAP = """
 import importlib.util, runpy, sys
-sys.path[:] = [entry for entry in sys.path if entry]
 folder, module, *arguments = sys.argv[1:]
 spec = importlib.util.spec_from_file_location(
     "facelift_core", folder + "/__init__.py", submodule_search_locations=[folder]
@@ -35,9 +42,14 @@ runpy.run_module(module, run_name="__main__", alter_sys=True)
 folder to ``sys.path``, so that no other modules are imported by accident."""
 
 
-def command(python: Path | str, module: str, *arguments: str) -> list[str]:
+def isolated(python: Path | str, *arguments: object) -> list[str]:
+    """Return a command line of `python` that ignores PYTHON… variables, the user's packages, and the current folder."""
+    return [str(python), "-I", "-X", "utf8", *map(str, arguments)]
+
+
+def command(python: Path | str, module: str, *arguments: object) -> list[str]:
     """Return the command line that runs ``facelift_core.<module>`` in `python`."""
-    return [str(python), "-c", BOOTSTRAP, str(FOLDER), f"facelift_core.{module}", *arguments]
+    return isolated(python, "-c", BOOTSTRAP, FOLDER, f"facelift_core.{module}", *arguments)
 
 
 def environment(offline: bool | None = True) -> dict[str, str]:
@@ -47,39 +59,98 @@ def environment(offline: bool | None = True) -> dict[str, str]:
         offline: keep the model libraries off the network; None leaves that to the user's HF_HUB_OFFLINE.
     """
     kept = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
-    kept["PYTHONIOENCODING"] = "utf-8"
+    kept.update(PYTHONSAFEPATH="1", PYTHONNOUSERSITE="1", PYTHONUTF8="1")  # for what the child itself starts
     if offline is not None:
         kept.update(dict.fromkeys(("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"), "1" if offline else "0"))
     return kept
 
 
-def apart() -> dict[str, Any]:
-    """Return arguments of ``subprocess.Popen`` for a process without a window and out of reach of our Ctrl-C."""
-    if sys.platform == "win32":
-        return {"creationflags": subprocess.CREATE_NO_WINDOW | subprocess.BELOW_NORMAL_PRIORITY_CLASS}
-    return {"start_new_session": True}
+def program(name: str) -> str | None:
+    """Return the absolute path of a program on the search path, or None. The current folder does not count."""
+    found = shutil.which(name)
+    return found if found is not None and os.path.isabs(found) else None
 
 
-def ask(arguments: Sequence[str], seconds: float) -> Any:
+class Process(subprocess.Popen):
+    """A child without a window, out of reach of our Ctrl-C, in an empty folder of its own (mode 0700).
+
+    The folder is also the child's folder for temporary files. :meth:`end` deletes it, and so does the end of this
+    process, so what a killed child leaves is deleted too.
+
+    Args:
+        arguments: the command line.
+        offline: see :func:`environment`.
+        changes: changes to :func:`environment`; None removes a variable.
+        streams: stdin, stdout, stderr as of ``subprocess.Popen``.
+
+    Raises:
+        OSError: the process cannot be started.
+    """
+
+    def __init__(
+        self, arguments: Sequence[object], offline: bool | None = True, changes: Changes = _NONE, **streams: Any
+    ):
+        own = tempfile.mkdtemp(prefix="facelift-")
+        self._remove_folder = weakref.finalize(self, shutil.rmtree, own, ignore_errors=True)
+        env = {**environment(offline), **dict.fromkeys(("TMPDIR", "TEMP", "TMP"), own), **changes}
+        env = {name: value for name, value in env.items() if value is not None}
+        if sys.platform == "win32":
+            apart = {"creationflags": subprocess.CREATE_NO_WINDOW | subprocess.BELOW_NORMAL_PRIORITY_CLASS}
+        else:
+            apart = {"start_new_session": True}
+        super().__init__(list(map(str, arguments)), env=env, cwd=own, **streams, **apart)
+
+    def end(self) -> None:
+        """Kill the process, if it still runs, and, except on Windows, the processes it has started."""
+        if self.poll() is None:
+            with suppress(OSError):
+                self.kill() if sys.platform == "win32" else os.killpg(self.pid, signal.SIGKILL)
+        self.wait()
+        self._remove_folder()
+
+
+def run(arguments: Sequence[object], seconds: float) -> subprocess.CompletedProcess[bytes]:
+    """Run a process to its end, without standard input.
+
+    Raises:
+        FaceLiftError: it cannot be started, or has not ended after `seconds` and was killed.
+    """
+    streams = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    try:
+        with Process(arguments, **streams) as process:
+            try:
+                said = process.communicate(timeout=seconds)
+            finally:
+                process.end()
+    except subprocess.TimeoutExpired:
+        raise FaceLiftError(f"no answer within {seconds:.0f} seconds.") from None
+    except (OSError, ValueError) as error:
+        raise FaceLiftError(f"{getattr(error, 'strerror', None) or first_line(error)}.") from None
+    return subprocess.CompletedProcess(arguments, process.returncode, *said)
+
+
+def ask(arguments: Sequence[object], seconds: float) -> Any:
     """Run a process and return the JSON that it prints or, if that fails, a string that says why."""
     try:
-        answer = subprocess.run(
-            arguments,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=seconds,
-            env=environment(),
-            **apart(),
-        )
-    except subprocess.TimeoutExpired:
-        return f"no answer within {seconds:.0f} seconds."
-    except OSError as error:
-        return f"{error.strerror or error}."
+        answer = run(arguments, seconds)
+    except FaceLiftError as error:
+        return str(error)
     try:
-        return json.loads(answer.stdout)
+        return bounded_json.parse(answer.stdout)
     except ValueError:
         words = answer.stderr.decode(errors="replace").strip().splitlines()
         return words[-1] if words else f"exit code {answer.returncode}."
+
+
+def become(arguments: Sequence[str]) -> int:
+    """Continue as another program in the current folder, which relative paths refer to. Returns only on Windows.
+
+    Raises:
+        OSError: the program cannot be started.
+    """
+    if sys.platform == "win32":
+        return subprocess.call(arguments, env=environment(offline=None))
+    os.execve(arguments[0], arguments, environment(offline=None))
 
 
 class Child:
@@ -88,26 +159,19 @@ class Child:
     Use it as a context manager, which kills the process on exit.
 
     Args:
-        arguments: the command line.
-        env: the environment variables.
+        arguments, changes: as of :class:`Process`.
         said: text to write to its standard input, which then stays open; None for no standard input.
 
     Raises:
         FaceLiftError: the process cannot be started.
     """
 
-    def __init__(self, arguments: Sequence[str], env: Mapping[str, str], said: str | None = None):
+    def __init__(self, arguments: Sequence[object], changes: Changes = _NONE, said: str | None = None):
         self._lines: queue.Queue[str | None] = queue.Queue()
+        streams = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+        streams["stdin"] = subprocess.DEVNULL if said is None else subprocess.PIPE
         try:
-            self._process = subprocess.Popen(
-                list(map(str, arguments)),
-                stdin=subprocess.DEVNULL if said is None else subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                env=dict(env),
-                cwd=tempfile.gettempdir(),
-                **apart(),
-            )
+            self._process = Process(arguments, offline=False, changes=changes, **streams)
         except OSError as error:
             raise FaceLiftError(f"Cannot start {arguments[0]}: {error.strerror or error}.") from None
         threading.Thread(target=self._read, name="FaceLift: a child's lines", daemon=True).start()
@@ -120,7 +184,10 @@ class Child:
         return self
 
     def __exit__(self, *_) -> None:
-        self.kill()
+        self._process.end()
+        if self._process.stdin is not None:
+            with suppress(OSError):
+                self._process.stdin.close()
 
     @property
     def pid(self) -> int:
@@ -137,19 +204,6 @@ class Child:
             if line is None:
                 return self._process.wait()
             each(line)
-
-    def kill(self) -> None:
-        """Kill the process and, except on Windows, the processes it has started."""
-        if self._process.poll() is None:
-            with suppress(OSError):
-                if sys.platform == "win32":
-                    self._process.kill()
-                else:
-                    os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.wait()
-        if self._process.stdin is not None:
-            with suppress(OSError):
-                self._process.stdin.close()
 
     def _read(self) -> None:
         with self._process.stdout as lines:

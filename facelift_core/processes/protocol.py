@@ -15,6 +15,7 @@ from collections.abc import Callable, Collection
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, TypeVar
 
+from .. import bounded_json
 from ..errors import FaceLiftError
 
 VERSION = 2
@@ -120,8 +121,8 @@ def encode(event: Event, job: str = "") -> str:
 def decode(line: bytes | str) -> tuple[str, Event] | None:
     """Decode a line to the job's ID and the event; None if the line is not a valid event."""
     try:
-        data = json.loads(line)
-    except (ValueError, RecursionError):
+        data = bounded_json.parse(line)
+    except ValueError:
         return None
     cls = _KINDS.get(data.get("event")) if isinstance(data, dict) and isinstance(data.get("event"), str) else None
     if cls is None:
@@ -174,5 +175,7 @@ def read_request(cls: type[T], data: Any, required: Collection[str]) -> T:
         raise FaceLiftError("This version of FaceLift does not understand the request.")
     for name, value in data.items():
         if not (type(value) is types[name] or (types[name] is float and type(value) is int)):
-            raise FaceLiftError(f"{name} in the request must be of type {types[name].__name__}, not {value!r}.")
+            raise FaceLiftError(f"{name} in the request must be of type {types[name].__name__}, not {value!r:.99}.")
+        if isinstance(value, str) and "\0" in value:
+            raise FaceLiftError(f"{name} in the request contains a character that no path can have.")
     return cls(**data)

@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Callable, Sequence
+from fractions import Fraction
 from pathlib import Path
 
 import imageio_ffmpeg
 import torch
 from torch import Tensor
 
-from ..errors import FaceLiftError
+from ..errors import FaceLiftError, first_line
 from ..files import replacing
 from ..gaussians.tensors import Gaussians
 from ..images import to_bytes
+from ..processes import launch
 from ..progress import Cancel, Monitor, ProgressCallback
 from . import render
 from .cameras import intrinsics, orbit
 
 FRAMES = 150
 FPS = 30
-QUALITY = 7
-"""Quality setting of imageio-ffmpeg, 1 to 10: keeps fine grain; 150 frames of a head take about 2 MB."""
+QUALITY = 15
+"""x264's CRF: keeps fine grain; 150 frames of a head take about 2 MB."""
+SECONDS_TO_FINISH = 300.0
+"""For the frames that ffmpeg still holds when it has got the last one."""
 # Without the tag, players guess the matrix between RGB and YUV, and colors shift.
 _COLORS = ["-vf", "scale=out_color_matrix=bt709:out_range=tv", "-colorspace", "bt709"]
 
@@ -81,34 +86,31 @@ def write_turntable(
 def _encode(picture: Callable[[int], Tensor], frames: int, size: int, fps: float, file: Path, path: Path) -> None:
     """Encode `frames` images (size, size, 3) to `file` with ffmpeg. Error messages name `path` instead of `file`."""
     try:
-        writer = imageio_ffmpeg.write_frames(
-            str(file.absolute()),  # absolute, so that ffmpeg does not mistake it for a protocol or an option
-            (size, size),
-            fps=fps,
-            quality=QUALITY,
-            macro_block_size=2,
-            ffmpeg_log_level="quiet",
-            output_params=[*_COLORS, "-movflags", "+faststart"],
-        )
-        writer.send(None)
+        program = imageio_ffmpeg.get_ffmpeg_exe()
     except RuntimeError as error:
-        raise FaceLiftError(f"Cannot write {path}: ffmpeg was not found ({str(error).splitlines()[0]}).") from error
+        raise FaceLiftError(f"Cannot write {path}: ffmpeg was not found ({first_line(error)}).") from error
+    source = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{size}x{size}", "-r", Fraction(fps).limit_denominator()]
+    target = ["-c:v", "libx264", "-crf", QUALITY, "-pix_fmt", "yuv420p", *_COLORS, "-movflags", "+faststart"]
+    # The file's path is absolute, so that ffmpeg does not mistake it for a protocol or an option.
+    arguments = [program, "-v", "quiet", "-y", *source, "-i", "-", *target, file.absolute()]
+    streams = {"stdin": subprocess.PIPE, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     try:
-        for i in range(frames):
-            frame = to_bytes(picture(i))
-            try:
-                writer.send(frame)
-            except OSError:
-                raise _failed(path) from None
+        ffmpeg = launch.Process(arguments, **streams)
+    except OSError as error:
+        raise FaceLiftError(f"Cannot write {path}: ffmpeg cannot be started ({error.strerror or error}).") from None
+    try:
+        try:
+            with ffmpeg.stdin:
+                for i in range(frames):
+                    ffmpeg.stdin.write(to_bytes(picture(i)))
+        except OSError:
+            raise _failed(path) from None
+        if ffmpeg.wait(SECONDS_TO_FINISH):
+            raise _failed(path)
+    except subprocess.TimeoutExpired:
+        raise _failed(path) from None
     finally:
-        writer.close()
-    # imageio-ffmpeg does not check ffmpeg's exit code, and ffmpeg writes the last part while closing.
-    try:
-        written, _ = imageio_ffmpeg.count_frames_and_secs(str(file.absolute()))
-    except (RuntimeError, OSError):
-        written = None
-    if written != frames:
-        raise _failed(path)
+        ffmpeg.end()
 
 
 def _failed(path: Path) -> FaceLiftError:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from .. import bounded_json
 from ..errors import FaceLiftError
 
 VARIABLE = "FACELIFT_CATALOGUE"
@@ -70,7 +70,7 @@ def load_catalogue(path: str | Path | None = None) -> Catalogue:
     """
     path = Path(path or os.environ.get(VARIABLE) or Path(__file__).with_name("released.json"))
     try:
-        catalogue = Catalogue(**json.loads(path.read_text(encoding="utf-8")))
+        catalogue = Catalogue(**bounded_json.read(path))
     except OSError as error:
         raise FaceLiftError(f"Cannot read the catalogue {path}: {error.strerror}.") from None
     except (ValueError, TypeError) as error:

@@ -23,7 +23,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .. import __version__
+from .. import __version__, bounded_json
 from ..errors import FaceLiftError
 from ..files import replacing
 from ..progress import Monitor
@@ -114,7 +114,7 @@ class _Work:
         stamps = {path: [(s := (source / path).stat()).st_size, s.st_mtime_ns] for path in store.catalogue.files}
         origin = {"format": FORMAT, "revision": store.catalogue.revision, "originals": stamps}
         try:
-            stages = json.loads((store.converting / STAGES).read_text(encoding="utf-8"))
+            stages = bounded_json.read(store.converting / STAGES)
             if stages["origin"] == origin:
                 files = dict(stages["files"])
                 whole = {n: e for n, e in files.items() if size_of(store.converting / n) == e["bytes"]}

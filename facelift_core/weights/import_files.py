@@ -19,10 +19,8 @@ from . import licence
 from .byte_progress import ByteProgress
 from .catalogue import LICENCE_FILE, Catalogue
 from .store import MANIFEST, PART, Store, check_space, make_folder, read_manifest, size_of, writing
-from .verify import BLOCK, sha256_of, small_file_problem
+from .verify import BLOCK, SMALL_MAX, sha256_of, small_file_problem
 
-SMALL_MAX = 16 << 20
-"""Maximum bytes of a file without a published checksum."""
 NAMED = 3
 """Number of missing files named in a message."""
 

@@ -6,6 +6,7 @@ import hashlib
 import json
 from datetime import UTC, datetime
 
+from .. import bounded_json
 from ..errors import FaceLiftError
 from ..files import replacing
 from .store import Store, make_folder
@@ -29,7 +30,7 @@ def keep_text(store: Store, content: bytes) -> None:
 def accepted(store: Store) -> str | None:
     """Return when the license of this revision was accepted (ISO 8601), or None."""
     try:
-        record = json.loads(store.acceptance_file.read_text(encoding="utf-8"))
+        record = bounded_json.read(store.acceptance_file)
         same = record["revision"] == store.catalogue.revision
         return str(record["accepted"]) if same else None
     except (OSError, ValueError, KeyError, TypeError):

@@ -6,7 +6,6 @@ Loading never executes code from a file: safetensors files hold only numbers, an
 
 from __future__ import annotations
 
-import json
 import struct
 import warnings
 import zipfile
@@ -20,11 +19,13 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
+from .. import bounded_json
 from ..errors import FaceLiftError
 from ..files import replacing
 
 NAMES_IN_MESSAGE = 3
-SAFETENSORS_HEADER_MAX = 100_000_000
+SAFETENSORS_HEADER_MAX = 16_000_000
+"""Ten times the header of the largest network here."""
 
 
 def load_state_dict(path: str | Path) -> dict[str, Tensor]:
@@ -90,12 +91,12 @@ def load_json(path: str | Path) -> dict[str, Any]:
     """
     path = Path(path)
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = bounded_json.read(path)
     except FileNotFoundError:
         raise FaceLiftError(f"{path} is missing.") from None
     except OSError as error:
         raise FaceLiftError(f"Cannot read {path}: {error.strerror}.") from None
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise FaceLiftError(f"{path} is not valid JSON ({_first_line(error)}); download it again.") from None
     if not isinstance(content, dict):
         raise FaceLiftError(f"{path} must hold a JSON object, not a {type(content).__name__}.")
@@ -190,9 +191,10 @@ def _safetensors_problem(path: Path) -> str | None:
         file.seek(8)
         header = file.read(length)
     try:
-        tensors = {name: entry for name, entry in json.loads(header).items() if name != "__metadata__"}
+        found = bounded_json.parse(header, SAFETENSORS_HEADER_MAX)
+        tensors = {name: entry for name, entry in found.items() if name != "__metadata__"}
         end = 8 + length + max((entry["data_offsets"][1] for entry in tensors.values()), default=0)
-    except (ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError):
+    except (ValueError, KeyError, TypeError, IndexError, AttributeError):
         return "is damaged: its header is invalid; download it again"
     if size < end:
         return f"is incomplete: it has {size:,} of {end:,} bytes; download it again"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from collections.abc import Iterator
@@ -11,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from .. import bounded_json
 from ..errors import FaceLiftError
 from ..user_dirs import data_folder
 from .catalogue import LICENCE_FILE, Catalogue, load_catalogue
@@ -85,7 +85,7 @@ def open_store(folder: str | Path | None = None, catalogue: Catalogue | None = N
 def read_manifest(folder: Path) -> dict[str, Any] | None:
     """Read the manifest of a conversion, {"files": {path: {"sha256", "bytes"}}, …}; None if missing or invalid."""
     try:
-        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        manifest = bounded_json.read(folder / MANIFEST)
         good = all(
             isinstance(path, str) and isinstance(entry["sha256"], str) and isinstance(entry["bytes"], int)
             for path, entry in manifest["files"].items()

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from pathlib import Path
 
+from .. import bounded_json
 from ..errors import FaceLiftError
 from ..progress import Monitor
 from .byte_progress import ByteProgress
 from .store import PART, Store, read_manifest, size_of
 
 BLOCK = 4 << 20
+SMALL_MAX = 16 << 20
+"""Maximum bytes of a file without a published checksum."""
 
 
 def sha256_of(path: Path, transfer: ByteProgress) -> str:
@@ -36,7 +38,7 @@ def small_file_problem(path: str, content: bytes) -> str | None:
     """Return what is wrong with a file that has no published checksum, as the end of a sentence, or None."""
     if path.endswith(".json"):
         try:
-            json.loads(content)
+            bounded_json.parse(content, SMALL_MAX)
         except ValueError:
             return "is not valid JSON"
     if content.lstrip()[:15].lower().startswith((b"<!doctype", b"<html")):

@@ -13,19 +13,19 @@ import hashlib
 import logging
 import os
 import platform
-import shutil
-import subprocess
 from pathlib import Path
 
 import numpy as np
 
 from ...errors import FaceLiftError
 from ...files import replacing
+from ...processes import launch
 from ...user_dirs import cache_folder
 
 logger = logging.getLogger(__name__)
 
 FLAGS = ("-O3", "-march=native", "-ffast-math", "-fno-finite-math-only", "-fopenmp", "-fPIC", "-shared", "-std=c++17")
+COMPILE_SECONDS = 600.0
 
 
 def compiler() -> str:
@@ -35,7 +35,7 @@ def compiler() -> str:
         FaceLiftError: no compiler was found.
     """
     for name in (os.environ.get("CXX"), "g++", "clang++"):
-        found = shutil.which(name) if name else None
+        found = launch.program(name) if name else None
         if found:
             return found
     raise FaceLiftError("No C++ compiler was found; install g++ (on Debian: “apt install g++”) or set CXX.")
@@ -65,7 +65,7 @@ def available(name: str) -> bool:
     """Return whether :func:`load` succeeds on this machine."""
     try:
         load(name)
-    except (FaceLiftError, OSError, subprocess.TimeoutExpired) as error:
+    except (FaceLiftError, OSError) as error:
         logger.info("%s runs in PyTorch instead, which is slower: %s", name, error)
         return False
     return True
@@ -80,13 +80,7 @@ def pointer(array: np.ndarray, dtype: type) -> ctypes.c_void_p:
 
 def _compile(command: str, source: Path, target: Path) -> None:
     with replacing(target) as temporary:  # atomic, because two processes may compile at once
-        done = subprocess.run(
-            [command, *FLAGS, "-o", str(temporary), str(source)],
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=600,
-        )
+        done = launch.run([command, *FLAGS, "-o", temporary.absolute(), source.absolute()], COMPILE_SECONDS)
         if done.returncode != 0:
-            last = (done.stderr.strip().splitlines() or ["no message"])[-1]
+            last = (done.stderr.decode(errors="replace").strip().splitlines() or ["no message"])[-1]
             raise FaceLiftError(f"{command} could not compile {source.name}: {last}")
