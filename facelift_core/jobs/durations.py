@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .. import user_dirs
+from .. import bounded_json, user_dirs
 from ..errors import FaceLiftError
 from ..files import replacing
 
@@ -76,10 +76,8 @@ def _path() -> Path:
 
 def _read() -> dict[str, Runs]:
     try:
-        if _path().stat().st_size > FILE_BYTES:
-            return {}
-        data = json.loads(_path().read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+        data = bounded_json.read(_path(), FILE_BYTES)
+    except (OSError, ValueError):
         return {}
     if not isinstance(data, dict):
         return {}
