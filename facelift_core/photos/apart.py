@@ -11,6 +11,7 @@ from contextlib import suppress
 
 from PIL import Image
 
+from .. import bounded_json
 from ..errors import FaceLiftError
 from ..processes import launch
 from .photo import Photo
@@ -35,24 +36,22 @@ def decode(content: bytes, name: str, orientation: int = 1) -> Photo:
     seconds = SECONDS + SECONDS_PER_BYTE * len(content)
     task = {"name": name, "orientation": orientation, "bytes": len(content), "seconds": seconds, "memory": MEMORY}
     try:
-        done = subprocess.run(
+        done = launch.run(
             launch.command(sys.executable, "photos.apart"),
-            input=json.dumps(task).encode() + b"\n" + content,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            timeout=WAIT * seconds,
-            env=launch.environment() | {"OPENBLAS_NUM_THREADS": "1"},
-            **launch.apart(),
+            WAIT * seconds,
+            json.dumps(task).encode() + b"\n" + content,
+            {"OPENBLAS_NUM_THREADS": "1"},
+            subprocess.DEVNULL,
         )
-    except subprocess.TimeoutExpired:
+    except launch.OutOfTime:
         raise FaceLiftError(TOO_LONG.format(name)) from None
-    except OSError as error:
-        raise FaceLiftError(f"{name} cannot be decoded: {error.strerror or error}.") from None
+    except FaceLiftError as error:
+        raise FaceLiftError(f"{name} cannot be decoded: {error}") from None
     answer, _, pixels = done.stdout.partition(b"\n")
     if done.returncode or not answer:
         out_of_time = sys.platform != "win32" and done.returncode in (-signal.SIGXCPU, -signal.SIGKILL)
         raise FaceLiftError((TOO_LONG if out_of_time else CRASHED).format(name))
-    said = json.loads(answer)
+    said = bounded_json.parse(answer)
     if "problem" in said:
         raise FaceLiftError(said["problem"])
     image = Image.frombytes(said["mode"], tuple(said["size"]), pixels)
@@ -63,7 +62,7 @@ def main() -> None:
     """Read a task and the file from standard input, and write the answer and the pixels to standard output."""
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # nothing that a library prints gets between
-    task = json.loads(sys.stdin.buffer.readline())
+    task = bounded_json.parse(sys.stdin.buffer.readline())
     content = sys.stdin.buffer.read(task["bytes"])
     _limit(task["seconds"], task["memory"])
     Image.MAX_IMAGE_PIXELS = None  # our own limits apply

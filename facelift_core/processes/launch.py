@@ -10,6 +10,7 @@ import os
 import queue
 import shutil
 import signal
+import site
 import subprocess
 import sys
 import tempfile
@@ -43,8 +44,12 @@ folder to ``sys.path``, so that no other modules are imported by accident."""
 
 
 def isolated(python: Path | str, *arguments: object) -> list[str]:
-    """Return a command line of `python` that ignores PYTHON… variables, the user's packages, and the current folder."""
-    return [str(python), "-I", "-X", "utf8", *map(str, arguments)]
+    """Return a command line of `python` that ignores PYTHON… variables, the user's packages, and the current folder.
+
+    The Python of this process keeps the user's packages if this process has them, because we may be one of them.
+    """
+    ours = site.ENABLE_USER_SITE and str(python) == sys.executable
+    return [str(python), *(("-E", "-P") if ours else ("-I",)), "-X", "utf8", *map(str, arguments)]
 
 
 def command(python: Path | str, module: str, *arguments: object) -> list[str]:
@@ -109,24 +114,35 @@ class Process(subprocess.Popen):
         self._remove_folder()
 
 
-def run(arguments: Sequence[object], seconds: float) -> subprocess.CompletedProcess[bytes]:
-    """Run a process to its end, without standard input.
+class OutOfTime(FaceLiftError):
+    """A process has not ended in time and was killed."""
+
+
+def run(
+    arguments: Sequence[object],
+    seconds: float,
+    said: bytes | None = None,
+    changes: Changes = _NONE,
+    stderr: int = subprocess.PIPE,
+) -> subprocess.CompletedProcess[bytes]:
+    """Run a process to its end. `said` is its standard input; see :class:`Process` for `changes`.
 
     Raises:
-        FaceLiftError: it cannot be started, or has not ended after `seconds` and was killed.
+        FaceLiftError: it cannot be started.
+        OutOfTime: it has not ended after `seconds` and was killed.
     """
-    streams = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    streams = {"stdin": subprocess.DEVNULL if said is None else subprocess.PIPE, "stdout": subprocess.PIPE}
     try:
-        with Process(arguments, **streams) as process:
+        with Process(arguments, changes=changes, stderr=stderr, **streams) as process:
             try:
-                said = process.communicate(timeout=seconds)
+                answer = process.communicate(said, timeout=seconds)
             finally:
                 process.end()
     except subprocess.TimeoutExpired:
-        raise FaceLiftError(f"no answer within {seconds:.0f} seconds.") from None
+        raise OutOfTime(f"no answer within {seconds:.0f} seconds.") from None
     except (OSError, ValueError) as error:
         raise FaceLiftError(f"{getattr(error, 'strerror', None) or first_line(error)}.") from None
-    return subprocess.CompletedProcess(arguments, process.returncode, *said)
+    return subprocess.CompletedProcess(arguments, process.returncode, *answer)
 
 
 def ask(arguments: Sequence[object], seconds: float) -> Any:
