@@ -2,36 +2,46 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import bpy
+import numpy as np
 from facelift_core.gaussians import files
 
 from ..jobs.folders import Finished
-from ..splats.objects import create_splat_object, head_scale
+from ..splats import placement
+from ..splats.attributes import SplatArrays
+from ..splats.objects import bounds, create_splat_object, head_scale
+from ..splats.transforms import transform
+from ..splats.viewport import framing
 
 COLLECTION = "FaceLift"
 FILE = "facelift_file"
 """Custom property of pictures: the file they were loaded from, so that none is added twice."""
+HEAD = "facelift_photo"
+"""Custom property of heads: the name of the photo."""
 
 
 def add_head(head: Finished, scene: bpy.types.Scene, scale: float = 1.0) -> bpy.types.Object:
-    """Add the head at the 3D cursor, upright along Z and facing −Y, and select only it.
+    """Add the head at the 3D cursor, or beside what is there, upright along Z and facing −Y, and select only it.
 
-    The head is `scale` times life-size, in the scene's units. The portrait and the views are packed into the file;
+    The head is `scale` times life-size, in the scene's units, and stands on its origin. Viewports that nobody has
+    moved show it, with the heads beside it. The portrait and the views are packed into the file;
     custom properties of the object refer to them and store the settings of the reconstruction.
 
     Raises:
         FaceLiftError: the files are missing or damaged.
     """
-    splats = files.read(head.head)
+    splats = _standing(files.read(head.head), scale * head_scale(scene))
+    low, high = bounds(splats.positions, placement.SHARE)
     request = head.summary.get("request", {})
     pictures = {
         "facelift_portrait": add_picture(head.portrait, f"{head.name} portrait"),
         "facelift_views": add_picture(head.views, f"{head.name} views"),
     }
     metadata = {
-        "facelift_photo": Path(head.summary["photo"]).name,
+        HEAD: Path(head.summary["photo"]).name,
         "facelift_seed": str(request.get("seed", "")),
         "facelift_steps": str(request.get("steps", "")),
         "facelift_weights": Path(str(request.get("weights", ""))).name,
@@ -45,12 +55,31 @@ def add_head(head: Finished, scene: bpy.types.Scene, scale: float = 1.0) -> bpy.
         splats,
         head.name,
         collection=_collection(scene),
-        location=tuple(scene.cursor.location),
-        scale=scale * head_scale(scene),
+        location=tuple(placement.free_place(scene, low, high)),
         metadata=metadata,
     )
     _select_alone(ob, scene)
+    framing.frame_untouched(scene, [ob, *_others(scene, ob)])
     return ob
+
+
+def _standing(splats: SplatArrays, scale: float) -> SplatArrays:
+    """Scale the head, and raise it so that it stands on its origin."""
+    splats = transform(splats, np.diag([scale, scale, scale, 1.0]))
+    low, _ = bounds(splats.positions, placement.SHARE)
+    return replace(splats, positions=splats.positions - np.float32([0.0, 0.0, low[2]]))
+
+
+def _others(scene: bpy.types.Scene, ob: bpy.types.Object) -> list[bpy.types.Object]:
+    """The visible heads that stand in a row with `ob`."""
+    return [
+        other
+        for other in scene.objects
+        if other != ob
+        and HEAD in other
+        and other.visible_get(view_layer=scene.view_layers[0])
+        and (other.location - ob.location).yz.length < 1e-4
+    ]
 
 
 def add_picture(path: Path, name: str) -> bpy.types.Image | None:

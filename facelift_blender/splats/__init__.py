@@ -7,6 +7,7 @@ nodes           the Geometry Nodes group that draws them, in camera_facing or an
 material        the material
 native          Blender's own splats, where it has them
 scene_settings  what a scene needs
+placement       boxes of objects, and free places beside them
 importing       from files
 exporting       to files, with everything applied
 editing         what artists do to them

@@ -39,7 +39,7 @@ def add_crop_box(item: bpy.types.Object) -> bpy.types.Object:
     nodes.set_input(modifier, "Crop", True)
     if box := nodes.get_input(modifier, "Crop Box"):
         return box
-    low, high = objects.bounds(attributes.read(item.data), share=1.0)
+    low, high = objects.bounds(attributes.get_values(item.data, attributes.POSITION, 3), share=1.0)
     box = bpy.data.objects.new(f"{item.name} Crop", None)
     box.empty_display_type = "CUBE"
     box.empty_display_size = 1.0

@@ -9,8 +9,9 @@ import bpy
 import numpy as np
 from facelift_core import FaceLiftError
 from facelift_core.gaussians import files as formats
+from mathutils import Matrix
 
-from . import objects
+from . import objects, transforms
 from .attributes import SplatArrays
 
 UP_AXES = (
@@ -31,10 +32,13 @@ def import_splats(
 ) -> bpy.types.Object:
     """Import a file as a new object named after the file. In Object Mode, also select it and make it active.
 
+    The Gaussians themselves are scaled and turned, so that the object has neither scale nor rotation.
+
     Raises:
         FaceLiftError: the file is missing, damaged or of another kind.
     """
     splats = formats.read(Path(bpy.path.abspath(str(path))))
+    splats = transforms.transform(splats, np.array(Matrix.Rotation(_TILT[up_axis], 4, "X")))
     location = tuple(context.scene.cursor.location) if at_cursor else (0.0, 0.0, 0.0)
     item = objects.create_splat_object(
         context,
@@ -44,7 +48,6 @@ def import_splats(
         scale=scale,
         metadata={"facelift_file": Path(path).name},
     )
-    item.rotation_euler.x = _TILT[up_axis]
     if context.mode == "OBJECT":
         objects.choose(context, item)
     return item

@@ -8,7 +8,7 @@ import bpy
 import numpy as np
 from facelift_core import FaceLiftError
 
-from . import attributes, native, nodes
+from . import attributes, native, nodes, transforms
 from .attributes import SplatArrays
 
 HEAD_HEIGHT = 0.23
@@ -18,7 +18,7 @@ HEAD_HEIGHT_IN_UNITS = 1.32
 
 
 def head_scale(scene: bpy.types.Scene) -> float:
-    """Object scale that makes a reconstructed head life-size in the units of `scene`."""
+    """Factor that makes a reconstructed head life-size in the units of `scene`."""
     return HEAD_HEIGHT / HEAD_HEIGHT_IN_UNITS / scene.unit_settings.scale_length
 
 
@@ -40,7 +40,8 @@ def create_splat_object(
         splats: N ≥ 1 Gaussians.
         name: name of the object and its point cloud.
         location: location of the object's origin.
-        scale: uniform scale of the object; use :func:`head_scale` for reconstructed heads.
+        scale: uniform factor for the Gaussians' positions and sizes; the object's own scale stays 1. Use
+            :func:`head_scale` for reconstructed heads.
         metadata: custom properties of the object.
 
     Raises:
@@ -50,9 +51,9 @@ def create_splat_object(
     if isinstance(context_or_scene, bpy.types.Context):
         scene = context_or_scene.scene
         collection = collection or context_or_scene.collection
+    splats = transforms.transform(splats, np.diag([scale, scale, scale, 1.0]))
     item = bpy.data.objects.new(name, splat_cloud(name, splats))
     item.location = location
-    item.scale = (scale, scale, scale)
     for key, value in (metadata or {}).items():
         item[key] = value
     (collection or scene.collection).objects.link(item)
@@ -162,8 +163,8 @@ def instanced_splats(item: bpy.types.Object | None) -> list[bpy.types.Object]:
     return splat_objects(instanced([item])) if item is not None else []
 
 
-def bounds(splats: SplatArrays, share: float = 0.98) -> tuple[np.ndarray, np.ndarray]:
-    """Minimum and maximum corner of the box that contains the central `share` of the Gaussians along each axis."""
+def bounds(positions: np.ndarray, share: float) -> tuple[np.ndarray, np.ndarray]:
+    """Minimum and maximum corner of the box that contains the central `share` of (N, 3) positions along each axis."""
     edge = 0.5 * (1.0 - share)
-    low, high = np.quantile(splats.positions, [edge, 1.0 - edge], axis=0)
+    low, high = np.quantile(positions, [edge, 1.0 - edge], axis=0)
     return low, high

@@ -41,7 +41,7 @@ class FACELIFT_OT_import_splats(bpy.types.Operator, ImportHelper):
     filter_glob: StringProperty(default="*.ply", options={"HIDDEN"})
     directory: StringProperty(subtype="DIR_PATH", options={"HIDDEN", "SKIP_SAVE"})
     files: CollectionProperty(type=bpy.types.OperatorFileListElement, options={"HIDDEN", "SKIP_SAVE"})
-    scale: FloatProperty(name="Scale", default=1.0, min=1e-6, soft_max=100.0, description="Scale of the object")
+    scale: FloatProperty(name="Scale", default=1.0, min=1e-6, soft_max=100.0, description="Factor for the size")
     up_axis: EnumProperty(name="Up Axis", items=importing.UP_AXES, description="Axis that points up in the file")
     at_cursor: BoolProperty(name="At 3D Cursor", default=False, description="Place at the cursor, not the origin")
 

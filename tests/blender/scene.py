@@ -304,9 +304,12 @@ def test_scale_and_up_axis_of_an_import():
     path = str(FOLDER / "plain.ply")
     assert bpy.ops.facelift.import_splats(filepath=path, scale=2.5, up_axis="Y", at_cursor=True) == {"FINISHED"}
     item = bpy.context.object
-    assert tuple(item.scale) == (2.5,) * 3 and tuple(item.location) == (1, 2, 3)
     bpy.context.view_layer.update()
-    assert (item.matrix_world.to_3x3() @ Matrix.Identity(3).col[1]).normalized().z > 0.999, "Y of the file is not up"
+    assert item.matrix_world == Matrix.Translation((1, 2, 3)), "the object has a scale or a rotation"
+    found, given = attributes.read(item.data), some_splats()
+    turned = 2.5 * given.positions[:, [0, 2, 1]] * [1, -1, 1]
+    assert np.allclose(found.positions, turned, atol=1e-5), "Y of the file is not up"
+    assert np.allclose(found.log_scales, given.log_scales + np.log(2.5), atol=1e-5)
 
 
 def test_files_that_are_dropped():

@@ -11,6 +11,8 @@ shader    the shader
 drawing   textures and the draw call
 handlers  Blender's draw handler and application handlers
 rendering images and animations of a viewport, with splats
+framing   views that show heads
+operators buttons
 """
 
 from __future__ import annotations
@@ -18,14 +20,16 @@ from __future__ import annotations
 
 def attach() -> None:
     """Draw splats in every 3D viewport from now on. Draws nothing in background mode."""
-    from . import handlers, state
+    from . import framing, handlers, state
 
     state.register_properties()
     handlers.attach()
+    framing.attach()
 
 
 def detach() -> None:
-    from . import handlers, state
+    from . import framing, handlers, state
 
+    framing.detach()
     handlers.detach()
     state.unregister_properties()

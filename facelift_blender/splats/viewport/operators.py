@@ -6,7 +6,26 @@ import bpy
 from bpy.props import BoolProperty
 
 from ...operator_errors import attempt
-from . import rendering
+from .. import objects
+from . import framing, rendering
+
+
+class FACELIFT_OT_frame_head(bpy.types.Operator):
+    """Look at the face of the selected head from the front"""
+
+    bl_idname = "facelift.frame_head"
+    bl_label = "Frame Head"
+    bl_options = {"REGISTER"}
+
+    @classmethod
+    def poll(cls, context):
+        return isinstance(context.space_data, bpy.types.SpaceView3D) and objects.active_splats(context) is not None
+
+    def execute(self, context):
+        active = objects.active_splats(context)
+        others = [item for item in objects.splat_objects(context.selected_objects) if item != active]
+        framing.frame(context.space_data, (context.region.width, context.region.height), [active, *others])
+        return {"FINISHED"}
 
 
 class FACELIFT_OT_viewport_render(bpy.types.Operator):
@@ -77,4 +96,4 @@ class FACELIFT_OT_viewport_render(bpy.types.Operator):
         return {"FINISHED"}
 
 
-CLASSES = (FACELIFT_OT_viewport_render,)
+CLASSES = (FACELIFT_OT_frame_head, FACELIFT_OT_viewport_render)
