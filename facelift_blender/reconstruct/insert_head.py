@@ -8,12 +8,12 @@ from pathlib import Path
 import bpy
 import numpy as np
 from facelift_core.gaussians import files
+from facelift_core.gaussians.transforms import transform
 
 from ..jobs.folders import Finished
 from ..splats import placement
 from ..splats.attributes import SplatArrays
 from ..splats.objects import bounds, create_splat_object, head_scale
-from ..splats.transforms import transform
 from ..splats.viewport import framing
 
 COLLECTION = "FaceLift"

@@ -9,9 +9,10 @@ import bpy
 import numpy as np
 from facelift_core import FaceLiftError
 from facelift_core.gaussians import files as formats
+from facelift_core.gaussians import transforms
 from mathutils import Matrix
 
-from . import objects, transforms
+from . import objects
 from .attributes import SplatArrays
 
 UP_AXES = (

@@ -7,8 +7,9 @@ from collections.abc import Iterable, Mapping
 import bpy
 import numpy as np
 from facelift_core import FaceLiftError
+from facelift_core.gaussians import transforms
 
-from . import attributes, native, nodes, transforms
+from . import attributes, native, nodes
 from .attributes import SplatArrays
 
 HEAD_HEIGHT = 0.23
