@@ -445,9 +445,9 @@ def kernels(bench: Bench) -> None:
                         found[backend.name] = str(error)[:80]
             found["chosen_by_pytorch"] = _event_ms(usual, 5)
             bench.record(attention=name, **found)
-        from facelift_core.compute.attention import cudnn_gain
+        from facelift_core.compute.attention import cudnn_works
 
-        bench.record(cudnn_gain=cudnn_gain())
+        bench.record(cudnn_works=cudnn_works())
 
 
 def profiled(bench: Bench) -> None:

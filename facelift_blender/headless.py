@@ -39,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.python or not os.environ.get("FACELIFT_PYTHON"):
         os.environ["FACELIFT_PYTHON"] = options.python or sys.executable
     import addon_utils
-    from facelift_core import FaceLiftError
+    from facelift_core import Cancelled, FaceLiftError
 
     bpy.ops.wm.read_factory_settings(use_empty=True)
     if addon_utils.enable(ENABLED_AS, default_set=True) is None:
@@ -47,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     try:
         make(options)
-    except (FaceLiftError, RuntimeError) as error:
+    except (FaceLiftError, Cancelled, RuntimeError) as error:
         print(f"facelift: {str(error).strip().removeprefix('Error: ')}", file=sys.stderr)
         return 1
     finally:

@@ -1,4 +1,4 @@
-"""Quality presets as the interface shows them; the values come from ``facelift_core.presets``."""
+"""Labels and descriptions of the presets in ``facelift_core.presets``."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ CUSTOM_ITEM = (CUSTOM, "Custom", "Same as Best, but with the number of steps set
 
 
 def of_steps(steps: int) -> str:
-    """The preset with this number of steps, or CUSTOM if there is none."""
-    return next((name for name, count in STEPS.items() if count == steps), CUSTOM)
+    """Return the preset of a file from before version 0.2, which stored only the number of steps."""
+    return {50: "QUALITY", 10: "BALANCED", 8: "FAST"}.get(steps, CUSTOM) if steps else ""
 
 
 def of_request(own) -> dict[str, str | int]:
-    """Preset and steps to request for a scene's settings; 0 steps stands for the preset's own number."""
+    """Return preset and steps to request for a scene's settings; 0 steps means the preset's own number."""
     if own.preset == CUSTOM:
         return {"preset": DEFAULT.lower(), "steps": own.steps}
     return {"preset": own.preset.lower(), "steps": 0}

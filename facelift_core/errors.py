@@ -5,7 +5,7 @@ class FaceLiftError(Exception):
     """An error that the user can act on; ``str(error)`` is one sentence that says what is wrong and what to do."""
 
 
-class Cancelled(FaceLiftError):
+class Cancelled(Exception):
     """The caller's ``cancelled()`` returned true. The run has released everything it held."""
 
     def __init__(self, message: str = "Cancelled."):

@@ -238,9 +238,5 @@ def test_large_networks_are_rounded_where_that_is_faster(monkeypatch):
         assert device.select_dtype(cpu, device.LARGE - 1) == torch.float32
 
 
-def test_what_is_faster_is_tried():
-    assert device.bfloat16_pays() in (True, False)
-
-
 def test_plans_are_plain_data():
     assert dataclasses.asdict(PLANS[0]) == {"name": PLANS[0].name, "batch_guidance": True, "offload": False}

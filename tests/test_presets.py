@@ -10,6 +10,7 @@ from PIL import Image
 from torch.utils.flop_counter import FlopCounterMode
 
 import facelift_core as fl
+from facelift_blender.presets import CUSTOM, ITEMS, of_steps
 from facelift_core.compute.time_estimate import (
     REFINE_SECONDS,
     REFINE_SECONDS_BY_TORCH,
@@ -46,7 +47,11 @@ def test_presets_get_cheaper():
     costs = [PRESETS[name].evaluations() for name in ("quality", "balanced", "fast")]
     assert costs[0] == 600 and costs[0] > 2 * costs[1] > 2 * costs[2]
     assert all(0 < how.agreeing_steps < how.steps for how in PRESETS.values())
-    assert len({how.steps for how in PRESETS.values()}) == len(PRESETS), "files of before 0.2 store only them"
+
+
+def test_blender_offers_every_preset():
+    assert [name.lower() for name, _, _ in ITEMS] == list(PRESETS)
+    assert [of_steps(steps) for steps in (50, 10, 8, 33, 0)] == ["QUALITY", "BALANCED", "FAST", CUSTOM, ""]
 
 
 def test_steps_can_be_other_than_the_presets():
@@ -113,6 +118,12 @@ def test_more_steps_converge(model):
         errors = [(ends[solver, steps] - ends[solver, 200]).abs().max() for steps in (5, 10, 20)]
         assert errors[0] > 2 * errors[1] > 4 * errors[2], solver
     torch.testing.assert_close(ends["dpm", 200], ends["unipc", 200], rtol=1e-3, atol=1e-3)
+
+
+def test_thresholding_is_refused(model):
+    template = type(model.scheduler).from_config(model.scheduler.config, thresholding=True)
+    with pytest.raises(fl.FaceLiftError, match="thresholding"):
+        solvers.start(template, Sampling(3))
 
 
 def test_solvers_without_noise_draw_none(model, portrait):

@@ -49,18 +49,13 @@ DEVICES = (
 def _get_preset(self: FaceLiftSettings) -> int:
     from ..setup.preferences import get
 
-    return _PRESET_NAMES.index(self.own_preset or _of_steps(self.own_steps) or get().default_preset)
+    return _PRESET_NAMES.index(self.own_preset or presets.of_steps(self.own_steps) or get().default_preset)
 
 
 def _set_preset(self: FaceLiftSettings, value: int) -> None:
     if _PRESET_NAMES[value] == presets.CUSTOM and self.preset != presets.CUSTOM:
         self.own_steps = self.steps
     self.own_preset = _PRESET_NAMES[value]
-
-
-def _of_steps(steps: int) -> str:
-    """The preset of a file from before version 0.2, which stored only the number of steps."""
-    return presets.of_steps(steps) if steps else ""
 
 
 def _get_steps(self: FaceLiftSettings) -> int:

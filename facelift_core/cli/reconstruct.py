@@ -72,7 +72,7 @@ def add_parser(commands) -> None:
         help="mini (built in, the default), released (see “facelift weights”), or a folder",
     )
     parser.add_argument(
-        "--preset", choices=tuple(PRESETS), default="quality", help="quality (default), or faster: balanced, fast"
+        "--preset", choices=tuple(PRESETS), default="quality", help="quality or speed (default %(default)s)"
     )
     parser.add_argument("--steps", type=whole_number(1, 1000), help="diffusion steps (default: the preset's)")
     parser.add_argument(

@@ -5,9 +5,8 @@ from __future__ import annotations
 import ctypes
 import gc
 import sys
-import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 
@@ -15,12 +14,9 @@ import torch
 
 from ..errors import Cancelled, FaceLiftError
 from .memory import memory
-from .onednn import linear
 
 LARGE = 100_000_000
 """Number of parameters from which half precision pays off on a CPU."""
-BFLOAT16_GAIN = 1.5
-"""Minimum speedup of bfloat16 matrix products to use bfloat16; some of the work stays in float32."""
 
 
 class NotEnoughMemory(FaceLiftError):
@@ -62,22 +58,9 @@ def select_dtype(device: torch.device, parameters: int = 0) -> torch.dtype:
     return torch.bfloat16 if parameters >= LARGE and bfloat16_pays() else torch.float32
 
 
-@lru_cache(maxsize=1)
 def bfloat16_pays() -> bool:
-    """Return whether this CPU multiplies matrices much faster in bfloat16. Measured once, in a tenth of a second."""
-    return product_seconds(linear, torch.float32) > BFLOAT16_GAIN * product_seconds(linear, torch.bfloat16)
-
-
-@torch.no_grad()
-def product_seconds(multiply: Callable[..., torch.Tensor], dtype: torch.dtype) -> float:
-    """Time a matrix product of moderate size, in seconds. `multiply` is called like :func:`.onednn.linear`."""
-    a, b = torch.ones(512, 1024, dtype=dtype), torch.ones(1024, 1024, dtype=dtype)
-    tries = []
-    for _ in range(5):  # the first is a warm-up
-        start = time.perf_counter()
-        multiply(a, b, None)
-        tries.append(time.perf_counter() - start)
-    return min(tries)
+    """Return whether this CPU has bfloat16 instructions. A fixed rule, so that results are reproducible."""
+    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
 
 
 def free_memory(device: torch.device) -> int | None:

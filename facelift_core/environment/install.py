@@ -100,7 +100,7 @@ class _Teller:
             try:
                 tell.log(f"{time.strftime('%Y-%m-%d %H:%M:%S')} FaceLift {__version__}")
                 yield tell
-            except FaceLiftError as error:
+            except (FaceLiftError, Cancelled) as error:
                 tell.log(str(error))
                 raise
 
@@ -236,16 +236,12 @@ def _try_out(plan: InstallPlan, python: Path, tell: _Teller) -> list[str]:
     wanted = plan.build.device
     try:
         summary = smoke_test.run(python, folder, "auto", say, tell.cancelled)
-    except Cancelled:
-        raise
     except FaceLiftError as error:
         if wanted == "cpu":
             raise FaceLiftError(f"The runtime is installed but does not work: {error}") from None
         tell.log(str(error))
         try:
             smoke_test.run(python, folder, "cpu", say, tell.cancelled)
-        except Cancelled:
-            raise
         except FaceLiftError as again:
             raise FaceLiftError(f"The runtime is installed but does not work: {again}") from None
         return [f"The graphics card cannot be used, so the processor is used instead: {error}"]

@@ -13,6 +13,7 @@ from ..errors import FaceLiftError
 from ..presets import Sampling
 
 SIGNAL_MIN = 2.0**-24
+"""Smallest fraction of the signal's variance; zero terminal SNR schedules end with 0, by which steps would divide."""
 SHARED = (
     "num_train_timesteps", "beta_start", "beta_end", "beta_schedule", "trained_betas", "prediction_type",
     "rescale_betas_zero_snr",
@@ -40,7 +41,7 @@ class Run:
     def step(self, out: Tensor, t: int, latents: Tensor, noise: Tensor | None) -> Tensor:
         """Latents after the step at `t`, float32 like the arguments; `noise` as they, if any is drawn."""
         if isinstance(self.scheduler, DDIMScheduler):
-            return self.scheduler.step(out, t, latents, eta=1.0, variance_noise=noise, return_dict=False)[0]
+            return self._ddim_step(out, t, latents, noise)
         if noise is not None:
             return self.scheduler.step(out, t, latents, variance_noise=noise, return_dict=False)[0]
         return self.scheduler.step(out, t, latents, return_dict=False)[0]
@@ -69,8 +70,37 @@ class Run:
 
     def _levels(self, t: int) -> tuple[float, float]:
         """Return the scale of signal and of noise in the latents at timestep `t`."""
-        kept = float(self.scheduler.alphas_cumprod[t])
+        kept = self._kept(t)
         return kept**0.5, (1 - kept) ** 0.5
+
+    def _kept(self, t: int) -> float:
+        """Return the fraction of the signal's variance that is left at timestep `t`; below 0, after the last step."""
+        return (
+            max(float(self.scheduler.alphas_cumprod[t]), SIGNAL_MIN) if t >= 0 else self.scheduler.final_alpha_cumprod
+        )
+
+    def _ddim_step(self, out: Tensor, t: int, latents: Tensor, noise: Tensor) -> Tensor:
+        """DDIM with eta = 1, as in diffusers but with coefficients in double precision.
+
+        In float32, the last timestep of a zero terminal SNR schedule takes the square root of a negative number.
+        """
+        config = self.scheduler.config
+        before = t - config.num_train_timesteps // self.scheduler.num_inference_steps
+        kept, kept_before = self._kept(t), float(self._kept(before))
+        signal, level = self._levels(t)
+        clean = self.clean(out, t, latents)
+        match config.prediction_type:
+            case "epsilon":
+                predicted = out
+            case "v_prediction":
+                predicted = signal * out + level * latents
+            case _:
+                predicted = (latents - signal * out) / level
+        if config.clip_sample:
+            clean = clean.clamp(-config.clip_sample_range, config.clip_sample_range)
+        deviation = ((1 - kept_before) / (1 - kept) * (1 - kept / kept_before)) ** 0.5
+        direction = (1 - kept_before - deviation**2) ** 0.5 * predicted
+        return kept_before**0.5 * clean + direction + deviation * noise
 
 
 def start(template: DDIMScheduler, sampling: Sampling) -> Run:
@@ -99,15 +129,13 @@ def start(template: DDIMScheduler, sampling: Sampling) -> Run:
 
 def _ddim(template: DDIMScheduler, steps: int) -> Run:
     scheduler = DDIMScheduler.from_config(template.config)
+    if scheduler.config.thresholding:
+        raise FaceLiftError("The scheduler of these weights uses thresholding, which is not meant for latents.")
     limit = scheduler.config.num_train_timesteps
     if steps <= limit:
         scheduler.set_timesteps(steps)
     if steps > limit or scheduler.timesteps.max() >= limit:
         raise _too_many(steps)
-    # Tables in double precision: where the signal vanishes (zero-terminal-SNR schedules), DDIM takes the square
-    # root of a difference that float32 rounds below zero.
-    scheduler.alphas_cumprod = scheduler.alphas_cumprod.double().clamp(min=SIGNAL_MIN).tolist()
-    scheduler.final_alpha_cumprod = float(scheduler.final_alpha_cumprod)
     return Run(scheduler, scheduler.timesteps.to(torch.long), True)
 
 
