@@ -193,7 +193,7 @@ class FaceLift:
         with nothing_left_behind():
             run = self._run(how, guidance_scale, likeness, progress, cancelled)
             with run.stage("align", "Aligning the portrait"):
-                aligned = _as_portrait(photo, crop, matting)
+                aligned = _as_portrait(photo, crop, matting, likeness)
             with run.stage("views", "Six views") as monitor:
                 portrait = self._to_size_of_views(aligned.image)
                 agree = self.agreement(portrait) if likeness != "off" else None
@@ -242,7 +242,7 @@ class FaceLift:
             aligned = None
             if portrait is not None:
                 with run.stage("align", "Aligning the portrait"):
-                    aligned = _as_portrait(portrait, crop=True, matting="auto")
+                    aligned = _as_portrait(portrait, True, "auto", likeness)
             raw, filtered = self._lift(views, run, keep_raw=True)
             gaussians, likeness, notes = self._with_likeness(filtered, aligned, likeness, how, run)
             image, notes = (aligned.image, (*aligned.notes, *notes)) if aligned else (None, ())
@@ -340,8 +340,8 @@ class FaceLift:
 
 
 def _as_portrait(
-    photo: str | Path | Image.Image | np.ndarray | AlignedPortrait, crop: bool, matting: str
+    photo: str | Path | Image.Image | np.ndarray | AlignedPortrait, crop: bool, matting: str, likeness: str
 ) -> AlignedPortrait:
     if isinstance(photo, AlignedPortrait):
         return photo
-    return align_portrait(as_image(photo), crop=crop, matting=matting)
+    return align_portrait(as_image(photo), crop=crop, matting=matting, largest_face=likeness == "off")

@@ -8,14 +8,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageChops
 
 from ..errors import FaceLiftError
 from ..photos import ALL_TRANSPARENT, Photo, open_photo
 from .closed_form import unmix
 from .crop import MAX_CUTOUT, SIZE, Box, crop_to_face, cutout_side, face_size, resample, shown_region, visible_region
 from .cutout import cut_out
-from .matting import METHODS, Matte, choose_method, is_on_white, on_white, remove_background
+from .faces import TURNS, chosen_first, find_faces, turn_to_upright
+from .frames import find_frame
+from .matting import METHODS, Matte, best_network, choose_method, is_on_white, on_white, remove_background
 from .mtcnn import Face, detect_faces
 from .segmentation import MARGINS
 
@@ -35,8 +37,6 @@ __all__ = [
     "remove_background",
 ]
 
-MIN_PROBABILITY = 0.8
-"""Detections with a lower probability are not treated as faces."""
 SMALL_FACE = 64
 """Face size in pixels below which the user gets a note; in the portrait, a face has 194."""
 LARGE_PHOTO = 4_000_000
@@ -56,8 +56,8 @@ class AlignedPortrait:
         cutout: square RGBA with straight alpha, framed like `image`, at the resolution of the photo: 512 to 1024 pixels
             a side. The background's share is removed from the colors; opaque pixels keep those of the photo.
         notes: notes for the user (several faces, matting method, …), one sentence each.
-        face: the face used for alignment, in pixels of the photo; None if `crop` was False and no face was found or
-            looked for.
+        face: the face used for alignment, in pixels of the upright photo; None if `crop` was False and no face was
+            found or looked for.
     """
 
     image: Image.Image
@@ -67,14 +67,23 @@ class AlignedPortrait:
 
 
 def align_portrait(
-    photo: Photo | str | Path | Image.Image, *, crop: bool = True, matting: str = "auto"
+    photo: Photo | str | Path | Image.Image,
+    *,
+    crop: bool = True,
+    matting: str = "auto",
+    largest_face: bool = False,
 ) -> AlignedPortrait:
     """Remove the background of a photo, find the face, and crop and scale the photo to the standard framing.
+
+    A photo that lies on its side or is upside down is turned. With automatic matting, transparency and a white
+    background count only if they separate the person, not if they are a frame around a photo with another background.
 
     Args:
         photo: a :class:`Photo`, or anything that :func:`open_photo` accepts.
         crop: whether to crop to the face. False resizes the whole photo to 512 × 512, ignoring its aspect ratio.
         matting: background removal method, one of :data:`METHODS`.
+        largest_face: use the largest face, as published, even if the detector is far more certain of another one, and
+            turn the photo only if it shows no face as it is.
 
     Raises:
         NoFace: `crop` is true and no face was found.
@@ -84,22 +93,32 @@ def align_portrait(
         photo = open_photo(photo)
     notes = list(photo.notes)
     method = choose_method(photo, matting)
+    faces, seen = [], None
+    if crop:
+        photo, faces, note = _upright(photo, largest_face)
+        notes += [note] if note else []
+        seen = photo.image
+    elif method == "segmentation":
+        faces = find_faces(photo.image)
+    frame = find_frame(photo.image, faces[0].box if faces else None) if crop and matting == "auto" else None
+    if frame is not None:
+        photo, method = replace(photo, image=frame.image), best_network()
+        notes.append(frame.note)
 
     # Only the segmentation uses the face.
-    faces, seed = [], None
-    if method == "segmentation":
-        faces = find_faces(photo.image)
-        seed = faces[0] if faces else None
-        if crop and seed is None:
+    seed = faces[0] if faces and method == "segmentation" else None
+    if method == "segmentation" and seed is None:
+        if crop:
             raise _no_face(photo)
-        if seed is None:
-            notes.append("No face was found to guide the segmentation, so the background may be removed badly.")
+        notes.append("No face was found to guide the segmentation, so the background may be removed badly.")
     place = Place()
     if crop and seed is not None:
         photo, faces, place = _near_face(photo, faces)
         seed = faces[0]
-    box, others = _boxes(faces)
+    box, others = _boxes(faces) if seed is not None else (None, [])
     matte = remove_background(photo, box, method, others=others, around_face=crop)
+    if frame is not None:
+        matte = replace(matte, alpha=ImageChops.darker(matte.alpha, place.part_of(frame.inside, photo.image.size)))
     notes.append(matte.note)
     cut = photo.image.convert("RGB")
     cut.putalpha(matte.alpha)
@@ -111,14 +130,16 @@ def align_portrait(
     # The crop's constants are for face boxes measured on a white background, so detect the face (again) on white.
     image = on_white(cut)
     if seed is None:
-        faces = find_faces(image)
+        again = photo.image is not seen or photo.image.mode == "RGBA" or method == "rembg"
+        faces = _chosen_first(find_faces(image), largest_face) if again else faces
         if not faces:
             raise _no_face(photo)
         face = faces[0]
     else:
         face = next((f for f in find_faces(image) if _same(f, seed)), seed)
     if len(faces) > 1:
-        notes.append(f"{len(faces)} faces were found; the largest one is used.")
+        largest = face.area >= max(other.area for other in faces[1:])
+        notes.append(f"{len(faces)} faces were found; the {'largest' if largest else 'most certain'} one is used.")
     pixels = place.step * face_size(face.box)
     if pixels < SMALL_FACE:
         notes.append(f"The face is only {pixels:.0f} pixels in size; a closer photo gives a sharper head.")
@@ -126,6 +147,34 @@ def align_portrait(
     # With the other methods the portrait equals that of the published system, to the last bit.
     portrait = on_white(cutout.resize((SIZE, SIZE))) if method == "segmentation" else crop_to_face(image, face.box)
     return AlignedPortrait(portrait, cutout, tuple(notes), place.in_photo(face))
+
+
+def _upright(photo: Photo, largest_face: bool) -> tuple[Photo, list[Face], str | None]:
+    """Turn a photo so that its face is upright.
+
+    Returns the photo, its faces, the one to reconstruct first, and a note for the user if the photo was turned.
+    """
+
+    def faces_of(photo: Photo) -> list[Face]:
+        image = photo.image
+        return _chosen_first(find_faces(on_white(image) if image.mode == "RGBA" else image), largest_face)
+
+    faces = faces_of(photo)
+    if faces and largest_face:
+        return photo, faces, None
+    degrees = turn_to_upright(on_white(photo.image) if photo.image.mode == "RGBA" else photo.image, faces)
+    if degrees == 0:
+        return photo, faces, None
+    turned = replace(photo, image=photo.image.transpose(TURNS[degrees]))
+    return (
+        turned,
+        faces_of(turned),
+        f"The photo was turned by {degrees}° counterclockwise, so that the face is upright.",
+    )
+
+
+def _chosen_first(faces: list[Face], largest: bool) -> list[Face]:
+    return faces if largest else chosen_first(faces)
 
 
 def align_cutout(cutout: Image.Image | str | Path, face: Face | None = None) -> AlignedPortrait:
@@ -166,6 +215,11 @@ class Place:
 
     def in_part(self, face: Face) -> Face:
         return self._moved(face, lambda value, corner: (value - corner) / self.step)
+
+    def part_of(self, image: Image.Image, size: tuple[int, int]) -> Image.Image:
+        """Return what the part of `size` (width, height) shows of an image of the photo's size."""
+        (x, y), (width, height) = self.corner, size
+        return image.crop((x, y, x + self.step * width, y + self.step * height)).resize(size)
 
     def _moved(self, face: Face, move: Callable[[float, int], float]) -> Face:
         box = tuple(move(edge, self.corner[i % 2]) for i, edge in enumerate(face.box))
@@ -220,11 +274,6 @@ def _boxes(faces: list[Face]) -> tuple[Box | None, list[Box]]:
     return (boxes[0] if boxes else None), boxes[1:]
 
 
-def find_faces(image: Image.Image) -> list[Face]:
-    """Detect faces with at least :data:`MIN_PROBABILITY` in `image`, largest first."""
-    return [face for face in detect_faces(image) if face.probability > MIN_PROBABILITY]
-
-
 def _same(face: Face, other: Face) -> bool:
     """Return whether the center of each box is inside the other."""
 
@@ -237,6 +286,6 @@ def _same(face: Face, other: Face) -> bool:
 
 def _no_face(photo: Photo) -> NoFace:
     return NoFace(
-        f"No face was found in {photo.name}; use a photo that shows a face from the front or, if the photo is already "
-        "aligned, turn off cropping."
+        f"No face was found in {photo.name}; use a photo that shows a face from the front, turn it upright if "
+        "it is tilted or, if it is already aligned, turn off cropping."
     )

@@ -66,11 +66,13 @@ def choose_method(photo: Photo, method: str = "auto") -> str:
         return method
     if photo.image.mode == "RGBA":
         return "alpha"
-    if is_on_white(photo.image):
-        return "none"
-    if importlib.util.find_spec("onnxruntime") is not None and _model_file() is not None:
-        return "rembg"
-    return "segmentation"
+    return "none" if is_on_white(photo.image) else best_network()
+
+
+def best_network() -> str:
+    """Return "rembg" if U²-Net can be used on this machine, otherwise "segmentation"."""
+    available = importlib.util.find_spec("onnxruntime") is not None and _model_file() is not None
+    return "rembg" if available else "segmentation"
 
 
 def remove_background(

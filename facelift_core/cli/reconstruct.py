@@ -203,7 +203,8 @@ def _reconstruct_all(tasks: Sequence[PhotoTask], options: argparse.Namespace) ->
     failed = 0
 
     def align(task: PhotoTask) -> AlignedPortrait:
-        return align_portrait(task.photo, crop=not options.no_crop, matting=options.matting)
+        largest = options.likeness == "off"  # as published
+        return align_portrait(task.photo, crop=not options.no_crop, matting=options.matting, largest_face=largest)
 
     for task, aligned in prefetch(tasks, align):
         try:

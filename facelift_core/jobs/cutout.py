@@ -48,14 +48,15 @@ class Portraits:
     _portrait: AlignedPortrait | None = None
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def get(self, photo: str, crop: bool, matting: str) -> AlignedPortrait:
+    def get(self, photo: str, crop: bool, matting: str, largest_face: bool = False) -> AlignedPortrait:
         """Return the aligned portrait. Raises FaceLiftError as :func:`facelift_core.align.align_portrait`."""
         with self._lock:
-            key = photo, crop, matting, *_state(photo)
+            key = photo, crop, matting, largest_face, *_state(photo)
             if self._key != key:
                 from ..align import align_portrait
 
-                self._portrait, self._key = align_portrait(photo, crop=crop, matting=matting), key
+                self._portrait = align_portrait(photo, crop=crop, matting=matting, largest_face=largest_face)
+                self._key = key
             return self._portrait
 
 

@@ -185,7 +185,7 @@ def run(request: Request, emit: Emit, cancelled: Cancel, models: Models) -> dict
 def _portrait(request: Request, portraits: Portraits) -> AlignedPortrait:
     """Return the portrait to reconstruct. Raises FaceLiftError if the photo or the edited cut-out cannot be used."""
     if not request.cutout:
-        return portraits.get(request.photo, request.crop, request.matting)
+        return portraits.get(request.photo, request.crop, request.matting, request.likeness == "off")
     from ..align import align_cutout
 
     return align_cutout(request.cutout)

@@ -12,6 +12,9 @@ from . import png
 from .colors import to_srgb
 from .photo import ALL_TRANSPARENT, MAX_JPEG_PIXELS, MAX_PIXELS, WORKING_PIXELS, Photo, check_size, rescaled
 
+OPAQUE = 250
+"""Alpha from which a photo counts as opaque: some programs write 254 everywhere."""
+
 _ORIENTATION = 0x0112
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -61,7 +64,7 @@ def decode(opened: Image.Image, name: str, content: bytes = b"", orientation: in
         darkest, brightest = alpha.getextrema()
         if brightest == 0:
             notes.append(ALL_TRANSPARENT)
-        elif darkest < 255:
+        elif darkest < OPAQUE:
             image.putalpha(alpha)
     image = _reduced(image)
     turn = _TURNS.get(_orientation(opened) or orientation)
