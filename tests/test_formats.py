@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
+import io
+import json
 import re
+import struct
+import sys
+import tracemalloc
+import zipfile
 import zlib
+from importlib.util import find_spec
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from facelift_core.errors import FaceLiftError
-from facelift_core.gaussians import quantization
-from facelift_core.gaussians.files import FORMATS, SplatArrays, format_of, read, write
-from facelift_core.gaussians.transforms import rotation_matrices
+from facelift_core.gaussians import axes, quantization
+from facelift_core.gaussians.files import FORMATS, MissingModule, SplatArrays, format_of, read, write
+from facelift_core.gaussians.transforms import rotation_matrices, transform
 
-SUFFIXES = [entry.suffix for entry in FORMATS]
+WITHOUT_USD = pytest.mark.skipif(find_spec("pxr") is None, reason="usd-core, of requirements.txt, is not installed")
+SUFFIXES = [
+    pytest.param(entry.suffix, marks=[WITHOUT_USD] if entry.suffix.startswith(".usd") else []) for entry in FORMATS
+]
 
 
 def splats(count: int = 700, degree: int = 0, seed: int = 0) -> SplatArrays:
@@ -55,7 +67,11 @@ TOLERANCES = {
     ".ply": dict(position=0, color=0, sh=0, log_scale=0, turn=1e-3, opacity=0),
     ".compressed.ply": dict(position=4e-3, color=3e-3, sh=0.016, log_scale=4e-3, turn=0.3, opacity=2e-3),
     ".spz": dict(position=2e-7, color=4e-3, sh=0.012, log_scale=0.032, turn=0.3, opacity=2e-3),
-    ".splat": dict(position=0, color=2e-3, sh=None, log_scale=1e-5, turn=1.0, opacity=2e-3),
+    ".sog": dict(position=6e-5, color=0.01, sh=0.03, log_scale=0.08, turn=1.0, opacity=2e-3),
+    ".glb": dict(position=0, color=0, sh=0, log_scale=2e-6, turn=1e-3, opacity=1e-7),
+    ".usda": dict(position=0, color=0, sh=0, log_scale=2e-6, turn=1e-3, opacity=1e-7),
+    ".usdc": dict(position=0, color=0, sh=0, log_scale=2e-6, turn=1e-3, opacity=1e-7),
+    ".splat": dict(position=0, color=2e-3, sh=None, log_scale=1e-5, turn=1.6, opacity=2e-3),
 }
 """The steps of each format, halved, with some room where several numbers make one."""
 
@@ -154,3 +170,101 @@ def test_damaged_files_get_one_sentence_and_no_more_memory_than_they_need(suffix
         else:
             assert all(np.isfinite(values).all() for values in (found.positions, found.log_scales, found.sh))
     assert refused > 10
+
+
+def test_a_package_that_is_missing_is_named(tmp_path, monkeypatch):
+    """Blender's Python lacks Pillow and USD; there, the file is handed to the runtime."""
+    write(splats(9), tmp_path / "a.sog")
+    monkeypatch.setitem(sys.modules, "PIL.Image", None)
+    monkeypatch.setitem(sys.modules, "pxr.Usd", None)
+    (tmp_path / "a.usdc").write_bytes(b"PXR-USDC")
+    for name, module in (("a.sog", "PIL"), ("a.usdc", "pxr")):
+        with pytest.raises(MissingModule, match="is not installed here") as error:
+            read(tmp_path / name)
+        assert error.value.module == module
+    with pytest.raises(MissingModule):
+        write(splats(9), tmp_path / "b.sog")
+    write(splats(9), tmp_path / "b.usda")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.sog", "a.usdc", "b.usda"]
+
+
+def test_a_palette_stands_for_many_spherical_harmonics(tmp_path):
+    many = splats(6000, degree=2)
+    write(many, tmp_path / "a.sog")
+    found = matched(read(tmp_path / "a.sog"), many)
+    error, size = (np.sqrt((values**2).mean()) for values in (found.sh[:, 1:] - many.sh[:, 1:], many.sh[:, 1:]))
+    assert error < 0.75 * size  # noise has no structure that a palette could use; half of it would already be good
+
+
+def test_glb_keeps_the_numbers_and_turns_the_node(tmp_path):
+    written = splats(5, degree=3)
+    write(written, tmp_path / "a.glb")
+    data = (tmp_path / "a.glb").read_bytes()
+    size = int.from_bytes(data[12:16], "little")
+    document = json.loads(data[20 : 20 + size])
+    assert np.array_equal(np.frombuffer(data, "<f4", 15, 28 + size).reshape(5, 3), written.positions)
+    matrix = np.array(document["nodes"][0]["matrix"]).reshape(4, 4).T
+    assert (matrix @ [0, 0, 1, 1]).tolist() == [0, 1, 0, 1] and (matrix @ [0, -1, 0, 1]).tolist() == [0, 0, 1, 1]
+
+
+def with_nodes(path: Path, nodes: list, scene: list[int]) -> None:
+    data = path.read_bytes()
+    size = int.from_bytes(data[12:16], "little")
+    document = json.loads(data[20 : 20 + size]) | {"nodes": nodes, "scenes": [{"nodes": scene}]}
+    text = json.dumps(document).encode()
+    text += b" " * (-len(text) % 4)
+    path.write_bytes(data[:12] + len(text).to_bytes(4, "little") + data[16:20] + text + data[20 + size :])
+
+
+def test_nodes_of_glb_place_what_they_hold(tmp_path):
+    written = splats(5, degree=1)
+    write(written, tmp_path / "a.glb")
+    nodes = [
+        {"children": [1, 2], "translation": [1, 2, 3]},
+        {"mesh": 0, "scale": [2, 2, 2], "rotation": [0, 0.6, 0, 0.8]},
+        {"mesh": 0},
+    ]
+    with_nodes(tmp_path / "a.glb", nodes, [0])
+    found = read(tmp_path / "a.glb")
+    assert len(found) == 10
+    expected = transform(written, axes.Y_UP_TO_Z_UP)
+    np.testing.assert_allclose(
+        np.sort(found.positions[:5], 0), np.sort(expected.positions + np.array([1, -3, 2]), 0), atol=1e-6
+    )
+    with_nodes(tmp_path / "a.glb", [{"children": [0], "mesh": 0}], [0])
+    with pytest.raises(FaceLiftError, match="not a tree"):
+        read(tmp_path / "a.glb")
+    with_nodes(tmp_path / "a.glb", [{"mesh": 0, "scale": [1, 0, 1]}], [0])
+    with pytest.raises(FaceLiftError, match="flat or not finite"):
+        read(tmp_path / "a.glb")
+
+
+@pytest.mark.parametrize(("name", "content"), [
+    ("a.spz", zlib.compress(struct.pack("<IIIBBBB", 0x5053474E, 3, 2_000_000_000, 3, 12, 0, 0), wbits=31)),
+    ("a.spz", struct.pack("<IIIBBBBI", 0x5053474E, 4, 2_000_000_000, 0, 12, 0, 5, 32) + b"\0" * 100),
+    ("a.compressed.ply", b"ply\nformat binary_little_endian 1.0\nelement chunk 900000000\nproperty float min_x\n"
+     b"element vertex 900000000\nproperty uint packed_position\nend_header\n"),
+])  # fmt: skip
+def test_announced_sizes_are_checked_before_memory_is_taken(name, content, tmp_path):
+    (tmp_path / name).write_bytes(content)
+    tracemalloc.start()
+    try:
+        with pytest.raises(FaceLiftError, match=re.escape(name)):
+            read(tmp_path / name)
+        assert tracemalloc.get_traced_memory()[1] < 5e6
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_bomb_in_sog_is_refused(tmp_path):
+    write(splats(100), tmp_path / "a.sog")
+    with zipfile.ZipFile(tmp_path / "a.sog") as old, zipfile.ZipFile(tmp_path / "b.sog", "w") as new:
+        for name in old.namelist():
+            if name == "quats.webp":
+                big = io.BytesIO()
+                Image.new("RGBA", (3000, 3000)).save(big, "PNG")
+                new.writestr(name, big.getvalue())
+            else:
+                new.writestr(name, old.read(name))
+    with pytest.raises(FaceLiftError, match="larger than"):
+        read(tmp_path / "b.sog")

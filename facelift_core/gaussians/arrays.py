@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
@@ -91,3 +92,13 @@ class SplatArrays:
         from .tensors import Gaussians
 
         return Gaussians(**{f.name: torch.from_numpy(getattr(self, f.name)) for f in fields(self)})
+
+
+def concatenated(parts: Sequence[SplatArrays]) -> SplatArrays:
+    """Join `parts` in their order; lower spherical-harmonic degrees are filled up with zeros."""
+    bases = max(part.sh.shape[1] for part in parts)
+    sh = [np.pad(part.sh, ((0, 0), (0, bases - part.sh.shape[1]), (0, 0))) for part in parts]
+    names = ("positions", "log_scales", "rotations", "opacity_logits")
+    return SplatArrays(
+        sh=np.concatenate(sh), **{n: np.concatenate([getattr(part, n) for part in parts]) for n in names}
+    )

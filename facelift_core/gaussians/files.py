@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..errors import FaceLiftError
-from . import compressed_ply, ply, splat, spz
+from . import compressed_ply, glb, ply, sog, splat, spz, usd
 from .arrays import SplatArrays
 from .damage import MissingModule
 from .repair import repaired
@@ -56,7 +56,11 @@ FORMATS = (
     Format("PLY", ".ply", ply.read, ply.write, lossless=True),
     Format("Compressed PLY", ".compressed.ply", ply.read, compressed_ply.write),
     Format("SPZ", ".spz", spz.read, spz.write, options={"version": (3, 2, 4)}),
+    Format("SOG", ".sog", sog.read, sog.write),
     Format("SPLAT", ".splat", splat.read, splat.write, sh_degree=0),
+    Format("glTF", ".glb", glb.read, glb.write),
+    Format("USD text", ".usda", usd.read, usd.write_text),
+    Format("USD", ".usdc", usd.read, usd.write_binary),
 )
 SUFFIXES = tuple(dict.fromkeys(f".{entry.suffix.rsplit('.', 1)[1]}" for entry in FORMATS))
 """The last parts of the suffixes, as file dialogs filter by them."""
