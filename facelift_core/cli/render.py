@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ..diagnostics import quiet_libraries
 from ..errors import FaceLiftError
-from .console import progress_bar
+from .console import progress_bar, say
 from .options import UsageError, colour, device, number, whole_number
 from .reconstruct import PICTURE_SUFFIXES, VIDEO_SUFFIXES
 
@@ -22,7 +22,7 @@ def add_parser(commands) -> None:
         description="Render a head to an image, or to a turntable video.",
         allow_abbrev=False,
     )
-    parser.add_argument("head", metavar="HEAD.ply", type=Path, help="the head to render")
+    parser.add_argument("head", metavar="HEAD", type=Path, help="the head to render: .ply or any other format")
     parser.add_argument(
         "-o", "--output", metavar="FILE", required=True, type=Path, help="image (.png, .jpg, .webp) or video (.mp4)"
     )
@@ -62,7 +62,7 @@ def run(options: argparse.Namespace) -> int:
     import torch
 
     from ..compute.device import nothing_left_behind, select_device
-    from ..gaussians.files import load
+    from ..gaussians.files import read
     from ..images import to_pictures, write_picture
     from ..rendering import render
     from ..rendering.cameras import intrinsics, orbit
@@ -70,7 +70,7 @@ def run(options: argparse.Namespace) -> int:
 
     azimuth, size, background = FRONT + options.azimuth, options.size, options.background
     with nothing_left_behind(), torch.no_grad():
-        gaussians = load(options.head).to(select_device(options.device))
+        gaussians = read(options.head, tell=say).to_gaussians().to(select_device(options.device))
         if suffix in VIDEO_SUFFIXES:
             with progress_bar(options.output.name) as progress:
                 write_turntable(
