@@ -9,14 +9,11 @@ DEFAULT = "QUALITY"
 CUSTOM = "CUSTOM"
 _ABOUT = {
     "QUALITY": ("Best", "For final heads: {steps} steps, the settings FaceLift was published with"),
-    "BALANCED": (
-        "Balanced",
-        "For everyday use: {steps} steps of a faster solver; a third of the time or less, almost the same detail",
-    ),
-    "FAST": ("Fast", "For trying out photos and seeds: {steps} steps of a faster solver"),
+    "BALANCED": ("Balanced", "For everyday use: {steps} steps; almost the same detail in a third of the time or less"),
+    "FAST": ("Fast", "For trying out photos and seeds: {steps} steps"),
 }
 ITEMS = tuple((name, label, about.format(steps=STEPS[name])) for name, (label, about) in _ABOUT.items())
-CUSTOM_ITEM = (CUSTOM, "Custom", "Same as Best, but with the number of steps set under Advanced")
+CUSTOM_ITEM = (CUSTOM, "Custom", "For trying other numbers of steps: as Best, with the number set under Advanced")
 
 
 def of_steps(steps: int) -> str:

@@ -1,4 +1,4 @@
-"""Install Runtime in real Blenders."""
+"""Install PyTorch in real Blenders."""
 
 import os
 import sys

@@ -122,7 +122,7 @@ def script(path: Path, text: str) -> Path:
     [
         (
             {"version": [3, 14, 0], "bits": 64, "lacks": []},
-            "is Python 3.14.0, but the runtime needs Python",
+            "is Python 3.14.0, but PyTorch needs Python",
         ),
         ({"version": [3, 10, 4], "bits": 64, "lacks": []}, "is Python 3.10.4"),
         ({"version": [3, 12, 0], "bits": 32, "lacks": []}, "32-bit"),

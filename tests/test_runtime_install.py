@@ -401,7 +401,7 @@ def test_uninstall_takes_what_is_ours_and_nothing_else(folder, index):
     (folder / "photos").mkdir()
     assert remove.uninstall(folder) == ["photos"] and [p.name for p in folder.iterdir()] == ["photos"]
     assert location.find() is None
-    with pytest.raises(FaceLiftError, match="was not created by Install Runtime"):
+    with pytest.raises(FaceLiftError, match="was not created by Install PyTorch"):
         remove.uninstall(folder)
 
 

@@ -155,7 +155,7 @@ class Lane:
             return
         message = self._worker.receive(TICK)
         if not self._ready and time.monotonic() - self._since > START_SECONDS:
-            raise WorkerEnded("FaceLift did not start within a minute; check the runtime in the preferences.")
+            raise WorkerEnded("FaceLift did not start within a minute; click Check in its preferences.")
         if message is None:
             return
         job_id, event = message

@@ -22,6 +22,9 @@ Watcher = Callable[[], tuple[bool, bool]]
 """Called on every tick; returns whether to redraw now, and whether the timer must keep running."""
 
 jobs = Queue()
+MODELS_TICK = 5.0
+"""Seconds between ticks while nothing runs but models are in memory: the panel tells how long they will be."""
+_interval: float | None = None
 _throttle = RedrawThrottle(TICK)
 _watchers: list[Watcher] = []
 
@@ -88,9 +91,21 @@ def wait(wanted: Sequence[Job]) -> None:
 
 
 def follow() -> None:
-    """Start the timer if it is not running."""
-    if not window.background() and not bpy.app.timers.is_registered(tick):
-        bpy.app.timers.register(tick, first_interval=TICK, persistent=True)
+    """Start the timer if it is not running, and let it tick fast if it only watches over unused models."""
+    if window.background():
+        return
+    if bpy.app.timers.is_registered(tick):
+        if _interval == TICK:
+            return
+        bpy.app.timers.unregister(tick)
+    _set_interval(TICK)
+    bpy.app.timers.register(tick, first_interval=TICK, persistent=True)
+
+
+def _set_interval(seconds: float | None) -> float | None:
+    global _interval
+    _interval = seconds
+    return seconds
 
 
 def tick() -> float | None:
@@ -103,9 +118,10 @@ def tick() -> float | None:
         at_once, again = at_once or changed, again or more
     moving = bool(jobs.active())
     again = again or moving
+    watches = not again and jobs.holds_models
     if _throttle.look(time.monotonic(), bool(events), at_once or not again, moving):
         window.redraw()
-    return TICK if again else None
+    return _set_interval(TICK if again else (MODELS_TICK if watches else None))
 
 
 def detach() -> None:

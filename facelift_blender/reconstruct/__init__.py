@@ -9,7 +9,8 @@ cutouts              cached cut-outs, and which one to make next
 edits, image_editor  hand-painted cut-outs, and the Image Editor to paint them in
 insert_head          adds a finished head to the scene
 readiness            what is missing before reconstructing or rendering, and the operator that fixes it
-panel                the sidebar panels
+results              what became of reconstructions, in the panel
+panel                the sidebar panel
 pictures, png        thumbnails in panels; writing PNG files
 camera               adds a camera
 """
@@ -40,8 +41,8 @@ def detach() -> None:
 def __getattr__(name: str):
     if name == "CLASSES":
         from ..setup import operators as setup_operators
-        from . import cutout_operators, operators, panel, photo_operators, settings
+        from . import cutout_operators, operators, panel, photo_operators, results, settings
 
-        parts = (settings, operators, photo_operators, cutout_operators, setup_operators, panel)
+        parts = (settings, operators, results, photo_operators, cutout_operators, setup_operators, panel)
         return tuple(cls for part in parts for cls in part.CLASSES)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 
 import bpy
 
@@ -36,6 +37,28 @@ def open_editor(context, image: bpy.types.Image) -> None:
     if not bpy.app.timers.is_registered(_settle):
         bpy.app.timers.register(_settle, first_interval=SETTLED)
     follow()
+
+
+def show(context, image: bpy.types.Image) -> None:
+    """Show `image` in an Image Editor, to look at. Raises RuntimeError if Blender cannot create an area."""
+    window = context.window or context.window_manager.windows[0]
+    editors = [area for area in window.screen.areas if area.ui_type == "IMAGE_EDITOR" and area not in areas(window)]
+    area = editors[0] if editors else (_beside_the_view(context, window) or _in_a_window(window))
+    area.type = "IMAGE_EDITOR"
+    area.ui_type = "IMAGE_EDITOR"
+    space = area.spaces.active
+    space.image, space.mode = image, "VIEW"
+    bpy.app.timers.register(partial(_fit, area.as_pointer()), first_interval=SETTLED)
+
+
+def _fit(pointer: int) -> None:
+    """Timer: fit the image to the area, which must have been drawn once."""
+    for window in bpy.context.window_manager.windows:
+        for area in window.screen.areas:
+            if area.as_pointer() == pointer and area.type == "IMAGE_EDITOR":
+                region = next(region for region in area.regions if region.type == "WINDOW")
+                with bpy.context.temp_override(window=window, area=area, region=region):
+                    bpy.ops.image.view_all(fit_view=True)
 
 
 def areas(window: bpy.types.Window) -> list[bpy.types.Area]:

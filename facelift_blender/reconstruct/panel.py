@@ -8,14 +8,14 @@ from pathlib import Path
 import bpy
 
 from ..jobs import bar, folders
-from ..jobs.job import DONE, FAILED, Job
+from ..jobs.job import Job
 from ..jobs.timer import follow, jobs
-from ..layout import duration, paragraphs
-from ..setup import preferences
-from . import edits, pictures, readiness
+from ..layout import paragraphs
+from ..setup import preferences, weights_operators
+from . import edits, pictures, readiness, results
 from .cutouts import Subject
 from .photo_operators import editor_image
-from .session import cuts_out_by_itself, head_of, session, subject_of_scene
+from .session import cuts_out_by_itself, session, subject_of_scene
 from .settings import photos_of
 
 ALONE, SIDE_BY_SIDE = 7.0, 5.5
@@ -40,74 +40,102 @@ class FACELIFT_PT_reconstruct(_Sidebar, bpy.types.Panel):
     def draw(self, context):
         layout = self.layout
         own = context.scene.facelift
-        _draw_photos(layout, own, context)
-        column = layout.column()
-        column.use_property_split = True
-        column.use_property_decorate = False
-        column.prop(own, "preset")
-        column.prop(own, "likeness")
-        column.prop(own, "seed")
-
         missing = readiness.before_running(context)
-        count = len(photos_of(own))
+        setup = readiness.before_setup(context)
+        _draw_missing(layout, setup, context)
+        for job in jobs.active("runtime"):
+            bar.draw(layout, job, context)
+        _draw_photos(layout, own, context)
+        _draw_settings(layout, own, context)
+
         row = layout.row()
-        row.scale_y = 1.8
-        row.enabled = count > 0 and not any(line.stops for line in missing) and not jobs.active("runtime")
-        verb = "Add to Queue" if jobs.active("reconstruct") else "Reconstruct"
-        text = f"{verb}: {count} Faces" if count > 1 else (verb if jobs.active("reconstruct") else "Reconstruct Face")
-        row.operator("facelift.reconstruct", text=text, icon="USER")
-        _draw_missing(layout, missing, context)
-        for job in jobs.active("runtime", "weights"):
+        row.scale_y = 1.6
+        row.enabled = bool(photos_of(own)) and not any(line.stops for line in missing) and not jobs.active("runtime")
+        row.operator("facelift.reconstruct", text=_button(own), icon="USER")
+        results.draw_models(layout)
+        _draw_missing(layout, [line for line in missing if line not in setup], context)
+        for job in jobs.active("weights"):
             bar.draw(layout, job, context)
         for job in jobs.active("reconstruct"):
             _draw_job(layout, job, context)
         if session.waiting_for:
             paragraphs(layout, f"{session.waiting_for} before adding the head.", context, icon="SORTTIME")
-        _draw_last(layout, context)
+        results.draw(layout, context)
         for head in session.left[:5]:
             _draw_left(layout, head)
         if readiness.shows_splats(context.scene):
             _draw_missing(layout, readiness.before_rendering(context), context)
 
 
-class FACELIFT_PT_advanced(_Sidebar, bpy.types.Panel):
-    bl_idname = "FACELIFT_PT_advanced"
-    bl_label = "Advanced"
-    bl_parent_id = "FACELIFT_PT_reconstruct"
-    bl_options = {"DEFAULT_CLOSED"}
+def _button(own) -> str:
+    """Text of the large button."""
+    count = len(photos_of(own))
+    if jobs.active("reconstruct"):
+        return f"Add {count} Photos to Queue" if count > 1 else "Add to Queue"
+    return f"Reconstruct {count} Faces" if count > 1 else "Reconstruct Face"
 
-    def draw(self, context):
-        layout = self.layout
-        layout.use_property_split = True
-        layout.use_property_decorate = False
-        own = context.scene.facelift
-        layout.prop(own, "steps")
-        layout.prop(own, "guidance_scale")
-        layout.prop(own, "crop")
-        layout.prop(own, "matting")
-        layout.prop(own, "weights", placeholder="From Preferences")
-        if preferences.weights(context, own.weights) == "mini":
-            layout.operator("facelift.get_weights", text="Get Released Weights…", icon="IMPORT")
-        layout.prop(own, "device")
-        layout.operator("facelift.release_memory", icon="TRASH")
+
+def _draw_settings(layout, own, context) -> None:
+    column = layout.column()
+    _labels_beside(column)
+    column.prop(own, "preset")
+    column.prop(own, "likeness")
+    column.prop(own, "seed")
+    header, body = layout.panel("FACELIFT_PT_advanced", default_closed=True)
+    header.label(text="Advanced")
+    if body is None:
+        return
+    _labels_beside(body)
+    for name in ("steps", "guidance_scale", "crop", "matting", "device"):
+        body.prop(own, name)
+    column = body.column(align=True)
+    column.use_property_split = False
+    column.label(text="Weights")
+    column.prop(own, "weights", text="", placeholder=preferences.weights_name(context))
+    if preferences.weights(context, own.weights) == "mini":
+        row = column.row()
+        row.enabled = weights_operators.can_get()
+        row.operator("facelift.get_weights", text="Get Released Weights…", icon="IMPORT")
+        if not row.enabled:
+            paragraphs(column, weights_operators.OFFLINE, context, icon="INFO")
+
+
+def _labels_beside(layout) -> None:
+    layout.use_property_split = True
+    layout.use_property_decorate = False
 
 
 def _draw_photos(layout, own, context) -> None:
-    box = layout.box()
-    picture = pictures.icon(own.photo) if own.photo else 0
+    if not own.photo:
+        box = layout.column()
+        _draw_choosing(box, context)
+        return
+    header, body = layout.panel_prop(own, "show_photo")
+    header.label(text=Path(own.photo).name)
+    if body is None:
+        header.operator("facelift.choose_photos", text="", icon="FILE_IMAGE", emboss=False)
+        _draw_more(layout.column(), own)
+        return
+    picture = pictures.icon(own.photo)
     subject = subject_of_scene(context) if picture else None
     if subject is not None:
-        _draw_cutout(box, picture, subject, context)
-    row = box.row(align=True)
-    row.prop(own, "photo", text="")
-    box.operator("facelift.choose_photos", icon="FILE_IMAGE")
-    if image := editor_image(context):
-        box.operator("facelift.use_editor_image", text=f"Use “{image.name}”", icon="IMAGE_DATA")
-    if own.photo and not picture:
+        _draw_cutout(body, picture, subject, context)
+    if not picture:
         readable = Path(bpy.path.abspath(own.photo)).is_file()
-        box.label(text="No preview available" if readable else "Photo not found", icon="ERROR")
+        body.label(text="No preview available" if readable else "Photo not found", icon="ERROR")
+    _draw_choosing(body, context)
+    _draw_more(body, own)
+
+
+def _draw_choosing(layout, context) -> None:
+    layout.operator("facelift.choose_photos", icon="FILE_IMAGE")
+    if editor_image(context):
+        layout.operator("facelift.use_editor_image", text="Use Open Image", icon="IMAGE_DATA")
+
+
+def _draw_more(layout, own) -> None:
     for index, photo in enumerate(own.more_photos):
-        row = box.row(align=True)
+        row = layout.row(align=True)
         row.label(text=Path(photo.path).name, icon="IMAGE_DATA")
         row.operator("facelift.remove_photo", text="", icon="X", emboss=False).index = index
 
@@ -125,10 +153,9 @@ def _draw_cutout(box, photo: int, subject: Subject, context) -> None:
         row.template_icon(icon_value=picture, scale=SIDE_BY_SIDE)
     if edited or known is not None:
         row = box.row(align=True)
-        row.operator("facelift.edit_cutout", icon="BRUSH_DATA")
+        row.operator("facelift.edit_cutout", text="Edit Cut-out" + (" (edited)" if edited else ""), icon="BRUSH_DATA")
         if edited:
             row.operator("facelift.reset_cutout", text="", icon="LOOP_BACK")
-            box.label(text="Edited cut-out", icon="CHECKMARK")
         for note in known.notes if known is not None else ():
             if not note.startswith(ON_BACKGROUND):
                 paragraphs(box, note, context, icon="INFO")
@@ -153,7 +180,9 @@ def _draw_missing(layout, missing: list[readiness.Missing], context) -> None:
         box.alert = line.stops
         paragraphs(box, line.text, context, icon="ERROR" if line.stops else "INFO")
         if line.operator:
-            properties = box.operator(line.operator, text=line.label)
+            row = box.row()
+            row.enabled = line.works
+            properties = row.operator(line.operator, text=line.label)
             for name, value in line.properties.items():
                 setattr(properties, name, value)
 
@@ -164,43 +193,6 @@ def _draw_job(layout, job: Job, context) -> None:
         box.template_icon(icon_value=picture, scale=8.0)
 
 
-def _draw_last(layout, context) -> None:
-    job = session.last
-    if job is None or jobs.active("reconstruct"):
-        return
-    if job.state == FAILED:
-        box = bar.draw_error(layout, job, context)
-        box.operator("facelift.copy_system_information", icon="COPYDOWN")
-        return
-    box = layout.box()
-    if job.state != DONE:
-        box.label(text=f"{job.title}: cancelled", icon="CANCEL")
-        return
-    summary, head = job.result, head_of(job)
-    box.label(text=f"{job.title}: {duration(job.ended - job.started)}", icon="CHECKMARK")
-    times = summary.get("timings", {})
-    parts = [f"{label} {times[stage]:.1f} s" for stage, label in _TIMES.items() if times.get(stage, 0) > 0.05]
-    paragraphs(box, f"{summary.get('gaussians', 0):,} splats, made on {summary.get('device')}", context)
-    paragraphs(box, ", ".join(parts), context)
-    for note in summary.get("notes", []):
-        paragraphs(box, note, context, icon="INFO")
-    if picture := pictures.icon(str(head.views)):
-        box.template_icon(icon_value=picture, scale=6.0)
-    if head.folder not in {left.folder for left in session.left}:
-        box.operator("facelift.import_head", text="Import Again", icon="IMPORT").folder = str(head.folder)
-
-
-_TIMES = {
-    "load": "loading",
-    "align": "aligning",
-    "views": "views",
-    "gaussians": "3D",
-    "filter": "filter",
-    "skin": "photo",
-    "refine": "fitting",
-}
-
-
 def _draw_left(layout, head: folders.Finished) -> None:
     box = layout.box()
     row = box.row(align=True)
@@ -209,4 +201,4 @@ def _draw_left(layout, head: folders.Finished) -> None:
     box.operator("facelift.import_head", icon="IMPORT").folder = str(head.folder)
 
 
-CLASSES = (FACELIFT_PT_reconstruct, FACELIFT_PT_advanced)
+CLASSES = (FACELIFT_PT_reconstruct,)

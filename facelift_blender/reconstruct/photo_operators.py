@@ -7,7 +7,7 @@ import uuid
 from pathlib import Path
 
 import bpy
-from bpy.props import BoolProperty, CollectionProperty, IntProperty, StringProperty
+from bpy.props import BoolProperty, CollectionProperty, EnumProperty, IntProperty, StringProperty
 from facelift_core import FaceLiftError
 
 from ..jobs import folders
@@ -15,6 +15,8 @@ from ..operator_errors import Chooser, attempt
 from . import edits
 from .settings import set_photos
 
+_DISPLAY_TYPES = ("DEFAULT", "LIST_VERTICAL", "LIST_HORIZONTAL", "THUMBNAIL")
+"""In the order of Blender's numbers."""
 _PICTURES = ".jpg .jpeg .png .webp .tif .tiff .bmp .heic .heif .avif"
 _CAMERA_RAW = ".arw .cr2 .cr3 .dng .nef .orf .raf .rw2"
 SUFFIXES = tuple(f"{_PICTURES} {_CAMERA_RAW}".split())
@@ -39,18 +41,24 @@ class _Photos:
 
 
 class FACELIFT_OT_choose_photos(Chooser, _Photos, bpy.types.Operator):
-    """Choose a portrait photo, or select several to reconstruct one after the other"""
+    """Choose a portrait photo, or several to make heads from one after the other"""
 
     bl_idname = "facelift.choose_photos"
     bl_label = "Choose Photo…"
     bl_options = {"REGISTER", "UNDO", "INTERNAL"}
 
+    # Blender's file browser opens with the display type of an operator's property of this name.
+    display_type: EnumProperty(
+        items=[(name, name.title(), "", number) for number, name in enumerate(_DISPLAY_TYPES)],
+        default="THUMBNAIL",
+        options={"HIDDEN", "SKIP_SAVE"},
+    )
     filter_image: BoolProperty(default=True, options={"HIDDEN", "SKIP_SAVE"})
     filter_folder: BoolProperty(default=True, options={"HIDDEN", "SKIP_SAVE"})
 
 
 class FACELIFT_OT_drop_photos(_Photos, bpy.types.Operator):
-    """Reconstruct a head from this photo"""
+    """Make a head from this photo"""
 
     bl_idname = "facelift.drop_photos"
     bl_label = "Portrait Photo for FaceLift"  # shown in a menu if other add-ons handle the file, too

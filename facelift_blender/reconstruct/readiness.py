@@ -13,7 +13,7 @@ from facelift_core.compute.memory import memory
 
 from ..jobs import folders
 from ..jobs.timer import jobs
-from ..setup import preferences, runtime_state
+from ..setup import preferences, runtime_state, weights_operators
 
 DISK_BYTES = 300 * 2**20
 MEMORY_BYTES = 2 * 2**30
@@ -30,6 +30,7 @@ class Missing:
         label: label of the operator's button.
         properties: properties of the operator.
         stops: whether reconstructing is impossible until it is fixed.
+        works: whether the operator can work now; otherwise its button is grayed out, and `text` says why.
     """
 
     text: str
@@ -37,10 +38,16 @@ class Missing:
     label: str = ""
     properties: dict[str, Any] = field(default_factory=dict)
     stops: bool = True
+    works: bool = True
 
 
 def before_running(context) -> list[Missing]:
-    return [*_runtime(context), *_weights(context), *_disk(), *_memory(context)]
+    return [*before_setup(context), *_weights(context), *_disk(), *_memory(context)]
+
+
+def before_setup(context) -> list[Missing]:
+    """What the one-time setup lacks."""
+    return list(_runtime(context))
 
 
 def before_rendering(context) -> list[Missing]:
@@ -61,21 +68,25 @@ def _runtime(context) -> Iterator[Missing]:
         return  # the panel shows its bar
     own = preferences.get(context)
     state = runtime_state.current(own)
-    install = ("facelift.install_runtime", "Update Runtime…" if state.outdated else "Install Runtime…")
-    if state.outdated and state.ready:
-        yield Missing("The runtime was installed for another version of FaceLift.", *install, stops=False)
+    install = ("facelift.install_runtime", "Update PyTorch…" if state.outdated else "Install PyTorch…")
+    online = bpy.app.online_access
+    if state.ready and not state.outdated:
+        return
+    if not online and not runtime_state.is_chosen(own):
+        text = "Blender may not go online, so FaceLift cannot download PyTorch."
+        yield Missing(text, "extensions.userpref_allow_online", "Allow Online Access", stops=False)
     if state.ready:
+        text = "PyTorch was installed by another version of FaceLift."
+        yield Missing(text, *install, stops=False, works=online)
         return
     for problem in state.problems:
         if runtime_state.is_chosen(own):
-            yield Missing(problem, "facelift.choose_runtime", "Use Existing Python…")
+            yield Missing(problem, "facelift.choose_runtime", runtime_state.USE)
         else:
-            yield Missing(problem, *install)
-    if not bpy.app.online_access and not runtime_state.is_chosen(own):
-        text = "Installing requires online access, which is turned off in Blender."
-        yield Missing(text, "extensions.userpref_allow_online", "Allow Online Access", stops=False)
-    text = "Or use a Python on this computer that already has PyTorch."
-    yield Missing(text, "facelift.choose_runtime", "Use Existing Python…", stops=False)
+            yield Missing(problem, *install, works=online)
+    if not runtime_state.is_chosen(own):
+        text = "If this computer already has PyTorch:"
+        yield Missing(text, "facelift.choose_runtime", runtime_state.USE, stops=False)
 
 
 def _weights(context) -> Iterator[Missing]:
@@ -100,7 +111,7 @@ def _released_weights(context, built_in: Path) -> Iterator[Missing]:
         yield Missing("Waiting for the released weights.")
     else:
         text = "The released weights have not been downloaded, or their license has not been accepted."
-        yield Missing(text, "facelift.get_weights", "Get Released Weights…")
+        yield Missing(text, "facelift.get_weights", "Get Released Weights…", works=weights_operators.can_get())
     if built_in.is_dir():
         text = "Or use the built-in weights (preview quality)."
         yield Missing(text, "facelift.use_mini", "Use Built-in Weights", stops=False)

@@ -31,6 +31,7 @@ from .cutouts import CutOuts, Known, Subject, subject_of
 
 EDITED = "cutout_edited.png"
 """File name of the edited cut-out in a job's folder."""
+RESULTS_KEPT = 50
 FIRST_LOAD_SECONDS = 20.0
 """Time constant of the bar while models load for the first time."""
 
@@ -52,16 +53,23 @@ class Session:
         file: incremented with every file that is loaded.
         arrived: finished jobs whose heads have not been imported yet.
         left: heads in the cache that have not been imported, newest first.
-        last: the job that ended last.
+        results: jobs that have ended and have not been dismissed, the newest first.
         waiting_for: why finished heads cannot be imported yet, for the user.
+        had_models: whether models were in memory when last looked at.
     """
 
     file: int = 0
     arrived: list[Job] = field(default_factory=list)
     left: list[folders.Finished] = field(default_factory=list)
-    last: Job | None = None
+    results: list[Job] = field(default_factory=list)
     waiting_for: str = ""
     cutouts: CutOuts = field(default_factory=lambda: CutOuts(jobs))
+    had_models: bool = False
+
+    @property
+    def last(self) -> Job | None:
+        """The newest of the results."""
+        return self.results[0] if self.results else None
 
 
 session = Session()
@@ -86,8 +94,7 @@ def submit(context, photos: Sequence[str], **settings) -> list[Job]:
     worker = preferences.get(context).worker()
     if worker is None:
         raise FaceLiftError(
-            "There is no runtime to reconstruct with. In FaceLift's preferences, click Install Runtime or Use Existing "
-            "Python."
+            "FaceLift needs PyTorch first. In FaceLift's preferences, click Install PyTorch or Use Installed PyTorch."
         )
     own = context.scene.facelift
     values = {
@@ -151,7 +158,7 @@ def _heard(job: Job, event: Event) -> None:
         case Done():
             session.arrived.append(job)
     if job.over:
-        session.last = job
+        session.results = [job, *session.results][:RESULTS_KEPT]
 
 
 def subject_of_scene(context) -> Subject | None:
@@ -170,7 +177,7 @@ def ask_for_cutout(context, subject: Subject) -> Job:
     """Submit a job that makes the cut-out. Raises FaceLiftError if there is no runtime."""
     worker = preferences.get(context).worker()
     if worker is None:
-        raise FaceLiftError("There is no runtime yet; install it, or use an existing Python that has PyTorch.")
+        raise FaceLiftError("FaceLift needs PyTorch first; click Install PyTorch or Use Installed PyTorch.")
     job = session.cutouts.ask(subject, worker)
     timer.follow()
     return job
@@ -186,6 +193,8 @@ def _watch() -> tuple[bool, bool]:
     """Timer watcher: start cut-outs of photos that the panel shows, and import finished heads."""
     changed = session.cutouts.waiting and _cut_out_what_is_looked_at()
     changed = _bring_in_arrived() or changed
+    before, session.had_models = session.had_models, jobs.holds_models
+    changed = changed or before != session.had_models
     return changed, bool(session.cutouts.waiting or session.arrived)
 
 
@@ -254,6 +263,7 @@ def bring_in(head: folders.Finished, scene: bpy.types.Scene, scale: float = 1.0)
     except Exception as error:  # otherwise operators would show the user a traceback
         raise _not_brought_in(error) from error
     folders.claim(head.folder)
+    scene.facelift.show_photo = False
     look_for_left()
     return ob
 

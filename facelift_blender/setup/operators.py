@@ -14,10 +14,10 @@ from .system_information import system_information
 
 
 class FACELIFT_OT_choose_runtime(Chooser, bpy.types.Operator):
-    """Use a Python that is already installed: version 3.11 to 3.13 with PyTorch, diffusers and transformers"""
+    """Choose a Python that has PyTorch, diffusers and transformers: version 3.11 to 3.13"""
 
     bl_idname = "facelift.choose_runtime"
-    bl_label = "Use Existing Python…"
+    bl_label = "Use Installed PyTorch…"
     bl_options = {"INTERNAL"}
 
     filepath: StringProperty(subtype="FILE_PATH")
@@ -29,7 +29,7 @@ class FACELIFT_OT_choose_runtime(Chooser, bpy.types.Operator):
 
 
 class FACELIFT_OT_check_runtime(bpy.types.Operator):
-    """Check whether the runtime works: start it, and test its devices and the weights"""
+    """Check whether PyTorch works: start it, and test the graphics card and the weights"""
 
     bl_idname = "facelift.check_runtime"
     bl_label = "Check"
@@ -41,7 +41,7 @@ class FACELIFT_OT_check_runtime(bpy.types.Operator):
         def work() -> None:
             found = runtime_state.find(own)
             if found is None:
-                raise FaceLiftError("There is no runtime to check; install it, or use an existing Python.")
+                raise FaceLiftError("There is nothing to check; click Install PyTorch or Use Installed PyTorch.")
             weights = preferences.weights(context, context.scene.facelift.weights)
             thread = runtime_state.check_soon(own, thorough=True, weights=weights)
             if not window.background():
@@ -51,13 +51,13 @@ class FACELIFT_OT_check_runtime(bpy.types.Operator):
                 thread.join()
             check = runtime_state.known(found.python)
             if check is None or check.problems:
-                raise FaceLiftError(" ".join(check.problems) if check else "The runtime could not be checked.")
+                raise FaceLiftError(" ".join(check.problems) if check else "PyTorch could not be checked.")
 
         return attempt(self, work)
 
 
 class FACELIFT_OT_choose_weights(Chooser, bpy.types.Operator):
-    """Choose the folder of a FaceLift checkpoint, which contains “mvdiffusion” and “gslrm”"""
+    """Choose a folder with FaceLift weights, which contains the folders “mvdiffusion” and “gslrm”"""
 
     bl_idname = "facelift.choose_weights"
     bl_label = "Choose Weights…"
@@ -72,19 +72,20 @@ class FACELIFT_OT_choose_weights(Chooser, bpy.types.Operator):
 
 
 class FACELIFT_OT_use_mini(bpy.types.Operator):
-    """Use the small weights that come with FaceLift (preview quality)"""
+    """Use the small weights that come with FaceLift, in preview quality"""
 
     bl_idname = "facelift.use_mini"
     bl_label = "Use Built-in Weights"
     bl_options = {"INTERNAL", "UNDO"}
 
     def execute(self, context):
-        context.scene.facelift.weights = "mini"
+        default = preferences.get(context).default_weights
+        context.scene.facelift.weights = "" if default == "MINI" else "mini"
         return {"FINISHED"}
 
 
 class FACELIFT_OT_copy_system_information(bpy.types.Operator):
-    """Copy versions, devices and the state of the runtime to the clipboard, to paste into a bug report"""
+    """Copy what a bug report needs to the clipboard: versions, graphics card, settings, and the last error"""
 
     bl_idname = "facelift.copy_system_information"
     bl_label = "Copy System Information"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import bpy
 import facelift_core
-from bpy.props import BoolProperty, EnumProperty, IntProperty, StringProperty
+from bpy.props import EnumProperty, IntProperty, StringProperty
 from facelift_core.weights import inventory as _inventory
 from facelift_core.weights import store as _store
 
@@ -19,6 +19,7 @@ from . import runtime_state
 
 PACKAGE = __package__.rpartition(".")[0]
 """Module name under which Blender enables the extension."""
+BUILT_IN = "Built-in (preview quality)"
 CACHE_SECONDS = 5.0
 
 
@@ -31,15 +32,15 @@ class FaceLiftPreferences(bpy.types.AddonPreferences):
 
     runtime_python: StringProperty(
         name="Python",
-        description="Python 3.11 to 3.13 that has PyTorch, diffusers and transformers, or the folder of its "
-        "environment. Leave empty to use the installed runtime, or the environment variable FACELIFT_PYTHON if set",
+        description="Python 3.11 to 3.13 that has PyTorch, diffusers and transformers, or its folder. Leave empty for "
+        "what Install PyTorch has installed, or the environment variable FACELIFT_PYTHON if set",
         subtype="FILE_PATH",
         update=_runtime_changed,
     )
     worker_minutes: IntProperty(
         name="Keep Models Loaded (min)",
-        description="Minutes to keep the models in memory after the last photo. The next photo starts faster "
-        "while they are loaded",
+        description="Minutes that the models stay in memory after the last head. The next head starts sooner while "
+        "they are loaded",
         default=10,
         min=0,
         soft_max=120,
@@ -48,13 +49,13 @@ class FaceLiftPreferences(bpy.types.AddonPreferences):
         name="Weights",
         description="Weights for scenes that do not choose their own",
         items=(
-            ("MINI", "Built-in (preview quality)", "For trying out FaceLift on any computer; nothing to download"),
+            ("MINI", BUILT_IN, "For trying out FaceLift on any computer; nothing to download"),
             (
                 "RELEASED",
                 "Released",
                 "For final heads: the full-size weights of FaceLift's authors, under their own license",
             ),
-            ("FOLDER", "Folder", "For a FaceLift checkpoint of your own"),
+            ("FOLDER", "Folder", "For weights that you have trained"),
         ),
         default="MINI",
     )
@@ -73,26 +74,19 @@ class FaceLiftPreferences(bpy.types.AddonPreferences):
         items=presets.ITEMS,
         default=presets.DEFAULT,
     )
-    network: BoolProperty(
-        name="Allow Downloads",
-        description="Let FaceLift download missing models, for example one that removes backgrounds. "
-        "Also requires Preferences > System > Network > Allow Online Access",
-        default=False,
-    )
 
     def worker(self) -> WorkerSettings | None:
         """Worker settings for heads and cut-outs; None if there is no runtime."""
         found = runtime_state.find(self)
         if found is None:
             return None
-        offline = not (self.network and bpy.app.online_access)
-        return WorkerSettings(found.python, offline, self.worker_minutes * 60.0)
+        return WorkerSettings(found.python, offline=True, idle_seconds=self.worker_minutes * 60.0)
 
     def draw(self, context) -> None:
         layout = self.layout
         layout.use_property_split = True
         box = layout.box()
-        box.label(text="Runtime", icon="CONSOLE")
+        box.label(text="PyTorch", icon="SYSTEM")
         box.prop(self, "runtime_python")
         state = runtime_state.current(self)
         paragraphs(box, state.text, context, icon=state.icon)
@@ -111,16 +105,13 @@ class FaceLiftPreferences(bpy.types.AddonPreferences):
         box.operator("facelift.release_memory", icon="TRASH")
 
         box = layout.box()
-        box.label(text="Reconstruction", icon="USER")
+        box.label(text="Heads", icon="USER")
         box.prop(self, "default_preset")
         box.prop(self, "default_weights")
         if self.default_weights == "FOLDER":
             box.prop(self, "weights_folder")
         box.prop(self, "weights_store")
         weights_operators.draw(box, context)
-        box.prop(self, "network")
-        if self.network and not bpy.app.online_access:
-            box.label(text="Online access is off in Blender's preferences (System > Network).", icon="INFO")
 
         box = layout.box()
         box.label(text="Files", icon="FILE_CACHE")
@@ -153,6 +144,13 @@ def weights(context, own: str) -> str:
         state = _inventory.status(released)
         return str(released.converted) if state.converted and state.accepted else chosen
     return chosen if chosen == "mini" else bpy.path.abspath(chosen)
+
+
+def weights_name(context) -> str:
+    """Name of the weights that scenes use which do not choose their own."""
+    own = get(context)
+    names = {"MINI": BUILT_IN, "RELEASED": "Released", "FOLDER": Path(own.weights_folder.strip()).name or BUILT_IN}
+    return names[own.default_weights]
 
 
 def store(context=None):

@@ -24,8 +24,8 @@ from . import preferences, runtime_state
 KIND = "runtime"
 WIDTH = 520
 OFFLINE = (
-    "Blender's online access is off: turn on Preferences > System > Network > Allow Online Access, or install from a "
-    "folder of downloaded files."
+    "Blender's online access is off: turn on Preferences > System > Network > Allow Online Access, or click Install "
+    "from Folder."
 )
 
 
@@ -66,15 +66,15 @@ def _heard(job: Job, _: Event) -> None:
 
 
 class FACELIFT_OT_install_runtime(bpy.types.Operator):
-    """Set up FaceLift once: download PyTorch and its other dependencies into a separate folder. Shows the size first"""
+    """Set up FaceLift once: download PyTorch, which it computes with, into a folder of its own. Shows the size first"""
 
     bl_idname = "facelift.install_runtime"
-    bl_label = "Install Runtime"
+    bl_label = "Install PyTorch"
     bl_options = {"INTERNAL"}
 
     folder: StringProperty(
         name="Folder",
-        description="Folder to install into. Leave empty to use your data folder, shared by all Blender versions",
+        description="Folder to install into. Leave empty to use your data folder, which all Blender versions share",
         subtype="DIR_PATH",
     )
     python: StringProperty(
@@ -83,7 +83,7 @@ class FACELIFT_OT_install_runtime(bpy.types.Operator):
         subtype="FILE_PATH",
     )
     build: EnumProperty(
-        name="PyTorch For", description="Graphics card to install PyTorch for", items=BUILDS, default="auto"
+        name="Graphics", description="Graphics card to install PyTorch for", items=BUILDS, default="auto"
     )
     index_url: StringProperty(
         name="Download Server", description="Address of a mirror. Leave empty to use the default servers"
@@ -123,7 +123,7 @@ class FACELIFT_OT_install_runtime(bpy.types.Operator):
         def work() -> None:
             if not self.consent:
                 raise FaceLiftError("Nothing was installed: set consent=True to agree to the download.")
-            start(self._request(), "Installing the runtime")
+            start(self._request(), "Installing PyTorch")
 
         return attempt(self, work)
 
@@ -146,7 +146,7 @@ class FACELIFT_OT_install_runtime(bpy.types.Operator):
 
 
 class FACELIFT_OT_install_runtime_from_folder(Chooser, bpy.types.Operator):
-    """Install without an internet connection, from a folder of files downloaded before. Reports missing files"""
+    """Install PyTorch without an internet connection, from a folder of files that were downloaded elsewhere"""
 
     bl_idname = "facelift.install_runtime_from_folder"
     bl_label = "Install from Folder…"
@@ -161,13 +161,13 @@ class FACELIFT_OT_install_runtime_from_folder(Chooser, bpy.types.Operator):
     def execute(self, context):
         def work() -> None:
             wheels = str(Path(bpy.path.abspath(self.directory)).absolute())
-            start(Request("install", _chosen(self.folder), wheels=wheels), "Installing the runtime")
+            start(Request("install", _chosen(self.folder), wheels=wheels), "Installing PyTorch")
 
         return attempt(self, work)
 
 
 class FACELIFT_OT_repair_runtime(Confirmed, bpy.types.Operator):
-    """Check every installed file of the runtime, and reinstall damaged or missing ones"""
+    """Check every installed file of PyTorch, and install damaged or missing ones again"""
 
     bl_idname = "facelift.repair_runtime"
     bl_label = "Repair"
@@ -177,14 +177,14 @@ class FACELIFT_OT_repair_runtime(Confirmed, bpy.types.Operator):
         def work() -> None:
             made = location.read(location.chosen_folder())
             if made is None:
-                raise FaceLiftError("There is no installed runtime to repair; install it first.")
-            start(Request("repair", build=made.build or "auto"), "Repairing the runtime")
+                raise FaceLiftError("There is nothing to repair; click Install PyTorch.")
+            start(Request("repair", build=made.build or "auto"), "Repairing PyTorch")
 
         return attempt(self, work)
 
 
 class FACELIFT_OT_remove_runtime(Confirmed, bpy.types.Operator):
-    """Delete the runtime that FaceLift installed, and nothing else"""
+    """Delete what Install PyTorch installed, and nothing else"""
 
     bl_idname = "facelift.remove_runtime"
     bl_label = "Remove"
@@ -193,8 +193,8 @@ class FACELIFT_OT_remove_runtime(Confirmed, bpy.types.Operator):
     def execute(self, context):
         def work() -> str | None:
             if location.read(location.chosen_folder()) is None:
-                raise FaceLiftError("There is no installed runtime to remove.")
-            return start(Request("remove"), "Removing the runtime").result.get("message")
+                raise FaceLiftError("There is nothing to remove: FaceLift has not installed PyTorch.")
+            return start(Request("remove"), "Removing PyTorch").result.get("message")
 
         return attempt(self, work)
 
@@ -207,14 +207,21 @@ def draw(layout, context) -> None:
     column = layout.column()
     column.enabled = not jobs.active(KIND)
     row = column.row()
+    online = row.row()
+    online.enabled = bpy.app.online_access
     whole = made is not None and made.complete and not made.outdated
-    verb = "Install Another" if whole else ("Update" if made is not None and made.complete else "Install")
-    row.operator("facelift.install_runtime", text=f"{verb} Runtime…", icon="IMPORT")
+    verb = "Reinstall" if whole else ("Update" if made is not None and made.complete else "Install")
+    if not bpy.app.online_access:
+        paragraphs(layout, OFFLINE, context, icon="INFO")
+        layout.operator("extensions.userpref_allow_online", text="Allow Online Access")
+    online.operator("facelift.install_runtime", text=f"{verb} PyTorch…", icon="IMPORT")
     row.operator("facelift.install_runtime_from_folder", icon="FILE_FOLDER")
     if made is None:
         return
     row = column.row()
-    row.operator("facelift.repair_runtime", icon="TOOL_SETTINGS")
+    online = row.row()
+    online.enabled = bpy.app.online_access
+    online.operator("facelift.repair_runtime", icon="TOOL_SETTINGS")
     row.operator("facelift.remove_runtime", icon="TRASH")
     row.operator("wm.path_open", text="Log", icon="TEXT").filepath = str(folder / LOG)
     for note in made.notes:

@@ -4,19 +4,29 @@ from __future__ import annotations
 
 import os
 import threading
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from facelift_core import FaceLiftError
 from facelift_core.environment import location
 from facelift_core.environment.check import Check, quick_check, thorough_check
+from facelift_core.environment.machine import detect
+from facelift_core.environment.torch_build import choose
+
+USE = "Use Installed PyTorch…"
+"""Label of the button that chooses a Python."""
+MACHINE = Path()
+"""Stands for this machine among the Pythons that are being checked."""
 
 
 @dataclass
 class _Known:
-    """Check results by Python executable; written by the checking threads."""
+    """Check results by Python executable, and the size of the download; written by the checking threads."""
 
     checks: dict[Path, Check] = field(default_factory=dict)
     running: set[Path] = field(default_factory=set)
+    download: str = "0.3 to 6 GB"
 
 
 @dataclass(frozen=True)
@@ -51,11 +61,11 @@ def current(preferences) -> State:
     """The state as known now; does not start a check."""
     found = find(preferences)
     if found is None:
-        begun = location.read(location.chosen_folder()) is not None
-        text = "setup is incomplete" if begun else "setup: FaceLift needs PyTorch"
-        subject = "The one-time" if begun else "One-time"
-        more = "; installing again continues where it stopped." if begun else " (a download of 0.3 to 6 GB)."
-        return State("Not installed.", "ERROR", (f"{subject} {text}{more}",))
+        if location.read(location.chosen_folder()) is not None:
+            problem = "The one-time setup is incomplete; installing again continues where it stopped."
+        else:
+            problem = f"One-time setup: FaceLift needs PyTorch ({_known.download})."
+        return State("PyTorch is not installed.", "ERROR", (problem,))
     where = f"{found.python} (from {found.source})"
     if found.python in _known.running:
         return State(f"Checking {where} …", "SORTTIME", checking=True, ready=True)
@@ -69,6 +79,13 @@ def current(preferences) -> State:
     return State(f"{where}: {versions}{devices}", "CHECKMARK", (), check.notes, ready=True, outdated=check.outdated)
 
 
+def _look_at_machine() -> None:
+    """Find out the size of the download for this machine, which may take a moment to ask its graphics driver."""
+    with suppress(FaceLiftError):
+        _known.download = f"{choose(detect())[0].download / 1e9:.1f} GB"
+    _known.running.discard(MACHINE)
+
+
 def is_chosen(preferences) -> bool:
     """Whether the user has chosen a Python, in which case an installed runtime would not be used."""
     return bool(preferences.runtime_python.strip() or os.environ.get(location.VARIABLE))
@@ -80,9 +97,17 @@ def forget() -> None:
 
 
 def check_soon(preferences, thorough: bool = False, weights: str = "mini") -> threading.Thread | None:
-    """Start a thread that checks the runtime; returns it, or None if there is no runtime or a check is running."""
+    """Start a thread that checks the runtime; returns it, or None if there is no runtime or a check is running.
+
+    Without a runtime, the thread finds out how large the download for this machine would be.
+    """
     found = find(preferences)
-    if found is None or found.python in _known.running:
+    if found is None:
+        if MACHINE not in _known.running:
+            _known.running.add(MACHINE)
+            threading.Thread(target=_look_at_machine, name="FaceLift machine check", daemon=True).start()
+        return None
+    if found.python in _known.running:
         return None
     _known.running.add(found.python)
     thread = threading.Thread(

@@ -31,7 +31,7 @@ def system_information(context) -> str:
         f"System: {platform.platform()}, {platform.machine()}",
         f"Memory: {sizes}",
         f"Graphics: {_graphics()}",
-        f"Runtime: {state.text}",
+        f"PyTorch: {state.text}",
         *(f"  Problem: {problem}" for problem in state.problems),
         *(f"  Note: {note}" for note in state.notes),
         f"Weights: {preferences.weights(context, context.scene.facelift.weights)}",

@@ -24,6 +24,7 @@ from . import preferences, runtime_state
 
 KIND = "weights"
 LICENCE_ROWS, LICENCE_LETTERS = 14, 120
+WIDTH = 720
 OFFLINE = (
     "Blender's online access is off: turn on Preferences > System > Network > Allow Online Access, or import a copy "
     "of the weights that you downloaded on another computer."
@@ -46,7 +47,7 @@ def start(do: str, title: str, at_end: Callable[[Job], None] = lambda job: None,
         raise FaceLiftError(OFFLINE)
     found = runtime_state.find(preferences.get())
     if found is None:
-        raise FaceLiftError("The download needs the runtime; install it first.")
+        raise FaceLiftError("The download needs PyTorch; click Install PyTorch first.")
     # Leaves the user's HF_HUB_OFFLINE as it is: callers have asked for a download.
     worker = WorkerSettings(found.python, offline=None)
     request = Request(do, str(preferences.store().root), **request)
@@ -105,7 +106,7 @@ class FACELIFT_UL_licence(bpy.types.UIList):
 
 
 class FACELIFT_OT_get_weights(bpy.types.Operator):
-    """Download the full-quality weights that FaceLift's authors released. Shows their license and size first"""
+    """Download the full-size weights of FaceLift's authors. Shows their license and the size first"""
 
     bl_idname = "facelift.get_weights"
     bl_label = "Get Released Weights"
@@ -140,13 +141,13 @@ class FACELIFT_OT_get_weights(bpy.types.Operator):
         for paragraph in text.expandtabs(4).splitlines():
             for line in textwrap.wrap(paragraph, LICENCE_LETTERS) or [""]:
                 self.licence.add().name = line
-        return context.window_manager.invoke_props_dialog(self, width=720)
+        return context.window_manager.invoke_props_dialog(self, width=WIDTH)
 
     def draw(self, context):
         layout, store = self.layout, preferences.store(context)
         catalogue, found = store.catalogue, inventory.status(store)
         layout.label(text=catalogue.title, icon="TEXT")
-        paragraphs(layout, f"{catalogue.licence}. {catalogue.licence_summary}", context, indent=-500)
+        paragraphs(layout, f"{catalogue.licence}. {catalogue.licence_summary}", context, width=WIDTH)
         if found.accepted is None:
             layout.template_list(
                 FACELIFT_UL_licence.bl_idname,
@@ -161,8 +162,8 @@ class FACELIFT_OT_get_weights(bpy.types.Operator):
             layout.prop(self, "accept")
         else:
             layout.label(text=f"License accepted on {found.accepted[:10]}.", icon="CHECKMARK")
-        paragraphs(layout, _sizes(catalogue, found, self.source), context, icon="IMPORT", indent=-500)
-        paragraphs(layout, f"Saved in {store.folder}", context, icon="FILE_FOLDER", indent=-500)
+        paragraphs(layout, _sizes(catalogue, found, self.source), context, icon="IMPORT", width=WIDTH)
+        paragraphs(layout, f"Saved in {store.folder}", context, icon="FILE_FOLDER", width=WIDTH)
         if not self.source:
             layout.prop(self, "remove_original")
 
@@ -202,7 +203,7 @@ class FACELIFT_OT_import_weights(Chooser, bpy.types.Operator):
 
 
 class FACELIFT_OT_verify_weights(bpy.types.Operator):
-    """Check the released weights for damage by comparing their checksums"""
+    """Check the files of the released weights for damage"""
 
     bl_idname = "facelift.verify_weights"
     bl_label = "Verify"
@@ -244,6 +245,11 @@ class FACELIFT_OT_revoke_licence(bpy.types.Operator):
         return attempt(self, lambda: licence.revoke(preferences.store(context)))
 
 
+def can_get() -> bool:
+    """Whether the released weights can be downloaded, or already are and can be converted."""
+    return bpy.app.online_access or inventory.status(preferences.store()).complete
+
+
 def draw(layout, context) -> None:
     """Draw the state of the released weights and their buttons in the preferences."""
     store = preferences.store(context)
@@ -257,7 +263,9 @@ def draw(layout, context) -> None:
     column.enabled = not jobs.active(KIND)
     row = column.row()
     if not (found.converted and found.accepted):
-        row.operator("facelift.get_weights", text="Get Released Weights…", icon="IMPORT")
+        online = row.row()
+        online.enabled = can_get()
+        online.operator("facelift.get_weights", text="Get Released Weights…", icon="IMPORT")
         row.operator("facelift.import_weights", icon="FILE_FOLDER")
     if found.original_bytes or found.converted:
         row = column.row()

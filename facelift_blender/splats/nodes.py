@@ -145,15 +145,16 @@ def get_input(modifier: bpy.types.NodesModifier, name: str):
     return MODES[value] if name in ("Render As", "Viewport As") else value
 
 
-def draw_input(layout: bpy.types.UILayout, modifier: bpy.types.NodesModifier, name: str) -> None:
-    """A row for an input that is no menu."""
+def draw_input(layout: bpy.types.UILayout, modifier: bpy.types.NodesModifier, name: str, text: str = "") -> None:
+    """A row for an input that is no menu, named `text` or as the input."""
+    text = text or name
     identifier = input_identifier(modifier.node_group, name)
     if hasattr(modifier, "properties"):
-        layout.prop(getattr(modifier.properties.inputs, identifier), "value", text=name)
+        layout.prop(getattr(modifier.properties.inputs, identifier), "value", text=text)
     elif name == "Crop Box":
-        layout.prop_search(modifier, f'["{identifier}"]', bpy.data, "objects", text=name)
+        layout.prop_search(modifier, f'["{identifier}"]', bpy.data, "objects", text=text)
     else:
-        layout.prop(modifier, f'["{identifier}"]', text=name)
+        layout.prop(modifier, f'["{identifier}"]', text=text)
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -8,6 +8,9 @@ from ..layout import paragraphs
 from . import editing, native, nodes, objects, scene_settings
 from .viewport import state
 
+_AMOUNTS = {"Minimum Opacity": "Min. Opacity", "Viewport Amount": "In Viewport", "Render Amount": "In Render"}
+"""Shorter names of inputs, which fit beside their values."""
+
 
 class FACELIFT_PT_splats(bpy.types.Panel):
     bl_idname = "FACELIFT_PT_splats"
@@ -41,12 +44,10 @@ class FACELIFT_PT_splats(bpy.types.Panel):
         layout.use_property_decorate = False
         for label, name, key in (("Render", "Render As", "render"), ("Viewport", "Viewport As", "viewport")):
             shown = nodes.get_input(modifier, name)
-            split = layout.split(factor=0.3)
+            split = layout.split(factor=0.4)
             split.label(text=label)
-            row = split.row(align=True)
-            for mode, text in zip(nodes.MODES, ("Facing", "Any View", "Points"), strict=True):
-                button = row.operator("facelift.splats_show_as", text=text, depress=shown == mode)
-                button.mode, button.render, button.viewport = mode, key == "render", key == "viewport"
+            menu = split.operator_menu_enum("facelift.splats_show_as", "mode", text=shown)
+            menu.render, menu.viewport = key == "render", key == "viewport"
         if nodes.get_input(modifier, "Viewport As") == nodes.ANY_VIEW:
             if reason := state.problem():
                 layout.label(text=f"Cannot draw sorted: {reason}", icon="ERROR")
@@ -63,8 +64,8 @@ class FACELIFT_PT_splats(bpy.types.Panel):
         for name in ("Tint", "Exposure", "Hue", "Saturation", "Value"):
             nodes.draw_input(column, modifier, name)
         column = layout.column(align=True)
-        for name in ("Minimum Opacity", "Viewport Amount", "Render Amount"):
-            nodes.draw_input(column, modifier, name)
+        for name, text in _AMOUNTS.items():
+            nodes.draw_input(column, modifier, name, text)
 
         if nodes.get_input(modifier, "Crop"):
             nodes.draw_input(layout, modifier, "Crop Box")

@@ -65,7 +65,7 @@ def quick_check(python: Path, seconds: float = 20.0) -> Check:
     """Check that `python` starts and has the packages, without importing them. Takes a fraction of a second."""
     made = location.read(python.parents[1]) if len(python.parents) > 1 else None
     if made is not None and not made.complete:
-        return Check(("The installation of this runtime is incomplete; choose Install Runtime to resume it.",))
+        return Check(("The installation of PyTorch is incomplete; choose Install PyTorch to resume it.",))
     if not python.exists():
         gone = "the Python it was created with was removed: choose Repair" if made else "choose another one"
         return Check((f"There is no Python at {python}; {gone}.",))
@@ -81,7 +81,7 @@ def quick_check(python: Path, seconds: float = 20.0) -> Check:
     problems = []
     if not PYTHONS[0] <= version[:2] <= PYTHONS[1]:
         lowest, highest = (".".join(map(str, v)) for v in PYTHONS)
-        problems.append(f"The runtime uses Python {python_version}; FaceLift needs Python {lowest} to {highest}.")
+        problems.append(f"This is Python {python_version}; FaceLift needs Python {lowest} to {highest}.")
     missing = [name for name in MODULES if name not in packages]
     old = [name for name in MODULES if name in packages and too_old(packages[name], ranges().get(name, ""))]
     if missing or old:
@@ -89,7 +89,7 @@ def quick_check(python: Path, seconds: float = 20.0) -> Check:
         lacks = [f"lacks {', '.join(missing)}"] if missing else []
         wanted = " ".join(f"“{pins().get(name, name)}”" for name in [*missing, *old])
         said = "; it ".join([*lacks, *has])
-        problems.append(f"The runtime {said}. To fix this, run in a terminal: “{python}” -m pip install {wanted}")
+        problems.append(f"This Python {said}. To fix this, choose another one, or: “{python}” -m pip install {wanted}")
     notes = [
         f"{name} {packages[name]}; tested with {pins()[name].removeprefix(name)}"
         for name in ("torch", "diffusers", "transformers")
@@ -97,7 +97,7 @@ def quick_check(python: Path, seconds: float = 20.0) -> Check:
     ]
     outdated = made is not None and made.outdated
     if outdated:
-        notes.append(f"This runtime was installed for FaceLift {made.version}; choose Install Runtime to update it.")
+        notes.append(f"PyTorch was installed for FaceLift {made.version}; choose Install PyTorch to update it.")
     return Check(tuple(problems), tuple(notes), python_version, packages, None, outdated)
 
 
@@ -109,13 +109,13 @@ def thorough_check(python: Path, weights: str = "mini", seconds: float = 300.0) 
     answer = launch.ask(launch.command(python, "jobs.worker", "--check", weights), seconds)
     problems = []
     if isinstance(answer, str):
-        problems.append(f"The runtime cannot run FaceLift: {answer}")
+        problems.append(f"This Python cannot run FaceLift: {answer}")
         answer = {}
     elif not isinstance(answer, dict):
-        problems.append("The runtime cannot run FaceLift: its output was not understood.")
+        problems.append("This Python cannot run FaceLift: its output was not understood.")
         answer = {}
     elif answer.get("problem"):
-        problems.append(f"The runtime cannot run FaceLift: {answer['problem']}")
+        problems.append(f"This Python cannot run FaceLift: {answer['problem']}")
     devices = answer.get("devices")
     if isinstance(devices, dict) and (problem := devices.get("problem")):
         problems.append(f"There is no device to compute on: {problem}")

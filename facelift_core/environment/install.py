@@ -76,7 +76,7 @@ def install(plan: InstallPlan, emit: Emit, cancelled: Cancel, repair: bool = Fal
         made = replace(made, complete=True, notes=notes)
         location.write(plan.folder, made)
         location.remember(plan.folder)
-        tell("done", 1.0, "The runtime is installed and works.")
+        tell("done", 1.0, "PyTorch is installed and works.")
         return made
 
 
@@ -238,12 +238,12 @@ def _try_out(plan: InstallPlan, python: Path, tell: _Teller) -> list[str]:
         summary = smoke_test.run(python, folder, "auto", say, tell.cancelled)
     except FaceLiftError as error:
         if wanted == "cpu":
-            raise FaceLiftError(f"The runtime is installed but does not work: {error}") from None
+            raise FaceLiftError(f"PyTorch is installed but does not work: {error}") from None
         tell.log(str(error))
         try:
             smoke_test.run(python, folder, "cpu", say, tell.cancelled)
         except FaceLiftError as again:
-            raise FaceLiftError(f"The runtime is installed but does not work: {again}") from None
+            raise FaceLiftError(f"PyTorch is installed but does not work: {again}") from None
         return [f"The graphics card cannot be used, so the processor is used instead: {error}"]
     tell.log(f"Tested on {summary.get('device')}: {summary.get('gaussians'):,} Gaussians")
     if wanted != "cpu" and str(summary.get("device")).startswith("cpu"):

@@ -46,17 +46,14 @@ class InstallPlan:
     @property
     def text(self) -> str:
         """A summary of the plan in a few sentences."""
-        torch = next(line for line in self.requirements if line.startswith("torch")).replace("==", " ")
+        torch = next(line for line in self.requirements if line.startswith("torch")).replace("torch==", "PyTorch ")
         size = f"about {size_text(self.build.disk)} on disk, {size_text(self.free)} free"
         load = (
             ""
             if self.sources.wheels
             else f"Download: {'at most' if self.resumes else 'about'} {size_text(self.build.download)}; "
         )
-        return (
-            f"{torch} ({self.build.label}) and {len(self.requirements) - 1} packages it needs, into "
-            f"{self.folder}. {load}{size}."
-        )
+        return f"{torch} ({self.build.label}) and what else FaceLift needs, into {self.folder}. {load}{size}."
 
 
 def plan_installation(

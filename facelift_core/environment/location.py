@@ -102,10 +102,10 @@ def folder_for(chosen: Path | None) -> Path:
     folder = (chosen_folder() if chosen is None else chosen.expanduser()).absolute()
     for place in (folder, folder / SUBFOLDER):
         if place.exists() and not place.is_dir():
-            raise FaceLiftError(f"{place} is a file; choose a folder for the runtime.")
+            raise FaceLiftError(f"{place} is a file; choose a folder for PyTorch.")
         if read(place) is not None or _is_empty(place):
             return place
-    raise FaceLiftError(f"{folder} holds other files; choose an empty folder for the runtime.")
+    raise FaceLiftError(f"{folder} holds other files; choose an empty folder for PyTorch.")
 
 
 def read(folder: Path) -> Installation | None:

@@ -39,7 +39,7 @@ def choose(given: Path | None = None, avoid: Path | None = None) -> Path:
             return python
         first = first or problem
     lowest, highest = (".".join(map(str, version)) for version in PYTHONS)
-    raise FaceLiftError(first or f"No Python {lowest} to {highest} was found to create the runtime with; install one.")
+    raise FaceLiftError(first or f"No Python {lowest} to {highest} was found to install PyTorch with; install one.")
 
 
 def unfit(python: Path) -> str:
@@ -55,7 +55,7 @@ def unfit(python: Path) -> str:
     if not PYTHONS[0] <= version[:2] <= PYTHONS[1]:
         lowest, highest = (".".join(map(str, v)) for v in PYTHONS)
         return (
-            f"{python} is Python {name}, but the runtime needs Python {lowest} to {highest}; install one of these, or "
+            f"{python} is Python {name}, but PyTorch needs Python {lowest} to {highest}; install one of these, or "
             "choose another Python."
         )
     if bits != 64:

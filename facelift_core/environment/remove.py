@@ -26,9 +26,9 @@ def uninstall(folder: Path, tell: Callable[[str], None] = lambda line: None) -> 
     """
     made = location.read(folder)
     if made is None or folder.is_symlink():
-        raise FaceLiftError(f"{folder} was not created by Install Runtime; nothing was removed.")
+        raise FaceLiftError(f"{folder} was not created by Install PyTorch; nothing was removed.")
     if Path(made.folder) != folder.absolute():
-        raise FaceLiftError(f"The runtime in {folder} was installed as {made.folder}; remove the folder manually.")
+        raise FaceLiftError(f"PyTorch in {folder} was installed as {made.folder}; remove the folder manually.")
     with location.locked(folder):
         location.write(folder, replace(made, complete=False))
         for name in sorted({*ENVIRONMENT, pip.DOWNLOADS, LOG}):

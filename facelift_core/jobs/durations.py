@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from contextlib import suppress
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -76,7 +77,17 @@ def _path() -> Path:
 
 def _read() -> dict[str, Runs]:
     try:
-        data = bounded_json.read(_path(), FILE_BYTES)
+        found = _path().stat()
+    except OSError:
+        return {}
+    return dict(_parsed(_path(), found.st_mtime_ns, found.st_size))
+
+
+@lru_cache(maxsize=2)
+def _parsed(path: Path, modified: int, size: int) -> dict[str, Runs]:
+    """The content of the file as it was last modified; panels ask for it whenever they are drawn."""
+    try:
+        data = bounded_json.read(path, FILE_BYTES)
     except (OSError, ValueError):
         return {}
     if not isinstance(data, dict):

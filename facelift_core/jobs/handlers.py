@@ -50,5 +50,5 @@ def run(kind: str, data: Any, emit: Emit, cancelled: Cancel, models: Models) -> 
         if kind == "reconstruct":
             models.release()
         if isinstance(error, ImportError):
-            return Failed(f"The runtime's Python cannot run FaceLift: {error}.")
+            return Failed(f"This Python cannot run FaceLift: {error}.")
         return Failed(f"{UNEXPECTED}: {type(error).__name__}: {error}")

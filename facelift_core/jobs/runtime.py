@@ -59,4 +59,4 @@ def run(request: Request, emit: Emit, cancelled: Cancel, models: Any = None) -> 
         others = remove.uninstall(folder, lambda name: emit(Progress("remove", 0.5, f"Removing {name}")))
         return {"message": f"{folder} was removed.", "others": others}
     made = install.install(request.plan(), emit, cancelled, repair=request.do == "repair")
-    return {"message": "The runtime is installed and works.", "notes": list(made.notes)}
+    return {"message": "PyTorch is installed and works.", "notes": list(made.notes)}

@@ -90,7 +90,7 @@ class Worker:
         self._foreign += 1
         if self._foreign > FOREIGN_LINES_MAX or len(line) >= LINE_MAX:
             self.kill()
-            raise WorkerEnded("The output of the runtime's Python was not understood; choose another Python.")
+            raise WorkerEnded("The output of this Python was not understood; choose another Python.")
         return None
 
     def stop(self, seconds: float) -> None:

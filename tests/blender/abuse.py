@@ -260,7 +260,7 @@ with case("weights and runtime that are missing are lines with buttons"):
     lines = readiness.before_running(bpy.context)
     assert [line.stops for line in lines if line.operator == "facelift.install_runtime"] == [True]
     assert [line.stops for line in lines if line.operator == "facelift.choose_runtime"] == [False]
-    assert "no runtime" in error_of(bpy.ops.facelift.reconstruct, filepath=str(PHOTO))
+    assert "needs PyTorch" in error_of(bpy.ops.facelift.reconstruct, filepath=str(PHOTO))
     os.environ["FACELIFT_PYTHON"] = variable
 
 with case("photos: several chosen, the Image Editor's, one that is none"):
@@ -316,7 +316,7 @@ with case("the preset of a file that stored only a number of steps"):
 
 with case("system information"):
     text = import_module(f"{PACKAGE}.setup.system_information").system_information(bpy.context)
-    assert bpy.app.version_string in text and "Runtime:" in text and PHOTO.name not in text
+    assert bpy.app.version_string in text and "PyTorch:" in text and PHOTO.name not in text
 
 with case("disabling while a job runs ends the worker; enabling again works"):
     job = start(mode="stays in views")

@@ -1,4 +1,4 @@
-"""From an empty user folder to a head: the real zip, *Install Runtime* as pip is configured here, then mini.
+"""From an empty user folder to a head: the real zip, *Install PyTorch* as pip is configured here, then mini.
 
 TEST_BASE_PYTHON, if set, is what makes the runtime in place of Blender's own Python.
 """
@@ -25,7 +25,7 @@ with case("install the zip; there is no runtime"):
     assert DATA in folder.parents and not folder.exists()
     first = readiness.before_running(bpy.context)[0]
     assert first.operator == "facelift.install_runtime" and first.stops
-    assert "Install Runtime" in error_of(bpy.ops.facelift.reconstruct, filepath=str(PHOTO))
+    assert "Install PyTorch" in error_of(bpy.ops.facelift.reconstruct, filepath=str(PHOTO))
 
 with case("without consent, without online access"):
     if bpy.app.online_access:
@@ -65,6 +65,6 @@ with case("remove"):
     (folder / "mine.txt").write_text("not of the runtime")
     assert bpy.ops.facelift.remove_runtime() == {"FINISHED"}
     assert [p.name for p in folder.iterdir()] == ["mine.txt"]
-    assert "no installed runtime" in error_of(bpy.ops.facelift.remove_runtime)
+    assert "nothing to remove" in error_of(bpy.ops.facelift.remove_runtime)
 
 finish()

@@ -58,8 +58,8 @@ with case("removing takes what is ours"):
     (folder / "mine.txt").write_text("not of the runtime")
     assert bpy.ops.facelift.remove_runtime() == {"FINISHED"}
     assert [path.name for path in folder.iterdir()] == ["mine.txt"]
-    assert "no installed runtime" in error_of(bpy.ops.facelift.remove_runtime)
-    assert "no installed runtime" in error_of(bpy.ops.facelift.repair_runtime)
+    assert "nothing to remove" in error_of(bpy.ops.facelift.remove_runtime)
+    assert "nothing to repair" in error_of(bpy.ops.facelift.repair_runtime)
     assert "needs PyTorch" in lines()[0].text
 
 finish()

@@ -7,8 +7,11 @@ import time
 from itertools import pairwise
 from pathlib import Path
 
+import blf
 import bpy
+import gpu
 import numpy as np
+from mathutils import Matrix
 
 OUT = Path(os.environ["TEST_OUT"])
 HEIGHT = 900
@@ -72,6 +75,68 @@ def on_screen(x: float, y: float, kind: str = "UI") -> tuple[int, int]:
 def click(x: float, y: float) -> None:
     """A real click at a place on the screen."""
     _xdotool("mousemove", x, y, "sleep", 1, "mousedown", 1, "sleep", 0.2, "mouseup", 1)
+
+
+def drag(start: tuple[int, int], end: tuple[int, int], button: int = 1) -> None:
+    """The mouse drawn from one place on the screen to another with a button held."""
+    between = [tuple(round(a + (b - a) * part / 8) for a, b in zip(start, end, strict=True)) for part in range(1, 9)]
+    moves = [word for x, y in between for word in ("mousemove", x, y, "sleep", 0.1)]
+    _xdotool("mousemove", *start, "sleep", 1, "mousedown", button, "sleep", 0.3, *moves, "mouseup", button)
+
+
+def words(text: str, kind: str = "UI", least: float = 0.7) -> tuple[int, int] | None:
+    """Where on the screen a region shows `text` as Blender draws it, the lowest place of several; None if nowhere."""
+    raw = subprocess.run(["import", "-window", "root", "-depth", "8", "gray:-"], check=True, capture_output=True).stdout
+    screen = np.frombuffer(raw, np.uint8).reshape(HEIGHT, -1).astype(np.float32)
+    where = region(kind)
+    left, top = where.x, HEIGHT - (where.y + where.height)
+    found = _likeness(screen[top : top + where.height, left : left + where.width], _drawn(text))
+    rows = np.flatnonzero(found.max(axis=1) >= least)
+    if len(rows) == 0:
+        say(f"“{text}” is not to be seen: {found.max():.2f}")
+        return None
+    last = rows[rows > rows[-1] - 4]
+    y = last[found[last].max(axis=1).argmax()]
+    x = found[y].argmax()
+    width, height = _drawn(text).shape[::-1]
+    return left + int(x) + width // 2, top + int(y) + height // 2
+
+
+def _drawn(text: str) -> np.ndarray:
+    """(H, W) `text` in white on black, in the size of the interface."""
+    preferences = bpy.context.preferences
+    blf.size(0, preferences.ui_styles[0].widget.points * preferences.system.ui_scale)
+    width, height = int(blf.dimensions(0, text)[0]) + 2, int(blf.dimensions(0, "X")[1]) + 8
+    offscreen = gpu.types.GPUOffScreen(width, height)
+    with offscreen.bind():
+        framebuffer = gpu.state.active_framebuffer_get()
+        framebuffer.clear(color=(0, 0, 0, 1))
+        with gpu.matrix.push_pop(), gpu.matrix.push_pop_projection():
+            scale = Matrix.Diagonal((2 / width, 2 / height, 1, 1))
+            gpu.matrix.load_matrix(Matrix.Identity(4))
+            gpu.matrix.load_projection_matrix(Matrix.Translation((-1, -1, 0)) @ scale)
+            blf.position(0, 1, 4, 0)  # above what reaches below the line
+            blf.color(0, 1, 1, 1, 1)
+            blf.draw(0, text)
+        pixels = framebuffer.read_color(0, 0, width, height, 4, 0, "UBYTE")
+    pixels.dimensions = width * height * 4
+    offscreen.free()
+    return np.array(pixels, np.float32).reshape(height, width, 4)[::-1, :, 0]
+
+
+def _likeness(picture: np.ndarray, part: np.ndarray) -> np.ndarray:
+    """Normalized cross-correlation of `part` at each place in `picture` where it fits."""
+    shape = tuple(a - b + 1 for a, b in zip(picture.shape, part.shape, strict=True))
+    part = part - part.mean()
+    across = np.fft.irfft2(np.fft.rfft2(picture) * np.conj(np.fft.rfft2(part, picture.shape)), picture.shape)
+
+    def sums(values: np.ndarray) -> np.ndarray:
+        total = np.pad(values.astype(np.float64).cumsum(0).cumsum(1), ((1, 0), (1, 0)))
+        high, wide = part.shape
+        return total[high:, wide:] - total[:-high, wide:] - total[high:, :-wide] + total[:-high, :-wide]
+
+    variance = sums(picture**2) - sums(picture) ** 2 / part.size
+    return across[: shape[0], : shape[1]] / np.sqrt(np.maximum(variance, 100.0) * max((part**2).sum(), 1.0))
 
 
 def stroke(*places: tuple[int, int]) -> None:

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# Blender in a real window on a screen of its own, driven with the mouse by drive.py; pictures end in OUT.
+# Blender in a real window on a screen of its own, driven with the mouse by drive.py or SCRIPT; pictures end in OUT.
 #
 #   tests/window/run.sh ZIP PHOTO OUT [FACELIFT_PYTHON] [WEIGHTS]
+#   SCRIPT=first_minutes tests/window/run.sh …     the first minutes of a person, from the zip to two rendered heads
 #
 # Needs blender, Xvfb, xdotool and ImageMagick's import. FACELIFT_PYTHON is the worker's Python.
 set -euo pipefail
@@ -12,11 +13,15 @@ mkdir -p "$TEST_OUT"
 scratch=$(mktemp -d)
 export BLENDER_USER_RESOURCES=$scratch/user XDG_CACHE_HOME=$scratch/cache HOME=$scratch
 mkdir -p "$BLENDER_USER_RESOURCES"
+if [ "${SCRIPT:-drive}" = first_minutes ]; then # nothing is set up yet
+    export TEST_PYTHON=$FACELIFT_PYTHON XDG_DATA_HOME=$scratch/data
+    unset FACELIFT_PYTHON
+fi
 Xvfb "$DISPLAY" -screen 0 1600x900x24 +extension GLX >/dev/null 2>&1 &
 screen=$!
 trap 'kill $screen 2>/dev/null || true; rm -rf "$scratch"' EXIT
 for _ in $(seq 100); do xdotool getmouselocation >/dev/null 2>&1 && break; sleep 0.2; done
-timeout "${SECONDS_AT_MOST:-900}" blender --factory-startup --window-geometry 0 0 1600 900 --python "$here/drive.py" \
+timeout "${SECONDS_AT_MOST:-900}" blender --factory-startup --window-geometry 0 0 1600 900 --python "$here/${SCRIPT:-drive}.py" \
     >"$TEST_OUT/blender.log" 2>&1 || { tail -30 "$TEST_OUT/blender.log"; exit 1; }
 grep -q "ALL GOOD" "$TEST_OUT/blender.log" || { tail -30 "$TEST_OUT/blender.log"; exit 1; }
 grep "^:: " "$TEST_OUT/blender.log"
