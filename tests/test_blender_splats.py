@@ -14,7 +14,7 @@ pytestmark = needs_blender
 
 
 @in_each_blender
-@pytest.mark.parametrize("script", ["splats.py", "scene.py", "arriving.py"])
+@pytest.mark.parametrize("script", ["splats.py", "scene.py", "arriving.py", "following.py"])
 def test_splats_in_blender(python, script, tmp_path):
     done = subprocess.run(
         [python, HERE / "blender" / script, tmp_path], capture_output=True, text=True, timeout=900,

@@ -11,6 +11,7 @@ placement       boxes of objects, and free places beside them
 importing       from files
 exporting       to files, with everything applied
 editing         what artists do to them
+following       Gaussians follow their points, whatever moves these
 operators       buttons; each only calls a function
 panel           how it looks
 viewport        how splats look in the viewport

@@ -7,6 +7,7 @@
 ``radiance:base`` FLOAT4        f_dc_0 to 2 and the opacity after the sigmoid; FLOAT_COLOR before Blender 5.2
 ``radiance:sh_k`` FLOAT_VECTOR  k = 0 to 14, red green blue; only as many as the degree needs
 ``Color``         FLOAT_COLOR   the view-independent colour in linear light, for Solid mode and other node trees
+``splat_rest``    FLOAT_VECTOR  the position that scale and rotation belong to, see :mod:`.following`
 ================  ============  =================================================================
 """
 
@@ -23,6 +24,7 @@ SCALE = "scale"
 ROTATION = "rotation"
 BASE = "radiance:base"
 COLOR = "Color"
+REST = "splat_rest"
 DELETED = "splat_deleted"
 """BOOLEAN, only where something was deleted: these Gaussians are left out of everything, and can be brought back."""
 DRAWN = "splat_drawn"
@@ -73,6 +75,7 @@ def write(cloud: bpy.types.PointCloud, splats: SplatArrays) -> None:
         ROTATION: ("QUATERNION", rotations),
         BASE: (base_type(), np.column_stack([splats.sh[:, 0], opacities])),
         **{sh_name(k): ("FLOAT_VECTOR", splats.sh[:, k + 1]) for k in range(splats.sh.shape[1] - 1)},
+        REST: ("FLOAT_VECTOR", splats.positions),
         COLOR: ("FLOAT_COLOR", np.column_stack([to_linear(splats.colors), np.ones(len(splats))])),
     }
     # All of them first: a reference held while another attribute is made points to freed memory before Blender 5.1.

@@ -10,7 +10,7 @@ from . import attributes, camera_nodes, material
 from .builder import Builder, Results, Sockets, find_input, part
 from .gaussian_nodes import Gaussians, shown_by
 
-VERSION = 1
+VERSION = 2
 """Of the groups in here."""
 _ARMS = ("U", "V", "W")
 SMALLEST_GAP = 5e-7
@@ -28,7 +28,7 @@ def quads(inputs: Sockets, gaussians: Gaussians, sh_degree: int) -> NodeSocket:
     """
     name = "FaceLift Camera Facing" + (f" SH {sh_degree}" if sh_degree else "")
     # What the points have and the mesh needs no more.
-    spent = [attributes.SCALE, attributes.ROTATION, attributes.BASE, attributes.COLOR, "radius"]
+    spent = [attributes.SCALE, attributes.ROTATION, attributes.BASE, attributes.REST, attributes.COLOR, "radius"]
     spent += [attributes.sh_name(k) for k in range((sh_degree + 1) ** 2 - 1)]
     others = {"Pixel Filter": ("Float", inputs["Pixel Filter"]), "Material": ("Material", inputs["Material"])}
     return shown_by(name, VERSION, partial(_quads, spent=spent), gaussians, others)

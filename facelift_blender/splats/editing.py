@@ -111,8 +111,7 @@ def duplicate_as_instance(item: bpy.types.Object) -> bpy.types.Object:
 def join(context: bpy.types.Context, item: bpy.types.Object, others: Sequence[bpy.types.Object]) -> None:
     """Join `others` into `item`, applying all edits and transforms, and delete `others`.
 
-    EEVEE only sorts splats within one object. Blender's own Join moves point clouds but does not rotate or scale
-    Gaussians.
+    EEVEE only sorts splats within one object. Blender's own Join keeps the edits of `item` only.
 
     Raises:
         FaceLiftError: there are no others, no Gaussians remain, or an object is scaled to zero.

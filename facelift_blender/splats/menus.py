@@ -5,7 +5,7 @@ from __future__ import annotations
 import bpy
 from bpy.app.handlers import persistent
 
-from . import native
+from . import following, native
 from .viewport import rendering
 
 _LABEL = "Gaussian Splats (.ply)"
@@ -31,6 +31,7 @@ def _draw_view(menu, context) -> None:
 @persistent
 def _file_loaded(*_) -> None:
     native.adopt()
+    following.follow_all()
 
 
 def attach() -> None:
@@ -38,9 +39,11 @@ def attach() -> None:
     bpy.types.TOPBAR_MT_file_export.append(_draw_export)
     bpy.types.VIEW3D_MT_view.append(_draw_view)
     bpy.app.handlers.load_post.append(_file_loaded)
+    following.attach()
 
 
 def detach() -> None:
+    following.detach()
     bpy.types.TOPBAR_MT_file_import.remove(_draw_import)
     bpy.types.TOPBAR_MT_file_export.remove(_draw_export)
     bpy.types.VIEW3D_MT_view.remove(_draw_view)

@@ -27,7 +27,7 @@ from .builder import Builder
 from .gaussian_nodes import SMALLEST_ALPHA, Gaussians
 
 GROUP = "FaceLift Splats"
-VERSION = 4
+VERSION = 5
 """Raised whenever the group changes, so that files keep the group they were made with and new objects get the new."""
 VERSION_KEY = "facelift_splats_version"
 DEGREE_KEY = "facelift_splats_sh_degree"

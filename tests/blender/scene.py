@@ -6,9 +6,10 @@ python tests/blender/scene.py FOLDER
 import bpy
 import numpy as np
 from bpy.props import EnumProperty
-from from_source import COUNT, FOLDER, empty_file, refused, run_tests, some_splats
+from from_source import COUNT, FOLDER, refused, run_tests, some_splats
 from from_source import head as new_head
 from mathutils import Matrix
+from pictures import different, new_scene, picture, same
 
 from facelift_blender.splats import attributes, editing, exporting, native, nodes, objects, scene_settings
 from facelift_blender.splats.viewport import state
@@ -18,54 +19,10 @@ TURNED = Matrix.Translation((0.1, 0.2, 0.0)) @ Matrix.Rotation(0.8, 4, "Z") @ Ma
 UNEVEN = Matrix.Translation((-0.2, 0.1, 0.1)) @ Matrix.Rotation(0.5, 4, "X") @ Matrix.Diagonal((1.2, 0.7, 0.9, 1.0))
 
 
-def new_scene() -> bpy.types.Scene:
-    scene = empty_file()
-    scene.render.engine = "CYCLES"
-    scene.cycles.samples = 1
-    scene.cycles.use_denoising = False
-    scene.cycles.filter_width = 0.01
-    scene.cycles.transparent_max_bounces = 1024
-    scene.cycles.min_transparent_bounces = 1024
-    scene.view_settings.view_transform = "Standard"
-    scene.render.resolution_x, scene.render.resolution_y = 80, 64
-    scene.render.film_transparent = True
-    scene.render.image_settings.file_format = "OPEN_EXR"
-    scene.render.image_settings.color_mode = "RGBA"
-    scene.render.image_settings.color_depth = "32"
-    return scene
-
-
 def head(matrix=None, degree=0, **arguments):
     item = new_head(degree, **arguments)
     item.matrix_world = matrix or Matrix()
     return item
-
-
-def picture(layer: str = "") -> np.ndarray:
-    """(H, W, 4) linear, multiplied by alpha."""
-    scene = bpy.context.scene
-    scene.render.filepath = str(FOLDER / "render.exr")
-    for other in scene.view_layers:
-        other.use = not layer or other.name == layer
-    bpy.ops.render.render(write_still=True)
-    image = bpy.data.images.load(scene.render.filepath)
-    image.colorspace_settings.name = "Non-Color"
-    width, height = image.size
-    pixels = np.empty(width * height * 4, np.float32)
-    image.pixels.foreach_get(pixels)
-    bpy.data.images.remove(image)
-    return pixels.reshape(height, width, 4)
-
-
-def same(found: np.ndarray, expected: np.ndarray, least: float = 60.0) -> None:
-    """Pictures agree to `least` dB, and there is something in them."""
-    assert expected[..., 3].max() > 0.5, "nothing to be seen"
-    ratio = -10 * np.log10(max(np.mean((found - expected) ** 2), 1e-12))
-    assert ratio >= least, f"{ratio:.1f} dB"
-
-
-def different(found: np.ndarray, other: np.ndarray) -> None:
-    assert np.mean((found - other) ** 2) > 1e-4
 
 
 def test_heads_that_overlap_in_depth_equal_one_joined():
