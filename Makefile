@@ -8,7 +8,7 @@ VENV := .venv
 
 # The bpy wheels of the Blender generations that the extension is tested in; each needs one certain Python.
 BPY_FOR_311 := 4.2.23 4.5.15 5.0.1
-BPY_FOR_313 := 5.1.2 5.2.3
+BPY_FOR_313 := 5.1.2 5.2.3 5.3.0
 BPY := $(BPY_FOR_311) $(BPY_FOR_313)
 HEADLESS := .venv-bpy-4.5.15
 
@@ -44,7 +44,7 @@ test-slow: $(VENV)/installed-test
 test-setup: $(VENV)/installed-test
 	FACELIFT_TEST_SETUP=1 $(VENV)/bin/python -m pytest tests/test_first_run.py
 
-# The real extension in five Blender generations.
+# The real extension in six Blender generations.
 test-blender: $(VENV)/installed-test $(BPY:%=.venv-bpy-%/installed)
 	FACELIFT_BPY_PYTHONS="$(bpy_pythons)" FACELIFT_PYTHON="$(CURDIR)/$(VENV)/bin/python" \
 		$(VENV)/bin/python -m pytest tests/test_blender_*.py

@@ -14,7 +14,7 @@ from mathutils import Matrix
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from facelift_blender.splats import nodes, objects, scene_settings
+from facelift_blender.splats import native, nodes, objects, scene_settings
 from facelift_core.gaussians import files
 
 
@@ -61,7 +61,11 @@ def set_up(job: dict) -> None:
         empty.matrix_world = Matrix(job["instance"])
         scene.collection.objects.link(empty)
     modifier = nodes.find_modifier(head)
-    nodes.set_input(modifier, "Render As", job["mode"])
+    if job["mode"] == "Native":
+        native.set_native(head, True)
+        scene.cycles.samples, scene.eevee.taa_render_samples = 64, 16
+    else:
+        nodes.set_input(modifier, "Render As", job["mode"])
     nodes.set_input(modifier, "Match Viewers", job["match_viewers"])
     scene_settings.apply(scene)
 
@@ -89,6 +93,8 @@ def render(out: str) -> dict[str, float]:
 
 def main() -> None:
     for job in json.loads(Path(sys.argv[-1]).read_text()):
+        if job["mode"] == "Native" and not native.available():
+            sys.exit("This Blender has no splats of its own; --mode Native needs 5.3.")
         set_up(job)
         result = {"version": bpy.app.version_string, **render(job["out"])}
         print("RESULT " + json.dumps(result), flush=True)

@@ -7,17 +7,27 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from blenders import in_each_blender, needs_blender
+from blenders import PYTHONS, in_each_blender, needs_blender
 
 HERE = Path(__file__).parent
 pytestmark = needs_blender
 
 
-@in_each_blender
-@pytest.mark.parametrize("script", ["splats.py", "scene.py", "arriving.py", "following.py"])
-def test_splats_in_blender(python, script, tmp_path):
+def run(python: Path, script: str, tmp_path: Path, *arguments: str) -> None:
     done = subprocess.run(
-        [python, HERE / "blender" / script, tmp_path], capture_output=True, text=True, timeout=900,
+        [python, HERE / "blender" / script, *arguments, tmp_path], capture_output=True, text=True, timeout=900,
         env={**os.environ, "BLENDER_USER_RESOURCES": str(tmp_path / "user")},
     )  # fmt: skip
     assert "ALL GOOD" in done.stdout, (done.stdout + done.stderr)[-6000:]
+
+
+@in_each_blender
+@pytest.mark.parametrize("script", ["splats.py", "scene.py", "arriving.py", "following.py"])
+def test_splats_in_blender(python, script, tmp_path):
+    run(python, script, tmp_path)
+
+
+@in_each_blender
+def test_files_open_in_the_newest_blender_with_the_same_picture(python, tmp_path):
+    run(python, "across.py", tmp_path, "save")
+    run(PYTHONS[-1], "across.py", tmp_path, "open")

@@ -12,7 +12,7 @@ importing       from files
 exporting       to files, with everything applied
 editing         what artists do to them
 following       Gaussians follow their points, whatever moves these
-operators       buttons; each only calls a function
+operators       buttons; each only calls a function; file_operators those that read and write files
 panel           how it looks
 viewport        how splats look in the viewport
 
@@ -39,8 +39,8 @@ def unregister_menus() -> None:
 
 def __getattr__(name: str):
     if name == "CLASSES":
-        from . import operators, panel
+        from . import file_operators, operators, panel
         from .viewport import operators as viewport_operators
 
-        return (*operators.CLASSES, *viewport_operators.CLASSES, *panel.CLASSES)
+        return (*file_operators.CLASSES, *operators.CLASSES, *viewport_operators.CLASSES, *panel.CLASSES)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -10,7 +10,7 @@ from facelift_core import FaceLiftError
 from facelift_core.gaussians import transforms
 from mathutils import Matrix, Vector
 
-from . import attributes, exporting, importing, nodes, objects
+from . import attributes, exporting, importing, native, nodes, objects
 from .viewport import state
 
 SELECTION = ".selection"
@@ -21,6 +21,8 @@ def modifier_of(item: bpy.types.Object) -> bpy.types.NodesModifier:
     """The modifier that shows the splats of `item`; added again if it was removed."""
     if not objects.is_splat_object(item):
         raise FaceLiftError("Select a splat object first.")
+    if nodes.find_modifier(item) is None and native.is_native(item):  # imported by Blender itself
+        native.set_native(item, False)
     return nodes.find_modifier(item) or nodes.add_modifier(item)
 
 
@@ -128,7 +130,7 @@ def join(context: bpy.types.Context, item: bpy.types.Object, others: Sequence[bp
         bpy.data.objects.remove(other)
     item.modifiers.clear()
     item.data = cloud
-    objects.show_splats(item)
+    nodes.add_modifier(item)
     for name, value in kept.items():
         nodes.set_input(modifier_of(item), name, value)
 
@@ -173,3 +175,17 @@ def make_instances_real(context: bpy.types.Context, item: bpy.types.Object) -> i
 def match_viewers(item: bpy.types.Object, on: bool) -> None:
     """Blend colors like splat viewers do. If `on`, the scene needs the Raw view transform."""
     nodes.set_input(modifier_of(item), "Match Viewers", on)
+
+
+def convert_made_by_nodes(context: bpy.types.Context, item: bpy.types.Object) -> bpy.types.Object:
+    """Create splats from what the geometry nodes of `item` make at this frame, in its place, and hide `item`.
+
+    Raises:
+        FaceLiftError: the nodes make no splats.
+    """
+    splats = exporting.edited(context.scene, item, apply_transform=False)
+    made = objects.create_splat_object(context, splats, item.name, collection=item.users_collection[0])
+    made.matrix_world = item.matrix_world
+    item.hide_render = True
+    item.hide_set(True)
+    return made

@@ -11,7 +11,7 @@ from facelift_core import FaceLiftError
 from facelift_core.gaussians import files as formats
 from facelift_core.gaussians import transforms
 
-from . import attributes, importing, nodes
+from . import attributes, importing, native, nodes, objects
 from .attributes import SplatArrays
 
 
@@ -31,6 +31,15 @@ def export_splats(
     splats = importing.joined(parts)
     formats.write(splats, path)
     return len(splats)
+
+
+def chosen(context: bpy.types.Context) -> list[bpy.types.Object]:
+    """The selected objects with splats, of their own or made by geometry nodes; without any, the active one."""
+    active = objects.active_splats(context) or context.object
+    for items in (context.selected_objects, [active]):
+        if found := [item for item in items if objects.is_splat_object(item) or native.made_by_nodes(item)]:
+            return found
+    return []
 
 
 def edited(scene: bpy.types.Scene, item: bpy.types.Object, *, apply_transform: bool = True) -> SplatArrays:
@@ -53,6 +62,9 @@ def edited(scene: bpy.types.Scene, item: bpy.types.Object, *, apply_transform: b
         layer.update()
         evaluated = copy.evaluated_get(layer.depsgraph)
         cloud, matrix = evaluated.data, np.array(evaluated.matrix_world)
+        if not isinstance(cloud, bpy.types.PointCloud) and native.made_by_nodes(copy):
+            geometry = evaluated.evaluated_geometry()  # owns the point cloud
+            cloud = geometry.pointcloud
         if not isinstance(cloud, bpy.types.PointCloud):
             raise FaceLiftError(f"The modifiers of “{item.name}” leave no splats to export.")
         if len(cloud.points) == 0:

@@ -52,6 +52,22 @@ def splat_material(method: str = SORTED) -> bpy.types.Material:
     return material
 
 
+def add_to(data: bpy.types.ID) -> None:
+    """Give `data` a slot for each of the two materials."""
+    for method in (SORTED, UNSORTED):
+        surface = splat_material(method)
+        if surface.name not in data.materials:
+            data.materials.append(surface)
+
+
+def remove_from(data: bpy.types.ID) -> None:
+    """Remove those slots; Blender's own splats would be drawn with the first one."""
+    for index in reversed(range(len(data.materials))):
+        surface = data.materials[index]
+        if surface is not None and VERSION_KEY in surface:
+            data.materials.pop(index=index)
+
+
 def _build(b: Builder, least: float) -> None:
     def at_least(alpha):
         return b.math("MAXIMUM", alpha, least) if least else alpha
@@ -104,7 +120,7 @@ def _point_alpha(b: Builder, inputs: Sockets) -> Results:
         sides = []
         for arm in stored:
             in_world = {"vector_type": "VECTOR", "convert_from": "OBJECT", "convert_to": "WORLD"}
-            arm = b.node("ShaderNodeVectorTransform", {0: arm["Vector"]}, **in_world).outputs[0]
+            arm = b.node("ShaderNodeVectorTransform", {"Vector": arm["Vector"]}, **in_world).outputs[0]
             sides.append(b.vector("CROSS_PRODUCT", arm, ray))
         one, two, three = sides
         pairs = [b.vector("CROSS_PRODUCT", *pair) for pair in ((one, two), (one, three), (two, three))]

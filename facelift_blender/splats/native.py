@@ -1,14 +1,20 @@
 """Blender's own Gaussian splats, from 5.3 on: a type of point clouds that the engines draw themselves.
 
-Found by what it is, not by version: an enumeration of point clouds with an item for splats. A splat object is *native*
-when its cloud has that type and our modifier is off; the modifier and its edits stay, for whoever goes back.
+New splats do not use it: the modifier draws them exactly, and Blender's own drawing trades exactness for speed
+(docs/rendering.md). An object is *native* when its cloud has that type and the modifier is off; the modifier and its
+edits stay, for whoever goes back. The type is found by its name in an enumeration of point clouds, not by version.
+
+Splats may also come out of the nodes of another object, such as *Import SPZ*; see :func:`made_by_nodes`.
 """
 
 from __future__ import annotations
 
 import bpy
 
-from . import attributes, nodes
+from . import attributes, material, nodes
+
+_MAKERS = {"GeometryNodeImportSPZ", "GeometryNodePointsSetType"}
+"""Nodes that turn geometry into Blender's own splats."""
 
 
 def type_property(cloud: bpy.types.PointCloud) -> tuple[str, str, str] | None:
@@ -35,47 +41,43 @@ def is_native(item: bpy.types.Object) -> bool:
 
 
 def set_native(item: bpy.types.Object, on: bool) -> None:
-    """Let Blender itself draw the splats of `item`, and of its linked duplicates, or our modifier."""
+    """Let Blender itself draw the splats of `item`, and of its linked duplicates, or the modifier.
+
+    Turning it off adds the modifier to splats that Blender has imported itself.
+    """
     known = type_property(item.data)
     if known is None:
         return
     name, splats, points = known
     attributes.adopt_native_base(item.data)
     setattr(item.data, name, splats if on else points)
+    (material.remove_from if on else material.add_to)(item.data)
     for other in bpy.data.objects:
-        if other.data == item.data and (modifier := nodes.find_modifier(other)):
+        if other.data != item.data:
+            continue
+        modifier = nodes.find_modifier(other) or (None if on else nodes.add_modifier(other))
+        if modifier is not None:
             modifier.show_viewport = modifier.show_render = not on
 
 
 def adopt() -> int:
-    """For files from before: give ``radiance:base`` its new type, and make native what nobody has edited; how many
-    clouds changed."""
-    changed = 0
-    for cloud in bpy.data.pointclouds:
-        if cloud.library or not attributes.is_splats(cloud):
-            continue
-        changed += attributes.adopt_native_base(cloud)
-        if type_property(cloud) is None:
-            continue
-        shown = [item for item in bpy.data.objects if item.data == cloud]
-        if shown and not is_native(shown[0]) and not any(map(_edited, shown)):
-            set_native(shown[0], True)
-    return changed
+    """Give ``radiance:base`` of files from before Blender 5.2 its new type; returns how many clouds changed."""
+    clouds = [cloud for cloud in bpy.data.pointclouds if not cloud.library and attributes.is_splats(cloud)]
+    return sum(map(attributes.adopt_native_base, clouds))
 
 
-def _edited(item: bpy.types.Object) -> bool:
-    """Whether our modifier does what Blender's own splats would not show."""
-    modifier = nodes.find_modifier(item)
-    if modifier is None:
+def made_by_nodes(item: bpy.types.Object | None) -> bool:
+    """Whether a geometry nodes modifier of `item` has a node that makes Blender's own splats. Evaluates nothing."""
+    if item is None:
         return False
-    if attributes.DELETED in item.data.attributes:
-        return True
-    for socket in modifier.node_group.interface.items_tree:
-        if socket.item_type != "SOCKET" or socket.in_out != "INPUT" or not hasattr(socket, "default_value"):
+    waiting = [modifier.node_group for modifier in item.modifiers if modifier.type == "NODES"]
+    known: set[bpy.types.NodeTree | None] = {None}
+    while waiting:
+        group = waiting.pop()
+        if group in known or nodes.VERSION_KEY in group:
             continue
-        value, default = nodes.get_input(modifier, socket.name), socket.default_value
-        if socket.socket_type == "NodeSocketColor":
-            value, default = tuple(value), tuple(default)
-        if value != default:
+        known.add(group)
+        if any(node.bl_idname in _MAKERS for node in group.nodes):
             return True
+        waiting += [node.node_tree for node in group.nodes if node.type == "GROUP"]
     return False

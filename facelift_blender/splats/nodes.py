@@ -45,10 +45,7 @@ def add_modifier(item: bpy.types.Object) -> bpy.types.NodesModifier:
     degree = math.isqrt(attributes.sh_bases(item.data)) - 1
     modifier = item.modifiers.new(MODIFIER, "NODES")
     modifier.node_group = splat_group(degree)
-    for method in (material.SORTED, material.UNSORTED):
-        surface = material.splat_material(method)
-        if surface.name not in item.data.materials:
-            item.data.materials.append(surface)
+    material.add_to(item.data)
     return modifier
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from facelift_core import FaceLiftError
 from facelift_core.gaussians import transforms
 
-from . import attributes, native, nodes
+from . import attributes, nodes
 from .attributes import SplatArrays
 
 HEAD_HEIGHT = 0.23
@@ -58,7 +58,7 @@ def create_splat_object(
     for key, value in (metadata or {}).items():
         item[key] = value
     (collection or scene.collection).objects.link(item)
-    show_splats(item)
+    nodes.add_modifier(item)
     return item
 
 
@@ -73,12 +73,6 @@ def splat_cloud(name: str, splats: SplatArrays) -> bpy.types.PointCloud:
     cloud = new_point_cloud(name, len(splats))
     attributes.write(cloud, splats)
     return cloud
-
-
-def show_splats(item: bpy.types.Object) -> None:
-    """Add what a new splat object needs to be drawn."""
-    nodes.add_modifier(item)
-    native.set_native(item, True)  # if this Blender has a native splat type
 
 
 def new_point_cloud(name: str, count: int) -> bpy.types.PointCloud:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import bpy
-from bpy.props import BoolProperty, CollectionProperty, EnumProperty, FloatProperty, StringProperty
-from bpy_extras.io_utils import ExportHelper, ImportHelper
+from bpy.props import BoolProperty, EnumProperty
 
 from ..operator_errors import attempt
-from . import editing, exporting, importing, native, nodes, objects, scene_settings
+from . import editing, native, nodes, objects, scene_settings
 
 _MODE_ITEMS = [
     (nodes.CAMERA_FACING, "Camera Facing", "For final renders: exact from the scene camera only"),
@@ -28,62 +27,6 @@ class _OnSplats:
     @classmethod
     def poll(cls, context):
         return objects.active_splats(context) is not None
-
-
-class FACELIFT_OT_import_splats(bpy.types.Operator, ImportHelper):
-    """Import Gaussian splats from .ply files"""
-
-    bl_idname = "facelift.import_splats"
-    bl_label = "Import Gaussian Splats"
-    bl_options = {"REGISTER", "UNDO"}
-
-    filename_ext = ".ply"
-    filter_glob: StringProperty(default="*.ply", options={"HIDDEN"})
-    directory: StringProperty(subtype="DIR_PATH", options={"HIDDEN", "SKIP_SAVE"})
-    files: CollectionProperty(type=bpy.types.OperatorFileListElement, options={"HIDDEN", "SKIP_SAVE"})
-    scale: FloatProperty(name="Scale", default=1.0, min=1e-6, soft_max=100.0, description="Factor for the size")
-    up_axis: EnumProperty(name="Up Axis", items=importing.UP_AXES, description="Axis that points up in the file")
-    at_cursor: BoolProperty(name="At 3D Cursor", default=False, description="Place at the cursor, not the origin")
-
-    def execute(self, context):
-        def work() -> str:
-            made = [
-                importing.import_splats(context, path, scale=self.scale, up_axis=self.up_axis, at_cursor=self.at_cursor)
-                for path in importing.paths_of(self)
-            ]
-            return f"{sum(len(item.data.points) for item in made):,} splats imported"
-
-        return attempt(self, work)
-
-    def invoke(self, context, event):
-        if self.directory or self.filepath:  # dropped
-            return self.execute(context)
-        return ImportHelper.invoke(self, context, event)
-
-
-class FACELIFT_OT_export_splats(bpy.types.Operator, ExportHelper):
-    """Export the selected splats, with all edits, to one .ply file for splat viewers"""
-
-    bl_idname = "facelift.export_splats"
-    bl_label = "Export Gaussian Splats"
-
-    filename_ext = ".ply"
-    filter_glob: StringProperty(default="*.ply", options={"HIDDEN"})
-    apply_transform: BoolProperty(
-        name="Apply Transform", default=True, description="Export in world space. Turn off to export in object space"
-    )
-
-    @classmethod
-    def poll(cls, context):
-        return bool(objects.splat_objects(context.selected_objects) or objects.active_splats(context))
-
-    def execute(self, context):
-        def work() -> str:
-            items = objects.splat_objects(context.selected_objects) or [objects.active_splats(context)]
-            count = exporting.export_splats(context.scene, items, self.filepath, apply_transform=self.apply_transform)
-            return f"{count:,} splats written to {self.filepath}"
-
-        return attempt(self, work)
 
 
 class FACELIFT_OT_apply_render_settings(bpy.types.Operator):
@@ -226,10 +169,11 @@ class FACELIFT_OT_splats_instances_real(bpy.types.Operator):
 
 
 class FACELIFT_OT_splats_native(_OnSplats, bpy.types.Operator):
-    """Draw these splats with Blender's own splat type, without the modifier's edits. Turn off to use the modifier"""
+    """Let Blender itself draw these splats: a fast viewport, for huge scenes. Renders are less exact (21 to 29 dB
+    rather than 80), they need many samples, and edits, deleted points and the crop box are not shown"""
 
     bl_idname = "facelift.splats_native"
-    bl_label = "Blender's Own Splats"
+    bl_label = "Native Splats"
 
     on: BoolProperty(name="On", default=True)
 
@@ -237,21 +181,22 @@ class FACELIFT_OT_splats_native(_OnSplats, bpy.types.Operator):
         return attempt(self, lambda: native.set_native(objects.active_splats(context), self.on))
 
 
-class FACELIFT_FH_splats(bpy.types.FileHandler):
-    bl_idname = "FACELIFT_FH_splats"
-    bl_label = "Gaussian Splats (FaceLift)"
-    bl_import_operator = "facelift.import_splats"
-    bl_export_operator = "facelift.export_splats"
-    bl_file_extensions = ".ply"
+class FACELIFT_OT_convert_made_by_nodes(bpy.types.Operator):
+    """Make a splat object of what the geometry nodes of this object output, and hide the object"""
+
+    bl_idname = "facelift.splats_from_nodes"
+    bl_label = "Convert to Splats"
+    bl_options = {"REGISTER", "UNDO"}
 
     @classmethod
-    def poll_drop(cls, context):
-        return context.area is not None and context.area.type == "VIEW_3D"
+    def poll(cls, context):
+        return native.made_by_nodes(context.object)
+
+    def execute(self, context):
+        return attempt(self, lambda: objects.choose(context, editing.convert_made_by_nodes(context, context.object)))
 
 
 CLASSES = (
-    FACELIFT_OT_import_splats,
-    FACELIFT_OT_export_splats,
     FACELIFT_OT_apply_render_settings,
     FACELIFT_OT_splats_show_as,
     FACELIFT_OT_splats_match_viewers,
@@ -263,5 +208,5 @@ CLASSES = (
     FACELIFT_OT_splats_join,
     FACELIFT_OT_splats_instances_real,
     FACELIFT_OT_splats_native,
-    FACELIFT_FH_splats,
+    FACELIFT_OT_convert_made_by_nodes,
 )

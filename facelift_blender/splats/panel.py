@@ -21,24 +21,37 @@ class FACELIFT_PT_splats(bpy.types.Panel):
 
     @classmethod
     def poll(cls, context):
-        return objects.active_splats(context) is not None or bool(objects.instanced_splats(context.object))
+        item = context.object
+        return (
+            objects.active_splats(context) is not None
+            or bool(objects.instanced_splats(item))
+            or native.made_by_nodes(item)
+        )
 
     def draw(self, context):
         layout = self.layout
         item = objects.active_splats(context)
+        if item is None and native.made_by_nodes(context.object):
+            layout.label(text="Splats made by geometry nodes", icon="GEOMETRY_NODES")
+            layout.operator("facelift.splats_from_nodes", icon="POINTCLOUD_DATA")
+            layout.operator("facelift.export_splats", icon="EXPORT")
+            return
         if item is None:
             _draw_instances(layout, [context.object], objects.instanced_splats(context.object))
             return
         modifier = nodes.find_modifier(item)
         layout.label(text=f"{len(item.data.points):,} splats", icon="POINTCLOUD_DATA")
-        if modifier is None:
-            layout.operator("facelift.splats_show_as", text="Show as Splats", icon="ADD")
-            return
         if native.available():
             shown = native.is_native(item)
             layout.operator("facelift.splats_native", depress=shown).on = not shown
             if shown:
+                layout.label(text="Fast viewport, for huge scenes", icon="INFO")
+                layout.label(text="Less exact in renders; no edits", icon="BLANK1")
+                layout.operator("facelift.export_splats", icon="EXPORT")
                 return
+        if modifier is None:
+            layout.operator("facelift.splats_show_as", text="Show as Splats", icon="ADD")
+            return
         _draw_missing(layout, context)
         layout.use_property_split = True
         layout.use_property_decorate = False

@@ -317,9 +317,10 @@ def test_files_of_other_programs():
 
 
 def test_blender_with_splats_of_its_own():
-    """With a property in the place of Blender 5.3's type."""
+    """With a property in the place of Blender 5.3's type before it."""
     new_scene()
-    if native.available():  # such a Blender runs the test with the real thing
+    real = native.available()
+    if real:
         kind, splats, points = native.type_property(bpy.types.PointCloud)
     else:
         item = head()
@@ -328,29 +329,102 @@ def test_blender_with_splats_of_its_own():
         bpy.types.PointCloud.type = EnumProperty(items=[(points, "Points", ""), (splats, "3D Gaussian Splats", "")])
         assert native.available() and not native.is_native(item)
     item = head(name="Made here")
+    copy = editing.duplicate_as_instance(item)
     modifier = nodes.find_modifier(item)
+    assert not native.is_native(item) and modifier.show_render and len(item.data.materials) == 2
+    exact = picture()
+    assert bpy.ops.facelift.splats_native(on=True) == {"FINISHED"}
     assert native.is_native(item) and not modifier.show_render and not modifier.show_viewport
+    assert native.is_native(copy) and not nodes.find_modifier(copy).show_render
+    assert len(item.data.materials) == 0, "Blender's own splats would be drawn with the modifier's material"
+    if real:
+        bpy.context.scene.cycles.samples = 64
+        same(picture(), exact, 18)
+        different(picture(), exact)
+        bpy.context.scene.cycles.samples = 1
     assert bpy.ops.facelift.splats_native(on=False) == {"FINISHED"}
     assert getattr(item.data, kind) == points and modifier.show_render and modifier.show_viewport
+    same(picture(), exact, 100)
 
-    # A file from before: unedited splats become native, edited ones stay what they were made to be.
-    edited = head(name="Edited", seed=1)
-    native.set_native(edited, False)
-    nodes.set_input(nodes.find_modifier(edited), "Saturation", 0.5)
-    for cloud in (item.data, edited.data):
+    # What is stored decides, also in a file from before: nothing becomes native, or stops to be, when it is opened.
+    other = head(name="Native", seed=1)
+    native.set_native(other, True)
+    for cloud in (item.data, other.data):
         values = attributes.get_values(cloud, attributes.BASE, 4)
         cloud.attributes.remove(cloud.attributes[attributes.BASE])
         cloud.attributes.new(attributes.BASE, "FLOAT_COLOR", "POINT")
         attributes.set_values(cloud, attributes.BASE, values)
     bpy.ops.wm.save_as_mainfile(filepath=str(FOLDER / "before.blend"))
     bpy.ops.wm.open_mainfile(filepath=str(FOLDER / "before.blend"))
-    item, edited = bpy.data.objects["Made here"], bpy.data.objects["Edited"]
-    assert native.is_native(item) and not native.is_native(edited)
-    assert not nodes.find_modifier(item).show_render and nodes.find_modifier(edited).show_render
-    for other in (item, edited):
-        assert other.data.attributes[attributes.BASE].data_type == attributes.base_type()
-    if kind == "type":
+    item, other = bpy.data.objects["Made here"], bpy.data.objects["Native"]
+    assert not native.is_native(item) and native.is_native(other)
+    assert nodes.find_modifier(item).show_render and not nodes.find_modifier(other).show_render
+    for one in (item, other):
+        assert one.data.attributes[attributes.BASE].data_type == attributes.base_type()
+    if not real:
         del bpy.types.PointCloud.type
+
+
+def test_splats_that_blender_imported_itself():
+    """From 5.3 on: the same attributes as ours, and the same picture once our modifier draws them."""
+    new_scene()
+    item = head(degree=3)
+    exact = picture()
+    own = {name: attributes.get_values(item.data, name, width) for name, width in (
+        (attributes.POSITION, 3), (attributes.SCALE, 3), (attributes.ROTATION, 4), (attributes.BASE, 4),
+        *((attributes.sh_name(k), 3) for k in range(15)))}  # fmt: skip
+    formats.write(some_splats(3), FOLDER / "plain.ply")
+    bpy.data.objects.remove(item)
+    bpy.ops.wm.ply_import(filepath=str(FOLDER / "plain.ply"), forward_axis="Y", up_axis="Z")
+    item = bpy.context.object
+    if not native.available():
+        assert item.type == "MESH" and not objects.is_splat_object(item)
+        return
+    assert objects.is_splat_object(item) and native.is_native(item) and nodes.find_modifier(item) is None
+    for name, values in own.items():
+        found = attributes.get_values(item.data, name, values.shape[1])
+        np.testing.assert_array_max_ulp(found, values, 2)
+    exporting.export_splats(bpy.context.scene, [item], FOLDER / "native.ply")
+    native_file = formats.read(FOLDER / "native.ply")
+    np.testing.assert_array_equal(native_file.positions, some_splats(3).positions)
+    np.testing.assert_array_equal(native_file.sh, some_splats(3).sh)
+    assert bpy.ops.facelift.splats_show_as(mode=nodes.CAMERA_FACING, render=True) == {"FINISHED"}
+    assert not native.is_native(item) and nodes.find_modifier(item).show_render
+    same(picture(), exact, 80)
+
+
+def test_splats_that_nodes_make():
+    scene = new_scene()
+    item = head()
+    exact = picture()
+    assert not native.made_by_nodes(item) and not native.made_by_nodes(None)
+    group = bpy.data.node_groups.new("Maker", "GeometryNodeTree")
+    group.interface.new_socket("Geometry", in_out="INPUT", socket_type="NodeSocketGeometry")
+    group.interface.new_socket("Geometry", in_out="OUTPUT", socket_type="NodeSocketGeometry")
+    mesh = bpy.data.objects.new("Maker", bpy.data.meshes.new("Maker"))
+    scene.collection.objects.link(mesh)
+    mesh.modifiers.new("Maker", "NODES").node_group = group
+    assert not native.made_by_nodes(mesh)
+    if not native.available():
+        return
+    info = group.nodes.new("GeometryNodeObjectInfo")
+    info.inputs["Object"].default_value = item
+    kind = group.nodes.new("GeometryNodePointsSetType")
+    kind.inputs["Type"].default_value = "3D Gaussian Splat"
+    nodes.find_modifier(item).show_render = nodes.find_modifier(item).show_viewport = False
+    item.hide_render = True
+    group.links.new(info.outputs["Geometry"], kind.inputs[0])
+    group.links.new(kind.outputs[0], group.nodes.new("NodeGroupOutput").inputs[0])
+    assert native.made_by_nodes(mesh)
+    mesh.matrix_world = Matrix.Translation((1, 0, 0))
+    bpy.context.view_layer.objects.active = mesh
+    assert bpy.ops.facelift.export_splats(filepath=str(FOLDER / "made.ply")) == {"FINISHED"}
+    np.testing.assert_allclose(formats.read(FOLDER / "made.ply").positions,
+                               some_splats().positions + np.array([1, 0, 0]), atol=1e-6)  # fmt: skip
+    mesh.matrix_world = Matrix()
+    assert bpy.ops.facelift.splats_from_nodes() == {"FINISHED"}
+    assert objects.is_splat_object(bpy.context.object) and mesh.hide_render
+    same(picture(), exact, 80)
 
 
 run_tests(globals())
