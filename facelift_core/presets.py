@@ -21,8 +21,7 @@ class Sampling:
     Attributes:
         steps: number of solver steps. A step evaluates the UNet on the six views once, or twice if it is guided.
         solver: see :data:`Solver`.
-        guided_from, guided_until: the range of steps, as fractions in [0, 1], that use guidance. Other steps take half
-            the time.
+        guided_until: fraction of the steps, in [0, 1], that use guidance. The other steps take half the time.
         reuse: compute the deep blocks of the UNet only every `reuse` steps and reuse their features in between; 1
             computes them in every step.
         agreeing_steps: number of final steps in which the views are made consistent with each other, if the caller
@@ -32,7 +31,6 @@ class Sampling:
 
     steps: int = 50
     solver: Solver = "ddim"
-    guided_from: float = 0.0
     guided_until: float = 1.0
     reuse: int = 1
     agreeing_steps: int = 0
@@ -43,8 +41,8 @@ class Sampling:
             raise FaceLiftError(f"The number of diffusion steps must be from 1 to 1000, not {self.steps}.")
         if self.solver not in SOLVERS:
             raise FaceLiftError(f"Unknown solver “{self.solver}”; use one of {', '.join(SOLVERS)}.")
-        if not 0 <= self.guided_from <= self.guided_until <= 1:
-            raise FaceLiftError("guided_from and guided_until must satisfy 0 ≤ guided_from ≤ guided_until ≤ 1.")
+        if not 0 <= self.guided_until <= 1:
+            raise FaceLiftError(f"guided_until must be from 0 to 1, not {self.guided_until}.")
         if self.reuse < 1 or int(self.reuse) != self.reuse:
             raise FaceLiftError(f"reuse must be a whole number of at least 1, not {self.reuse}.")
         if self.agreeing_steps < 0 or int(self.agreeing_steps) != self.agreeing_steps:
@@ -52,9 +50,7 @@ class Sampling:
 
     def guides(self, step: int) -> bool:
         """Return whether step `step` (0-based) uses guidance."""
-        return (
-            math.floor(self.guided_from * self.steps + 0.5) <= step < math.floor(self.guided_until * self.steps + 0.5)
-        )
+        return step < math.floor(self.guided_until * self.steps + 0.5)
 
     def agrees(self, step: int) -> bool:
         """Return whether the views are made consistent in step `step` (0-based)."""

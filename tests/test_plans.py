@@ -64,11 +64,11 @@ def test_stepping_down_ends():
 
 def test_weights_that_wait_in_the_same_memory():
     """On a CPU: half-precision copies stay while one network works in float32."""
-    needs = Needs({"a": 400, "b": 100}, {"a": 200, "b": 50}, {"a": 10, "b": 30}, batched="a")
+    needs = Needs({"unet": 400, "b": 100}, {"unet": 200, "b": 50}, {"unet": 10, "b": 30})
     assert needs.peak(PLANS[0]) == 500 + 30
     assert needs.peak(PLANS[2]) == 250 + 400 + 20
     # Weights that wait as they are need no second copy, and turns save nothing.
-    same = Needs({"a": 200, "b": 50}, {"a": 200, "b": 50}, {"a": 40, "b": 30}, batched="a")
+    same = Needs({"unet": 200, "b": 50}, {"unet": 200, "b": 50}, {"unet": 40, "b": 30})
     assert same.peak(PLANS[2]) == same.peak(PLANS[0]) == 250 + 80
 
 
@@ -78,7 +78,7 @@ def test_what_the_libraries_take_is_there_in_every_plan():
 
 
 def test_the_photos_front_is_made_when_no_network_is_at_work():
-    needs = Needs({"a": 400, "b": 100}, {"a": 200, "b": 50}, {"a": 10, "b": 30}, batched="a")
+    needs = Needs({"unet": 400, "b": 100}, {"unet": 200, "b": 50}, {"unet": 10, "b": 30})
     with_skin = dataclasses.replace(needs, skin=1000)
     assert [with_skin.peak(plan) for plan in PLANS] == [1500, 1500, 1250, 1250]
     assert all(dataclasses.replace(needs, skin=30).peak(plan) == needs.peak(plan) for plan in PLANS)

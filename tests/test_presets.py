@@ -63,7 +63,7 @@ def test_steps_can_be_other_than_the_presets():
 
 @pytest.mark.parametrize(
     "bad",
-    [{"steps": 0}, {"solver": "euler"}, {"guided_from": 0.6, "guided_until": 0.5}, {"guided_until": 1.1}, {"reuse": 0}],
+    [{"steps": 0}, {"solver": "euler"}, {"guided_until": -0.1}, {"guided_until": 1.1}, {"reuse": 0}],
 )
 def test_sampling_out_of_range(bad):
     with pytest.raises(fl.FaceLiftError):
@@ -71,8 +71,8 @@ def test_sampling_out_of_range(bad):
 
 
 def test_guided_steps_are_counted():
-    how = Sampling(10, guided_from=0.2, guided_until=0.7)
-    assert [step for step in range(10) if how.guides(step)] == [2, 3, 4, 5, 6]
+    how = Sampling(10, guided_until=0.5)
+    assert [step for step in range(10) if how.guides(step)] == [0, 1, 2, 3, 4]
     assert how.evaluations(3.0) == 6 * (10 + 5) and how.evaluations(1.0) == 60
 
 
@@ -155,9 +155,9 @@ def test_more_steps_than_the_schedule_has(model, portrait, solver):
 def test_steps_without_guidance_take_half_the_batch(model, portrait):
     rows = []
     hook = model.unet.register_forward_pre_hook(lambda module, args: rows.append(len(args[0])))
-    model(portrait, preset=Sampling(4, "dpm", guided_from=0.25, guided_until=0.75))
+    model(portrait, preset=Sampling(4, "dpm", guided_until=0.75))
     hook.remove()
-    assert rows == [6, 12, 12, 6]
+    assert rows == [12, 12, 12, 6]
 
 
 def test_prompts_are_projected_once_per_run(model, portrait):

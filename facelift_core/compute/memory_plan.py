@@ -8,7 +8,8 @@ from dataclasses import dataclass
 RESERVE = 400 * 2**20
 """Bytes for what is not counted: convolution workspaces and fragmentation."""
 SLACK = 1.15
-BRANCH_OF_TWO = 2
+BATCHED, BRANCHES = "unet", 2
+"""The network whose `work` doubles if both guidance branches run in one batch."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ class Needs:
         parked: size of the offloaded weights if they stay in the same memory; 0 if they are elsewhere, as the weights
             of a GPU are in main memory.
         work: activations and workspaces for six views at once, in addition to the weights.
-        batched: the network whose `work` doubles if both guidance branches run at once.
+
         overhead: constant overhead of the libraries.
         skin: memory for making the front from the photo, when no network runs.
     """
@@ -52,14 +53,14 @@ class Needs:
     weights: Mapping[str, int]
     parked: Mapping[str, int]
     work: Mapping[str, int]
-    batched: str = "unet"
+
     overhead: int = 0
     skin: int = 0
 
     def peak(self, plan: MemoryPlan) -> int:
         """Return the peak memory of a run with `plan`, in bytes."""
         work = {
-            name: size * (BRANCH_OF_TWO if plan.batch_guidance and name == self.batched else 1)
+            name: size * (BRANCHES if plan.batch_guidance and name == BATCHED else 1)
             for name, size in self.work.items()
         }
         if not plan.offload:

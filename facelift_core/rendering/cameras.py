@@ -53,11 +53,12 @@ def six_views() -> Tensor:
     return orbit(torch.tensor(VIEW_AZIMUTHS))
 
 
-def turntable(frames: int, start: float = 270.0) -> Tensor:
+def turntable(frames: int, start: float = 270.0, elevation: float = 0.0) -> Tensor:
     """Return cameras once around the head, counterclockwise seen from above, (frames, 4, 4) float64 c2w.
 
     Args:
         frames: number of cameras.
         start: azimuth of the first camera in degrees; 270 is in front of the face.
+        elevation: degrees above the horizon.
     """
-    return orbit(start + 360.0 * torch.arange(frames, dtype=torch.float64) / frames)
+    return orbit(start + 360.0 * torch.arange(frames, dtype=torch.float64) / frames, elevation)

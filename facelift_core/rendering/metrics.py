@@ -45,10 +45,10 @@ def ssim(image: Tensor, reference: Tensor, with_border: bool = False) -> Tensor:
         return similarity.mean((1, 2, 3))
 
 
-def edge_distance(image: Tensor, reference: Tensor, scales: int = 3) -> Tensor:
-    """Mean absolute difference of the image gradients of (N, 3, H, W) images, summed over `scales` halved sizes."""
+def edge_distance(image: Tensor, reference: Tensor) -> Tensor:
+    """Mean absolute difference of the image gradients of (N, 3, H, W) images, summed over three halved sizes."""
     error, total = image - reference, 0.0
-    for scale in range(scales):
+    for scale in range(3):
         if scale:
             error = F.avg_pool2d(error, 2)
         total = total + sum(error.diff(dim=d).abs().mean() for d in (-1, -2))

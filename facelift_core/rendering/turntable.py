@@ -18,7 +18,7 @@ from ..images import to_bytes
 from ..processes import launch
 from ..progress import Cancel, Monitor, ProgressCallback
 from . import render
-from .cameras import intrinsics, orbit
+from .cameras import intrinsics, turntable
 
 FRAMES = 150
 FPS = 30
@@ -69,7 +69,7 @@ def write_turntable(
         raise FaceLiftError(f"The size of a video must be an even number of pixels, not {size}.")
     if not path.parent.is_dir():
         raise FaceLiftError(f"Cannot write {path}: the folder {path.parent} does not exist.")
-    c2w = orbit(start + 360.0 * torch.arange(frames, dtype=torch.float64) / frames, elevation)
+    c2w = turntable(frames, start, elevation)
     focal = intrinsics(size)
     monitor = Monitor("turntable", progress, cancelled)
     monitor.check()
