@@ -1,4 +1,4 @@
-"""Atomic writes: write to a temporary name, then rename."""
+"""Atomic writes: write to a temporary name, bring the bytes to the disk, then rename."""
 
 from __future__ import annotations
 
@@ -27,9 +27,29 @@ def replacing(path: str | Path) -> Iterator[Path]:
     temporary = path.with_name(f".{path.stem[:40]}.{uuid.uuid4().hex[:8]}{path.suffix}")
     try:
         yield temporary
-        os.replace(temporary, path)
+        put(temporary, path)
     except OSError as error:
         raise FaceLiftError(f"Cannot write {path}: {error.strerror or error}.") from error
     finally:
         with suppress(OSError):  # the parent folder itself may be the problem
             shutil.rmtree(temporary) if temporary.is_dir() else temporary.unlink()
+
+
+def put(temporary: Path, path: Path) -> None:
+    """Give a complete file or folder its final name once its bytes are on the disk, so that no crash leaves half of it.
+
+    Raises:
+        OSError: it cannot be renamed, or the disk is full.
+    """
+    if temporary.is_file():
+        with open(temporary, "r+b") as file:
+            os.fsync(file.fileno())
+    os.replace(temporary, path)
+    if os.name == "posix":
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        except OSError:  # some file systems cannot
+            pass
+        finally:
+            os.close(folder)

@@ -18,6 +18,7 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -43,6 +44,9 @@ class LocalHub:
         served: content that is sent in place of what the listing tells of.
         stalling: answers that are stuck right now.
         ignores_range: answers ranges with the whole file.
+        listing: what to answer in place of the listing.
+        endless: what is sent again and again after an answer, by path.
+        headers: what to add to the headers of an answer, by path.
         sizes: whether the listing tells sizes and checksums, as some mirrors' do not.
         requests: (method, path, Range header or "") as they came.
         tokens: the Authorization headers that came, with the kind of address ("hub" or "large").
@@ -59,6 +63,9 @@ class LocalHub:
     ignores_range: bool = False
     served: dict[str, bytes] = field(default_factory=dict)
     stalling: int = 0
+    listing: bytes | None = None
+    endless: dict[str, bytes] = field(default_factory=dict)
+    headers: dict[str, dict[str, str]] = field(default_factory=dict)
     sizes: bool = True
     requests: list[tuple[str, str, str]] = field(default_factory=list)
     tokens: list[tuple[str, str]] = field(default_factory=list)
@@ -164,7 +171,8 @@ class _Handler(BaseHTTPRequestHandler):
             code = hub.status[name].pop(0)
             self._refuse(code, {404: "EntryNotFound"}.get(code, ""))
         elif name == "api":
-            self._send(200, json.dumps(self._listing()).encode(), with_body, {"Content-Type": "application/json"})
+            listing = json.dumps(self._listing()).encode() if hub.listing is None else hub.listing
+            self._send(200, listing, with_body, {"Content-Type": "application/json"}, "api")
         elif name not in hub.files:
             self._refuse(404, "EntryNotFound")
         else:
@@ -174,7 +182,7 @@ class _Handler(BaseHTTPRequestHandler):
         hub, content = self.hub, self.hub.served.get(name, self.hub.files[name])
         headers = {
             "X-Repo-Commit": hub.revision,
-            "ETag": f'"{hashlib.sha256(content).hexdigest()}"',
+            "ETag": f'"{hashlib.sha256(content).hexdigest() if len(content) > LARGE else _blob(content)}"',
             "Accept-Ranges": "bytes",
         }
         if kind == "hub" and len(content) > LARGE:
@@ -196,11 +204,18 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _send(self, code: int, body: bytes, with_body: bool, headers: dict[str, str], name: str = "") -> None:
         self.send_response(code)
-        for key, value in {**headers, "Content-Length": str(len(body))}.items():
+        more = self.hub.endless.get(name)
+        length = {} if more else {"Content-Length": str(len(body))}
+        for key, value in {**headers, **length, **self.hub.headers.get(name, {})}.items():
             self.send_header(key, value)
         self.end_headers()
         if with_body:
             self._body(body, name)
+        if with_body and more:
+            self.close_connection = True
+            with suppress(OSError):
+                while not self.hub._ended.is_set():
+                    self.wfile.write(more)
 
     def _body(self, body: bytes, name: str) -> None:
         hub = self.hub
@@ -225,19 +240,24 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _refuse(self, code: int, error: str) -> None:
         headers = {"X-Error-Code": error} if error else {}
-        self._send(code, b"no", self.command == "GET", headers)
+        self._send(code, b"no", self.command == "GET", headers, "refusal")
 
     def _listing(self) -> dict:
         siblings = []
         for path, content in self.hub.files.items():
             entry = {"rfilename": path}
             if self.hub.sizes:
-                entry |= {"size": len(content), "blobId": hashlib.sha1(content).hexdigest()}
+                entry |= {"size": len(content), "blobId": _blob(content)}
             if self.hub.sizes and len(content) > LARGE:
                 checksum = hashlib.sha256(content).hexdigest()
                 entry["lfs"] = {"sha256": checksum, "size": len(content), "pointerSize": 134}
             siblings.append(entry)
         return {"id": self.hub.repository, "sha": self.hub.revision, "siblings": siblings}
+
+
+def _blob(content: bytes) -> str:
+    """The checksum by which Git, and so the hub, knows a small file."""
+    return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
 
 
 def _blocks(body: bytes, bytes_per_second: int) -> Iterable[bytes]:

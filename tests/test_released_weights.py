@@ -2,6 +2,7 @@
 
 import dataclasses
 import errno
+import hashlib
 import json
 import os
 import shutil
@@ -341,6 +342,147 @@ def test_cancel_while_waiting_to_try_again(hub, own):
         download(own, cancelled=lambda: len(hub.status["api"]) == 1, waits=(300.0,))
 
 
+# --- A hub that is not to be trusted ---
+
+
+def test_a_body_without_end_is_not_written(hub, own):
+    for path in ("LICENSE", UNET):
+        hub.endless = {path: bytes(1 << 16)}
+        assert f"sends more of {path}" in refusal(download, own)
+        assert not (own.original / path).exists()
+        assert store.size_of(own.original / (path + ".part")) <= 0
+    hub.endless = {"api": b" " * (1 << 16)}
+    assert "does not end its list" in refusal(download, own)
+
+
+def test_a_licence_without_end_before_consent(hub, empty):
+    hub.endless = {"LICENSE": b"x" * (1 << 16)}
+    assert "sends more of LICENSE" in refusal(run, empty, Request("licence"))
+    assert sum(path.stat().st_size for path in empty.folder.rglob("*") if path.is_file()) == 0
+
+
+@pytest.mark.parametrize(
+    "listing",
+    [
+        b"<!DOCTYPE html><html>Sign in</html>", b"", b"[]", b"null", b"7", b'{"siblings": 3}', b'{"siblings": [3]}',
+        b'{"siblings": [{"rfilename": []}]}', b'{"siblings": null}', b"[" * 100_000, b"\xff\xfe",
+        b'{"siblings": [{"rfilename": null}]}', b'{"a": NaN}', b"{" * 5000,
+    ],
+)  # fmt: skip
+def test_listings_that_are_none(hub, own, listing):
+    hub.listing = listing
+    message = refusal(download, own)
+    assert "did not answer with a list of files" in message or "has no LICENSE" in message
+
+
+@pytest.mark.parametrize("size", [-1, 10**18, 2.5, "9", True, None, [1]])
+def test_sizes_that_are_none(hub, own, size):
+    listing = {"siblings": [{"rfilename": path, "size": len(content)} for path, content in hub.files.items()]}
+    listing["siblings"][0]["size"] = size
+    hub.listing = json.dumps(listing).encode()
+    if size is None:
+        download(own)
+    else:
+        assert "announces" in refusal(download, own)
+
+
+def test_files_larger_than_published_are_not_begun(hub, own):
+    listing = {"siblings": [{"rfilename": path, "size": 10**9} for path in hub.files if path.endswith(".safetensors")]}
+    listing["siblings"] += [{"rfilename": p, "size": 9} for p in hub.files if not p.endswith(".safetensors")]
+    hub.listing = json.dumps(listing).encode()
+    assert "nothing was downloaded" in refusal(download, own) and hub.asked_for(UNET) == []
+
+
+@pytest.mark.parametrize("wrong", ["bytes 0-9/10", "bytes 5-9/10", "", "nonsense"])
+def test_another_range_is_not_appended(hub, own, repository, wrong):
+    hub.cut[UNET] = [300_000]
+    refusal(download, own, waits=())
+    hub.headers[UNET] = {"Content-Range": wrong}
+    assert "another part of the file" in refusal(download, own)
+    hub.headers.clear()
+    download(own)
+    assert whole(own, repository)
+
+
+def test_what_a_server_asks_to_wait_is_bounded(hub, own, monkeypatch):
+    from facelift_core.weights import hub as client
+
+    waited = []
+    monkeypatch.setattr(client, "_wait", lambda seconds, monitor: waited.append(seconds))
+    for wish in ("1e9", "nan", "-5", "inf", "Wed, 21 Oct 2065 07:28:00 GMT"):
+        hub.status["api"] = [503]
+        hub.headers["refusal"] = {"Retry-After": wish}
+        download(own)
+    assert len(waited) == 5 and all(0 <= seconds <= 60 for seconds in waited)
+
+
+def test_a_server_that_drips_is_given_up(hub, own):
+    hub.cut[UNET] = [1] * 50
+    assert "connection" in refusal(download, own)
+    assert len(hub.asked_for(UNET)) == 2 * (1 + len(QUICK)), "each attempt asks the hub and then its storage"
+
+
+def test_small_files_have_the_checksum_that_the_hub_announced(hub, own, repository):
+    path = f"{PIPELINE}/unet/config.json"
+    hub.served[path] = repository[path].replace(b"2", b"3")
+    assert f"{path} is not what the hub announced" in refusal(download, own)
+    assert not (own.original / path).exists()
+
+
+# --- Checked when used ---
+
+
+def tamper(path: Path) -> None:
+    """Change a file, but neither its size nor its time."""
+    before, content = path.stat(), bytearray(path.read_bytes())
+    content[-1 if path.suffix != ".json" else content.index(b":") - 2] ^= 1
+    path.write_bytes(content)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+@pytest.mark.parametrize("path", [UNET, GSLRM, f"{PIPELINE}/unet/config.json", f"{PIPELINE}/tokenizer/merges.txt"])
+def test_originals_that_were_changed_are_found(hub, own, repository, path):
+    download(own)
+    tamper(own.original / path)
+    assert path in refusal(conversion.convert, own, Monitor("convert"), embed_prompts)
+    assert path in verify(own, Monitor("verify"))[0]
+    assert not own.converted.exists()
+    download(own)
+    assert whole(own, repository), "and a download replaces them"
+    conversion.convert(own, Monitor("convert"), embed_prompts)
+    manifest = store.read_manifest(own.converted)
+    assert manifest["originals"] == {p: hashlib.sha256(c).hexdigest() for p, c in repository.items()}
+
+
+def test_an_original_that_changes_while_it_is_converted(downloaded):
+    def change(stage, fraction, message):
+        if message.startswith("Converting"):
+            tamper(downloaded.original / GSLRM)
+
+    message = refusal(conversion.convert, downloaded, Monitor("convert", change), embed_prompts)
+    assert GSLRM in message and not downloaded.converted.exists()
+
+
+def test_a_licence_whose_text_changes_is_not_accepted(hub, downloaded):
+    conversion.convert(downloaded, Monitor("convert"), embed_prompts)
+    assert status(downloaded).accepted
+    downloaded.licence_file.write_text("All your base are belong to us.\n" * 3)
+    assert status(downloaded).accepted is None and "not accepted" in refusal(ready_folder, downloaded)
+
+
+def test_another_licence_among_the_originals(downloaded):
+    (downloaded.original / "LICENSE").write_text("Another licence, which nobody has read.")
+    assert "another license" in refusal(conversion.convert, downloaded, Monitor("convert"), embed_prompts)
+
+
+def test_converted_settings_that_were_changed_are_not_used(downloaded):
+    conversion.convert(downloaded, Monitor("convert"), embed_prompts)
+    tamper(downloaded.converted / PIPELINE / "unet/config.json")
+    assert "convert the weights again" in refusal(ready_folder, downloaded)
+    run(downloaded, Request("convert"))
+    assert ready_folder(downloaded) == downloaded.converted
+
+
 # --- The licence ---
 
 
@@ -348,7 +490,6 @@ def test_nothing_happens_before_the_licence_is_accepted(hub, empty, repository, 
     source = write(tmp_path / "copy", repository)
     for call in (
         lambda: download(empty),
-        lambda: importing.check_folder(empty, source, Monitor("import")),
         lambda: conversion.convert(empty, Monitor("convert"), embed_prompts, source),
         lambda: run(empty, Request("download")),
         lambda: run(empty, Request("import", source=str(source))),
@@ -600,7 +741,9 @@ def test_originals_that_changed_meanwhile_are_converted_anew(downloaded, reposit
     with pytest.raises(Cancelled):
         conversion.convert(downloaded, Monitor("convert", cancelled=at_the_unet), embed_prompts)
     gslrm = downloaded.converting / "gslrm/ckpt_0000000000021125.safetensors"
-    os.utime(downloaded.original / GSLRM, (1, 1))
+    config = downloaded.original / PIPELINE / "vae/config.json"
+    config.write_bytes(config.read_bytes() + b"\n")
+    downloaded.checksums_file.unlink()
     stamp = gslrm.stat().st_mtime_ns
     folder = conversion.convert(downloaded, Monitor("convert"), embed_prompts)
     assert (folder / "gslrm" / gslrm.name).stat().st_mtime_ns != stamp
@@ -680,12 +823,19 @@ def test_kill_9_at_many_moments_leaves_all_or_nothing(hub, repository, tmp_path)
     assert all(int(kills) >= 5 for kills in done.stdout.split())
 
 
+def published_as_it_is(own: Store) -> Store:
+    """A store whose catalogue has the checksums of the files that are there."""
+    files = {path: hashlib.sha256((own.original / path).read_bytes()).hexdigest() for path in own.catalogue.files}
+    return Store(dataclasses.replace(own.catalogue, files=files), own.root)
+
+
 def test_numbers_that_do_not_fit_half_precision(downloaded):
     path = downloaded.original / UNET
     weights = {name: tensor.clone() for name, tensor in load_file(path).items()}
     name = next(iter(weights))
     weights[name].view(-1)[0] = 1e6
     save_file(weights, path)
+    downloaded = published_as_it_is(downloaded)
     message = refusal(conversion.convert, downloaded, Monitor("convert"), embed_prompts)
     assert name in message and "half precision" in message
 

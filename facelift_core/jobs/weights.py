@@ -92,12 +92,12 @@ def _download(store: Store, request: Request, span: Span) -> str:
 
 
 def _import(store: Store, request: Request, span: Span) -> str:
-    from ..weights.import_files import check_folder, unpack
+    from ..weights.import_files import find_folder, unpack
 
+    licence.require(store)
     source = Path(request.source).expanduser()
     if source.is_dir():
-        folder = check_folder(store, source, span("import", 0.0, IMPORTED))
-        return _convert(store, Request("convert"), lambda stage: span(stage, IMPORTED, 1.0), folder)
+        return _convert(store, Request("convert"), span, find_folder(store.catalogue, source))
     also_needed = store.catalogue.converted_bytes
     unpack(store, source, span("import", 0.0, IMPORTED), also_needed)
     # The unpacked files are needed only for the conversion; the user still has the zip.
@@ -106,7 +106,7 @@ def _import(store: Store, request: Request, span: Span) -> str:
 
 
 def _convert(store: Store, request: Request, span: Span, source: Path | None = None) -> str:
-    if not status(store).converted:
+    if request.do == "convert" or not status(store).converted:
         from ..multiview.prompts import embed_prompts
         from ..weights.convert import convert
 

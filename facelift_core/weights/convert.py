@@ -15,7 +15,7 @@ import json
 import os
 import struct
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -25,17 +25,18 @@ from torch import Tensor
 
 from .. import __version__, bounded_json
 from ..errors import FaceLiftError
-from ..files import replacing
+from ..files import put, replacing
 from ..progress import Monitor
 from . import licence
 from .byte_progress import ByteProgress
-from .catalogue import PIPELINE, PROMPT_EMBEDS, converted_name
+from .catalogue import LICENCE_FILE, PIPELINE, PROMPT_EMBEDS, converted_name
 from .inventory import remove_made
 from .layout import find_checkpoint
 from .state_dict import load_state_dict
 from .store import MANIFEST, PART, STAGES, Store, check_space, make_folder, missing_of, read_manifest, size_of, writing
+from .verify import changed, check_original, checksums, note_checksums, stamp
 
-FORMAT = 1
+FORMAT = 2
 """Format version of the conversion. An interrupted conversion of another version starts over."""
 LOSS = "loss_calculator."
 """Prefix of weights in a GS-LRM training checkpoint that only the loss uses."""
@@ -75,14 +76,17 @@ def convert(
     licence.require(store)
     manifest = read_manifest(store.converted)
     if manifest is not None and not missing_of(store.converted, manifest):
-        return store.converted
+        checking = ByteProgress(monitor, "Verifying", sum(entry["bytes"] for entry in manifest["files"].values()))
+        if not changed(store.converted, manifest["files"], checking):
+            return store.converted
     source = source or store.original
     if missing := [path for path in store.catalogue.files if not (source / path).is_file()]:
         raise FaceLiftError(
             f"{missing[0]} is missing in {source} ({len(missing)} missing in all); finish the download first."
         )
     find_checkpoint(source)
-    work = _Work.resume(store, source)
+    stamps = {path: stamp(source / path) for path in store.catalogue.files}
+    work = _Work.resume(store, _verified(store, source, monitor))
     check_space(store.folder, store.catalogue.converted_bytes - work.bytes, "The conversion")
     transfer = ByteProgress(monitor, "Converting", sum(size_of(source / path) for path in store.catalogue.files))
     for path in store.catalogue.files:
@@ -97,7 +101,32 @@ def convert(
         monitor(1.0, "Embedding the prompts")
         embeds = {"prompt_embeds": embed_prompts(source / PIPELINE)}
         work.make(PROMPT_EMBEDS, lambda file: write_safetensors(file, embeds, _as_it_is, transfer))
+    if moved := [path for path, before in stamps.items() if stamp(source / path) != before]:
+        remove_made(store, store.converting)
+        raise FaceLiftError(f"{source / moved[0]} has changed while it was being converted; convert it again.")
     return work.finish()
+
+
+def _verified(store: Store, source: Path, monitor: Monitor) -> dict[str, str]:
+    """Return the SHA-256 of each original.
+
+    Raises:
+        FaceLiftError: one has another checksum than it should have, or another license than the accepted one.
+        Cancelled: the run was cancelled.
+    """
+    known, found = checksums(store), {}
+    total = sum(size_of(source / path) for path in store.catalogue.files)
+    checking = ByteProgress(replace(monitor, end=monitor.start), "Verifying", total)
+    for path in store.catalogue.files:
+        found[path], problem = check_original(path, source / path, known[path], checking)
+        if problem:
+            raise FaceLiftError(f"{source / path} {problem}; download it again.")
+    if found[LICENCE_FILE] != licence.text_checksum(store):
+        raise FaceLiftError(
+            f"{source / LICENCE_FILE} is another license than the one you accepted; download the weights again."
+        )
+    note_checksums(store, found)
+    return found
 
 
 @dataclass
@@ -109,10 +138,9 @@ class _Work:
     files: dict[str, dict[str, Any]]
 
     @classmethod
-    def resume(cls, store: Store, source: Path) -> _Work:
-        """Resume an interrupted conversion of the same originals, or start over."""
-        stamps = {path: [(s := (source / path).stat()).st_size, s.st_mtime_ns] for path in store.catalogue.files}
-        origin = {"format": FORMAT, "revision": store.catalogue.revision, "originals": stamps}
+    def resume(cls, store: Store, originals: dict[str, str]) -> _Work:
+        """Resume an interrupted conversion of originals with the same checksums, or start over."""
+        origin = {"format": FORMAT, "revision": store.catalogue.revision, "originals": originals}
         try:
             stages = bounded_json.read(store.converting / STAGES)
             if stages["origin"] == origin:
@@ -141,9 +169,7 @@ class _Work:
                 with part.open("wb") as raw:
                     file = _HashingFile(raw)
                     write(file)
-                    raw.flush()
-                    os.fsync(raw.fileno())
-                os.replace(part, path)
+                put(part, path)
         finally:
             part.unlink(missing_ok=True)
         self.files[name] = {"sha256": file.digest.hexdigest(), "bytes": file.size}
@@ -160,6 +186,7 @@ class _Work:
                 "revision": store.catalogue.revision,
                 "converted": datetime.now(UTC).isoformat(timespec="seconds"),
                 "by": f"facelift {__version__}",
+                "originals": self.origin["originals"],
                 "files": self.files,
             },
         )

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
+import hashlib
 
 from ..errors import FaceLiftError
+from ..files import put
 from ..progress import Monitor
 from . import hub, licence
 from .byte_progress import ByteProgress
 from .catalogue import LICENCE_FILE, Catalogue
 from .hub import WAITS, Remote
 from .store import PART, Store, check_space, make_folder, size_of, writing
-from .verify import sha256_of, small_file_problem
+from .verify import check_original, checksums, note_checksums, small_file_problem
 
 
 def fetch_licence(store: Store, monitor: Monitor, waits: tuple[float, ...] = WAITS) -> None:
@@ -67,32 +67,34 @@ def download(store: Store, monitor: Monitor, also_needed: int = 0, waits: tuple[
 
 def _bring(store: Store, remote: Remote, transfer: ByteProgress, waits: tuple[float, ...]) -> None:
     path = store.original / remote.path
+    expected = checksums(store)[remote.path]
     if size_of(path) == remote.size:
-        transfer.restart(transfer.done + remote.size)
-        return
+        if not check_original(remote.path, path, expected, _checking(transfer, remote))[1]:
+            transfer.restart(transfer.done + remote.size)
+            return
+        with writing(path):
+            path.unlink()
     part = path.with_name(path.name + PART)
     hub.fetch(store.catalogue, remote, part, transfer, waits)
+    found, problem = check_original(remote.path, part, expected, _checking(transfer, remote))
     with writing(path):
-        if problem := _problem(
-            store.catalogue, remote, part, ByteProgress(transfer.monitor_here(), "Verifying", remote.size)
-        ):
+        if problem is None and remote.blob is not None and expected is None:
+            content = part.read_bytes()
+            if hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest() != remote.blob:
+                problem = "is not what the hub announced"
+        if problem:
             part.unlink()
-            raise FaceLiftError(problem)
-        os.replace(part, path)
-
-
-def _problem(catalogue: Catalogue, remote: Remote, part: Path, checking: ByteProgress) -> str | None:
-    """Return what is wrong with a downloaded file and what to do, or None."""
-    expected = catalogue.files[remote.path]
+            raise FaceLiftError(
+                f"{remote.path} {problem} and was deleted; download again, and if that does not help, use another "
+                "network or mirror (HF_ENDPOINT)."
+            )
+        put(part, path)
     if expected is None:
-        problem = small_file_problem(remote.path, part.read_bytes())
-        return problem and f"{remote.path} {problem}; check HF_ENDPOINT and download again."
-    if sha256_of(part, checking) == expected:
-        return None
-    return (
-        f"{remote.path} does not have the published checksum and was deleted; download again, and if that does not "
-        "help, use another network or mirror (HF_ENDPOINT)."
-    )
+        note_checksums(store, {remote.path: found})
+
+
+def _checking(transfer: ByteProgress, remote: Remote) -> ByteProgress:
+    return ByteProgress(transfer.monitor_here(), "Verifying", remote.size)
 
 
 def _check_announced(catalogue: Catalogue, remote: Remote) -> None:

@@ -7,20 +7,24 @@ from __future__ import annotations
 
 import hashlib
 import os
+import struct
 import zipfile
-import zlib
 from collections.abc import Iterable
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 from ..errors import FaceLiftError, first_line
+from ..files import put
 from ..progress import Monitor
 from . import licence
 from .byte_progress import ByteProgress
 from .catalogue import LICENCE_FILE, Catalogue
-from .store import MANIFEST, PART, Store, check_space, make_folder, read_manifest, size_of, writing
-from .verify import BLOCK, SMALL_MAX, sha256_of, small_file_problem
+from .store import MANIFEST, PART, Store, check_space, make_folder, read_manifest, writing
+from .verify import BLOCK, SMALL_MAX, TOTAL_MARGIN, small_file_problem
 
+END_BYTES, DIRECTORY_MAX = (1 << 16) + 200, 1 << 20
+"""Where a zip's list of files is announced, counted from its end, and the longest list."""
 NAMED = 3
 """Number of missing files named in a message."""
 
@@ -55,27 +59,8 @@ def complete(catalogue: Catalogue, source: Path) -> None:
             _members(catalogue, archive, source)
 
 
-def check_folder(store: Store, source: Path, monitor: Monitor) -> Path:
-    """Verify the weights in a folder without copying them. Return the folder that has the released layout.
-
-    Raises:
-        FaceLiftError: the license is not accepted, or files are missing or have the wrong checksum.
-        Cancelled: the run was cancelled.
-    """
-    licence.require(store)
-    folder = find_folder(store.catalogue, source)
-    transfer = ByteProgress(monitor, "Verifying", sum(size_of(folder / path) for path in store.catalogue.files))
-    for path, expected in store.catalogue.files.items():
-        if expected is None:
-            if problem := small_file_problem(path, _read_small(folder / path)):
-                raise FaceLiftError(f"{folder / path} {problem}; download it again.")
-        elif sha256_of(folder / path, transfer) != expected:
-            raise FaceLiftError(f"{folder / path} does not have the published checksum; download it again.")
-    return folder
-
-
 def unpack(store: Store, source: Path, monitor: Monitor, also_needed: int = 0) -> None:
-    """Unpack the weights in a zip to ``store.original`` and verify them. Files that are present are skipped.
+    """Unpack the weights in a zip to ``store.original``. The conversion verifies them.
 
     Args:
         store: the store to unpack into.
@@ -84,17 +69,18 @@ def unpack(store: Store, source: Path, monitor: Monitor, also_needed: int = 0) -
         also_needed: bytes of disk space that the caller will need afterwards.
 
     Raises:
-        FaceLiftError: as :func:`check_folder`, or the zip is damaged or encrypted, or disk space is low.
+        FaceLiftError: the license is not accepted, the zip lacks files, is damaged or encrypted, or disk space is low.
         Cancelled: the run was cancelled.
     """
     licence.require(store)
     with _open_zip(source) as archive:
         members = _members(store.catalogue, archive, source)
-        wanted = {p: m for p, m in members.items() if size_of(store.original / p) != m.file_size}
-        total = sum(member.file_size for member in wanted.values())
+        total = sum(member.file_size for member in members.values())
+        if total > TOTAL_MARGIN * store.catalogue.download_bytes + SMALL_MAX:
+            raise FaceLiftError(f"{source} is too large, so this is not the right archive; download it again.")
         check_space(store.folder, total + also_needed, "The import")
         transfer = ByteProgress(monitor, "Unpacking", total)
-        for path, member in wanted.items():
+        for path, member in members.items():
             _check_member(path, store.catalogue.files[path], member, source)
             _extract(store, archive, member, path, source, transfer)
 
@@ -147,13 +133,31 @@ def _open_zip(source: Path) -> Iterable[zipfile.ZipFile]:
     if not source.exists():
         raise FaceLiftError(f"{source} does not exist.")
     try:
-        with zipfile.ZipFile(source) as archive:
-            yield archive
-    except (zipfile.BadZipFile, zlib.error, EOFError) as error:
-        reason = first_line(error).rstrip(".")
-        raise FaceLiftError(f"{source} is not a zip file or is damaged ({reason}); download it again.") from None
+        with source.open("rb") as file:
+            _check_directory(file)
+            with zipfile.ZipFile(file) as archive:
+                yield archive
+    except FaceLiftError:
+        raise
     except (RuntimeError, NotImplementedError) as error:  # encrypted, or compressed with an unsupported method
         raise FaceLiftError(f"{source} cannot be unpacked ({error}); unpack it and import the folder.") from None
+    except Exception as error:  # a damaged zip can make zipfile raise almost anything
+        reason = first_line(error).rstrip(".")
+        raise FaceLiftError(f"{source} is not a zip file or is damaged ({reason}); download it again.") from None
+
+
+def _check_directory(file: BinaryIO) -> None:
+    """Raise BadZipFile if the zip's list of files is larger than that of any archive of weights."""
+    start = max(0, file.seek(0, os.SEEK_END) - END_BYTES)
+    file.seek(start)
+    end = file.read(END_BYTES)
+    for signature, fields in ((b"PK\x05\x06", "<12xL"), (b"PK\x06\x06", "<40xQ")):
+        at = end.rfind(signature)
+        if at >= 0 and len(end) >= at + struct.calcsize(fields):
+            (size,) = struct.unpack_from(fields, end, at)
+            if DIRECTORY_MAX < size < 0xFFFFFFFF or size > 0xFFFFFFFF:
+                raise zipfile.BadZipFile("its list of files is too long")
+    file.seek(0)
 
 
 def _check_member(path: str, expected: str | None, member: zipfile.ZipInfo, source: Path) -> None:
@@ -169,9 +173,10 @@ def _extract(
     make_folder(part.parent)
     digest = hashlib.sha256()
     try:
-        with writing(part), archive.open(member) as packed, part.open("wb") as file:
+        with archive.open(member) as packed, _writable(part) as file:
             while block := packed.read(BLOCK):
-                file.write(block)
+                with writing(part):
+                    file.write(block)
                 digest.update(block)
                 transfer.advance(len(block))
         if expected is not None and digest.hexdigest() != expected:
@@ -179,9 +184,14 @@ def _extract(
         if expected is None and (problem := small_file_problem(path, part.read_bytes())):
             raise FaceLiftError(f"{path} in {source} {problem}; download it again.")
         with writing(target):
-            os.replace(part, target)
+            put(part, target)
     finally:
         part.unlink(missing_ok=True)
+
+
+def _writable(path: Path) -> BinaryIO:
+    with writing(path):
+        return path.open("wb")
 
 
 def _read_small(path: Path) -> bytes:

@@ -12,6 +12,7 @@ from ..errors import FaceLiftError
 from . import licence
 from .catalogue import LICENCE_FILE, PROMPT_EMBEDS, converted_files
 from .store import LOCK, MANIFEST, PART, STAGES, Store, missing_of, read_manifest, size_of
+from .verify import changed_settings
 
 
 @dataclass(frozen=True)
@@ -20,7 +21,7 @@ class Status:
 
     Attributes:
         accepted: when the license was accepted (ISO 8601); None if it is not.
-        downloaded: number of files that are present and verified.
+        downloaded: number of files that are present.
         files: number of files in the catalogue.
         original_bytes: bytes of the downloaded files, including partial ones.
         converted_bytes: bytes of the converted weights; 0 if there are none.
@@ -75,6 +76,8 @@ def ready_folder(store: Store) -> Path:
             "“facelift weights import” with a copy that you downloaded manually."
         )
     licence.require(store)
+    if problem := changed_settings(store):
+        raise FaceLiftError(problem)
     return store.converted
 
 
@@ -93,7 +96,7 @@ def remove(store: Store, converted: bool = True) -> tuple[int, list[Path]]:
         for folder in (store.converted, store.converting, store.set_aside):
             freed += remove_made(store, folder)
             folders.append(folder)
-        own = [LICENCE_FILE, LICENCE_FILE + PART, store.acceptance_file.name, LOCK]
+        own = [LICENCE_FILE, LICENCE_FILE + PART, store.acceptance_file.name, store.checksums_file.name, LOCK]
         freed += _remove_known(store.folder, own)
         with suppress(OSError):
             store.root.rmdir()

@@ -28,13 +28,18 @@ def keep_text(store: Store, content: bytes) -> None:
 
 
 def accepted(store: Store) -> str | None:
-    """Return when the license of this revision was accepted (ISO 8601), or None."""
+    """Return when the license of this revision was accepted (ISO 8601), or None. A changed text is not accepted."""
     try:
         record = bounded_json.read(store.acceptance_file)
-        same = record["revision"] == store.catalogue.revision
+        same = record["revision"] == store.catalogue.revision and record["sha256"] == text_checksum(store)
         return str(record["accepted"]) if same else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
+
+
+def text_checksum(store: Store) -> str:
+    """Return the SHA-256 of the license's text. Raises OSError if there is none."""
+    return hashlib.sha256(store.licence_file.read_bytes()).hexdigest()
 
 
 def accept(store: Store) -> None:
@@ -50,7 +55,7 @@ def accept(store: Store) -> None:
         "licence": store.catalogue.licence,
         "repository": store.catalogue.repository,
         "revision": store.catalogue.revision,
-        "sha256": hashlib.sha256(content.encode()).hexdigest(),
+        "sha256": text_checksum(store),
         "accepted": datetime.now(UTC).isoformat(timespec="seconds"),
     }
     with replacing(store.acceptance_file) as temporary:

@@ -64,6 +64,11 @@ class Store:
         return self.folder / "converted.old"
 
     @property
+    def checksums_file(self) -> Path:
+        """Checksums of the small files, which have no published ones, as they were when they were first seen."""
+        return self.folder / "checksums.json"
+
+    @property
     def licence_file(self) -> Path:
         return self.folder / LICENCE_FILE
 
