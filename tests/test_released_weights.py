@@ -405,7 +405,7 @@ def test_another_range_is_not_appended(hub, own, repository, wrong):
 
 
 def test_what_a_server_asks_to_wait_is_bounded(hub, own, monkeypatch):
-    from facelift_core.weights import hub as client
+    from facelift_core.weights import hub_connection as client
 
     waited = []
     monkeypatch.setattr(client, "_wait", lambda seconds, monitor: waited.append(seconds))

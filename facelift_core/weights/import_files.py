@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from ..errors import FaceLiftError, first_line
+from ..errors import Cancelled, FaceLiftError, first_line
 from ..files import put
 from ..progress import Monitor
 from . import licence
@@ -137,7 +137,7 @@ def _open_zip(source: Path) -> Iterable[zipfile.ZipFile]:
             _check_directory(file)
             with zipfile.ZipFile(file) as archive:
                 yield archive
-    except FaceLiftError:
+    except (FaceLiftError, Cancelled):
         raise
     except (RuntimeError, NotImplementedError) as error:  # encrypted, or compressed with an unsupported method
         raise FaceLiftError(f"{source} cannot be unpacked ({error}); unpack it and import the folder.") from None
