@@ -172,7 +172,7 @@ def test_prompts_are_projected_once_per_run(model, portrait):
     for hook in hooks:
         hook.remove()
     assert len(projections) == len(set(projections)) == len(processors) > 0
-    assert not any(processor.known or processor.remember for processor in processors)
+    assert not any(processor.known for processor in processors)
 
 
 def test_reuse_computes_deep_blocks_less_often(model, portrait):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -31,11 +32,15 @@ class Part:
         module: the network, with weights in the dtype it computes in.
         work: bytes it needs in addition to its weights, for six views at once.
         home: offloaded copies of the weights in main memory, in the order of :meth:`tensors`; None without offloading.
+        users: number of runs that compute with the network now.
+        fetched: whether the weights of an offloaded network are on the device.
     """
 
     module: nn.Module
     work: int
     home: list[Tensor] | None = None
+    users: int = 0
+    fetched: bool = False
 
     def tensors(self) -> list[Tensor]:
         return [*self.module.parameters(), *self.module.buffers()]
@@ -49,6 +54,8 @@ class Part:
 class WeightOffload:
     """The networks of one model and the plan by which they share a device.
 
+    Several threads may use the model at once: weights leave the device when the last user of a network is done.
+
     Attributes:
         device: the device to compute on.
         parts: the networks by name; see :meth:`add`.
@@ -59,6 +66,7 @@ class WeightOffload:
     parts: dict[str, Part] = field(default_factory=dict)
     plan: MemoryPlan = PLANS[0]
     _dtypes: dict[str, list[torch.dtype]] = field(default_factory=dict)
+    _change: threading.Condition = field(default_factory=threading.Condition, repr=False, compare=False)
 
     def add(self, name: str, module: nn.Module, work: int) -> None:
         """Add a network, in the dtype it computes in, on the CPU or (if nothing will be offloaded) on the device."""
@@ -78,20 +86,27 @@ class WeightOffload:
         )
 
     def settle(self, plan: MemoryPlan) -> None:
-        """Move the weights to where `plan` keeps them.
+        """Move the weights to where `plan` keeps them, once no other run uses them.
 
         Raises:
             torch.OutOfMemoryError or RuntimeError: the weights do not fit.
         """
-        self.plan = plan
-        for name, part in self.parts.items():
-            if plan.offload and part.home is None:
-                part.home = [_at_home(tensor, self.device) for tensor in part.tensors()]
-                self._send_home(part)
-            elif not plan.offload:
-                self._fetch(name, part)
-                part.home = None
+        with self._change:
+            self._change.wait_for(lambda: not self.in_use)
+            self.plan = plan
+            for name, part in self.parts.items():
+                if plan.offload and part.home is None:
+                    part.home = [_at_home(tensor, self.device) for tensor in part.tensors()]
+                    self._send_home(part)
+                elif not plan.offload:
+                    self._fetch(name, part)
+                    part.home = None
         release_memory()
+
+    @property
+    def in_use(self) -> bool:
+        """Whether a run computes with any of the networks now."""
+        return any(part.users for part in self.parts.values())
 
     def step_down(self) -> bool:
         """Switch to the next plan in :data:`.memory_plan.PLANS`. Return False if there is none."""
@@ -104,14 +119,11 @@ class WeightOffload:
     def using(self, name: str) -> Iterator[None]:
         """Context manager that keeps the weights of network `name` on the device, and trims the CPU heap afterwards."""
         part = self.parts.get(name)
-        take_turns = part is not None and part.home is not None
         try:
-            if take_turns:
-                self._fetch(name, part)
+            self._enter(name, part)
             yield
         finally:
-            if take_turns:
-                self._send_home(part)
+            self._leave(part)
             if self.device.type == "cpu":
                 trim_heap()
 
@@ -119,12 +131,30 @@ class WeightOffload:
     def without(self, name: str) -> Iterator[None]:
         """Context manager inside :meth:`using` that offloads `name` again, to make room for another network."""
         part = self.parts.get(name)
-        take_turns = part is not None and part.home is not None
-        if take_turns:
-            self._send_home(part)
-        yield
-        if take_turns:
-            self._fetch(name, part)
+        self._leave(part)
+        try:
+            yield
+        except BaseException:
+            if part is not None:
+                with self._change:
+                    part.users += 1  # :meth:`using` counts it down
+            raise
+        self._enter(name, part)
+
+    def _enter(self, name: str, part: Part | None) -> None:
+        if part is not None:
+            with self._change:
+                part.users += 1
+                if part.home is not None and not part.fetched:
+                    self._fetch(name, part)
+
+    def _leave(self, part: Part | None) -> None:
+        if part is not None:
+            with self._change:
+                part.users -= 1
+                if part.home is not None and not part.users:
+                    self._send_home(part)
+                self._change.notify_all()
 
     def _work_bytes(self, name: str) -> int:
         tensors = zip(self.parts[name].tensors(), self._dtypes[name], strict=True)
@@ -133,9 +163,11 @@ class WeightOffload:
     def _fetch(self, name: str, part: Part) -> None:
         for tensor, dtype in zip(part.tensors(), self._dtypes[name], strict=True):
             tensor.data = tensor.data.to(self.device, dtype, non_blocking=True)
+        part.fetched = True
 
     @staticmethod
     def _send_home(part: Part) -> None:
+        part.fetched = False
         for tensor, home in zip(part.tensors(), part.home, strict=True):
             tensor.data = home
 

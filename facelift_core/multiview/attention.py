@@ -3,6 +3,7 @@ not have, and cross-attention to the prompts."""
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -81,10 +82,12 @@ class PromptAttention:
 
     The prompts are the same in every step, and so are their keys and values: inside :func:`remembered_prompts` they are
     computed once per tensor of prompts.
+
+    Attributes:
+        known: for each thread inside :func:`remembered_prompts`, prompts, keys and values by the id of the prompts.
     """
 
-    remember: bool = False
-    known: dict[int, tuple[Tensor, Tensor, Tensor]] = field(default_factory=dict)
+    known: dict[int, dict[int, tuple[Tensor, Tensor, Tensor]]] = field(default_factory=dict)
 
     def __call__(
         self,
@@ -102,25 +105,26 @@ class PromptAttention:
         return attn.to_out[1](attn.to_out[0](rearrange(attended, "n h l d -> n l (h d)")))
 
     def _keys_and_values(self, attn, prompts: Tensor) -> tuple[Tensor, Tensor]:
-        if self.remember and (found := self.known.get(id(prompts))) is not None:
+        known = self.known.get(threading.get_ident())
+        if known is not None and (found := known.get(id(prompts))) is not None:
             return found[1:]
         key, value = (
             rearrange(project(prompts), "n l (h d) -> n h l d", h=attn.heads) for project in (attn.to_k, attn.to_v)
         )
-        if self.remember:
-            self.known[id(prompts)] = prompts, key, value  # keep the prompts alive, so that their id is not reused
+        if known is not None:
+            known[id(prompts)] = prompts, key, value  # keep the prompts alive, so that their id is not reused
         return key, value
 
 
 @contextmanager
 def remembered_prompts(unet: nn.Module) -> Iterator[None]:
-    """Context manager in which keys and values are cached for each tensor of prompts."""
+    """Context manager in which keys and values are cached for each tensor of prompts, for calls of this thread."""
     processors = [p for p in unet.attn_processors.values() if isinstance(p, PromptAttention)]
+    thread = threading.get_ident()
     for processor in processors:
-        processor.remember = True
+        processor.known[thread] = {}
     try:
         yield
     finally:
         for processor in processors:
-            processor.remember = False
-            processor.known.clear()
+            processor.known.pop(thread, None)

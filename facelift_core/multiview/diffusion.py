@@ -147,6 +147,8 @@ class MultiViewDiffusion:
         Returns:
             None, or the reason why compiling failed. Nothing is compiled in that case.
         """
+        if self.offload.in_use:
+            raise FaceLiftError("The model cannot be compiled while it is running; compile it before or after.")
         compiling.compile_networks(self.unet, self.vae, backend)
         try:
             self._try_once()
