@@ -50,10 +50,8 @@ def redraw():
         bpy.ops.wm.redraw_timer(type="DRAW_WIN_SWAP", iterations=1)
 
 
-def seen(name: str) -> str:
-    """What is in the middle of the viewport, on the screen: grey, red or green."""
-    redraw()
-    redraw()  # with Vulkan the screen is a picture behind
+def screen(name: str) -> np.ndarray:
+    """(H, W, 4) displayed values, bottom row first."""
     path = str(FOLDER / f"{name}.png")
     # Blender's own screenshots are black where it draws on a virtual screen.
     subprocess.run(["import", "-window", "root", path], check=True)
@@ -61,6 +59,15 @@ def seen(name: str) -> str:
     width, height = image.size
     pixels = np.array(image.pixels[:], np.float32).reshape(height, width, 4)
     bpy.data.images.remove(image)
+    return pixels
+
+
+def seen(name: str) -> str:
+    """What is in the middle of the viewport, on the screen: grey, red or green."""
+    redraw()
+    redraw()  # with Vulkan the screen is a picture behind
+    pixels = screen(name)
+    height = len(pixels)
     window, region = bpy.context.window_manager.windows[0], view_region()
     x, y = region.x + region.width // 2, height - window.height + region.y + region.height // 2
     # Beside the cursor and the object's origin, which are drawn over everything.
@@ -74,6 +81,35 @@ def expect(name: str, color: str) -> None:
     print("--", name, flush=True)
     found = seen(name.replace(" ", "_"))
     assert found == color, f"{name}: {found}"
+
+
+def outlines(ball: bpy.types.Object) -> None:
+    """A selected ball has the theme's outline, unless overlays are off."""
+    theme = bpy.context.preferences.themes[0].view_3d
+    for active, color in ((True, theme.object_active), (False, theme.object_selected)):
+        bpy.context.view_layer.objects.active = ball if active else bpy.context.scene.camera
+        around = near_color(f"outline_{active}", color)
+        assert around > 300, f"{around} pixels of outline"
+    overlay = area().spaces.active.overlay
+    for owner, name, value in ((overlay, "show_outline_selected", False), (overlay, "show_overlays", False)):
+        setattr(owner, name, value)
+        around = near_color("no_outline", theme.object_selected)
+        assert around < 100, f"{around} pixels of outline without {name}"
+        setattr(owner, name, True)
+    ball.select_set(False)
+    around = near_color("deselected", theme.object_selected)
+    assert around < 100, f"{around} pixels of outline of what is not selected"
+
+
+def near_color(name: str, color) -> int:
+    """How many pixels of the viewport are about of this displayed color."""
+    redraw()
+    redraw()
+    pixels = screen(name)
+    window, region = bpy.context.window_manager.windows[0], view_region()
+    bottom = pixels.shape[0] - window.height + region.y
+    part = pixels[bottom : bottom + region.height, region.x : region.x + region.width, :3]
+    return int((np.abs(part - np.array(color)).max(axis=2) < 0.06).sum())
 
 
 def look(rotation, distance: float = 3.0) -> None:
@@ -182,6 +218,7 @@ def steps():
         bpy.data.objects.remove(item)
     yield from on_the_screen()
     undo_and_redo_of_each_operator()
+    undo_and_redo_of_apply()
     assert not state.problem(), state.problem()
     print("ALL GOOD", flush=True)
 
@@ -220,6 +257,7 @@ def on_the_screen():
         middle = view_region()
         bpy.ops.view3d.select(location=(middle.width // 2 + 20, middle.height // 2 + 20))
     assert ball.select_get(), "a click does not select it"
+    outlines(ball)
 
     modifier = nodes.find_modifier(ball)
     nodes.set_input(modifier, "Tint", (0.0, 1.0, 0.0, 1.0))
@@ -400,6 +438,37 @@ def undo_and_redo_of_each_operator():
             assert snapshot() == before, f"{name}: {snapshot()} after undo, {before} before"
             bpy.ops.ed.redo()
             assert snapshot() == after, f"{name}: {snapshot()} after redo, {after} before"
+
+
+def undo_and_redo_of_apply() -> None:
+    """Blender takes its undo steps before the Gaussians have followed their points."""
+    empty_scene()
+    ball = red_ball()
+    ball.select_set(True)
+    bpy.context.view_layer.objects.active = ball
+    ball.scale = (2, 2, 2)
+    size = attributes.get_values(ball.data, attributes.SCALE, 3).mean()
+
+    def expect_scale(object_scale: float, factor: float) -> None:
+        bpy.context.view_layer.update()
+        ball = bpy.data.objects["Ball"]
+        found = attributes.get_values(ball.data, attributes.SCALE, 3).mean() / size
+        assert ball.scale.x == object_scale and abs(found - factor) < 1e-4, (ball.scale.x, found)
+
+    with in_view():
+        bpy.ops.ed.undo_push(message="scaled")
+        bpy.ops.object.transform_apply("EXEC_DEFAULT", True)
+        expect_scale(1, 2)
+        bpy.ops.ed.undo()
+        expect_scale(2, 1)
+        bpy.ops.ed.redo()
+        expect_scale(1, 2)
+        bpy.ops.transform.translate("EXEC_DEFAULT", True, value=(0.1, 0, 0))
+        expect_scale(1, 2)
+        bpy.ops.ed.undo()
+        expect_scale(1, 2)
+        bpy.ops.ed.undo()
+        expect_scale(2, 1)
 
 
 script = steps()

@@ -9,6 +9,7 @@ collect   visible point clouds and their transforms, from the dependency graph
 arrays    packing and sorting, in NumPy
 shader    the shader
 drawing   textures and the draw call
+outline   of selected splats
 handlers  Blender's draw handler and application handlers
 rendering images and animations of a viewport, with splats
 framing   views that show heads

@@ -50,6 +50,7 @@ class Painter:
 
     def __init__(self, store: Store) -> None:
         self._store = store
+        self.quad = store.quad
         self._order: dict[str, gpu.types.GPUTexture] = {}
         self._sorted: tuple = ()
         self._count = 0
@@ -64,6 +65,7 @@ class Painter:
         *,
         linear: bool = True,
         depth: np.ndarray | None = None,
+        plain: Sequence[tuple[float, float, float] | None] | None = None,
     ) -> None:
         """Blend `places` over the bound framebuffer.
 
@@ -75,6 +77,7 @@ class Painter:
             size: width and height of the framebuffer in pixels.
             linear: convert colors to linear light; otherwise they stay in display space.
             depth: (height, width) float32 depth that occludes splats, 1 for empty; by default, the framebuffer's depth.
+            plain: for each place, a color for all of its splats, or None to leave it out. Nothing occludes them then.
         """
         if not places:
             return
@@ -89,14 +92,15 @@ class Painter:
         height, width = before.shape
         data = gpu.types.Buffer("FLOAT", before.size, np.ascontiguousarray(before).ravel())
         obstacles = {"obstacles": gpu.types.GPUTexture((width, height), format="R32F", data=data)}
-        for name, content in (self._store.textures | self._order | obstacles).items():
+        copies = {"copies": self._copies(clouds, places, view, plain)}
+        for name, content in (self._store.textures | self._order | copies | obstacles).items():
             program.uniform_sampler(name, content)
         program.uniform_float("projection", projection.T.ravel().tolist())
         program.uniform_float("margins", (left, bottom, right, top))
         program.uniform_float("picture", (*size, near, float(linear)))
         program.uniform_float("by_obstacles", float(depth is not None))
         depth_test, depth_mask = gpu.state.depth_test_get(), gpu.state.depth_mask_get()
-        gpu.state.depth_test_set("LESS_EQUAL" if depth is None else "NONE")
+        gpu.state.depth_test_set("LESS_EQUAL" if depth is None and plain is None else "NONE")
         gpu.state.depth_mask_set(False)
         gpu.state.blend_set("ALPHA_PREMULT")
         try:
@@ -112,14 +116,9 @@ class Painter:
         if now == self._sorted:
             return
         self._sorted = now
-        copies = np.zeros((len(places), shader.COPY_TEXELS, 4), np.float32)
         depths, choices = [], []
         for number, (place, matrix) in enumerate(zip(places, to_view, strict=True)):
-            cloud = clouds[place.key]
-            first, first_feature = self._store.starts[place.key]
-            copies[number, :3] = matrix[:3]
-            copies[number, 3] = *np.linalg.pinv(matrix)[:3, 3], cloud.features.shape[1]
-            copies[number, 4, :2] = first, first_feature
+            cloud, (first, _) = clouds[place.key], self._store.starts[place.key]
             depths.append(cloud.positions @ matrix[2, :3].astype(np.float32) + np.float32(matrix[2, 3]))
             choice = np.empty((len(cloud.positions), 2), np.float32)
             choice[:, 0] = np.arange(first, first + len(choice))
@@ -128,7 +127,25 @@ class Painter:
         order = far_to_near(np.concatenate(depths))
         self._count = len(order)
         self._order["order"] = texture([np.concatenate(choices)[order]], "RG32F")
-        self._order["copies"] = texture([copies.reshape(-1, 4)], "RGBA32F")
+
+    def _copies(
+        self,
+        clouds: Mapping[int, PackedCloud],
+        places: Sequence[Placed],
+        view: np.ndarray,
+        plain: Sequence[tuple[float, float, float] | None] | None,
+    ) -> gpu.types.GPUTexture:
+        """What the shader has to know of each place."""
+        copies = np.zeros((len(places), shader.COPY_TEXELS, 4), np.float32)
+        for number, place in enumerate(places):
+            matrix = view @ place.matrix
+            copies[number, :3] = matrix[:3]
+            copies[number, 3] = *np.linalg.pinv(matrix)[:3, 3], clouds[place.key].features.shape[1]
+            copies[number, 4, :2] = self._store.starts[place.key]
+            if plain is not None:
+                color = plain[number]
+                copies[number, 5] = (*color, shader.PLAIN) if color else (0.0, 0.0, 0.0, shader.LEFT_OUT)
+        return texture([copies.reshape(-1, 4)], "RGBA32F")
 
 
 def depth_without_lines() -> np.ndarray:

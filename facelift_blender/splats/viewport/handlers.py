@@ -7,13 +7,15 @@ import numpy as np
 from bpy.app.handlers import persistent
 from mathutils import Matrix
 
-from . import collect, state
+from . import collect, outline, state
 from .drawing import Painter, Store, depth_without_lines
 
 _reader = collect.Reader()
 _store: Store | None = None
 _painters: dict[int, Painter] = {}
 """Painters by region pointer."""
+_outliners: dict[int, outline.Outliner] = {}
+"""The same for outlines."""
 _handle = None
 
 
@@ -53,7 +55,9 @@ def _draw() -> None:
 def _draw_splats(context: bpy.types.Context) -> None:
     region, view = context.region, context.region_data
     has_lines = _lines_have_depth(context.space_data)
-    paint(context, view.view_matrix, view.window_matrix, (region.width, region.height), has_lines)
+    matrices, size = (view.view_matrix, view.window_matrix), (region.width, region.height)
+    paint(context, *matrices, size, has_lines)
+    _paint_outlines(context, *matrices, size)
 
 
 def shows_splats(context: bpy.types.Context) -> bool:
@@ -80,6 +84,18 @@ def paint(
     _painter(context.region).draw(clouds, places, *matrices, size, depth=depth)
 
 
+def _paint_outlines(context: bpy.types.Context, view: Matrix, projection: Matrix, size: tuple[int, int]) -> None:
+    clouds, places = _reader.visible(context)
+    colors = outline.colors(context, places)
+    if not any(colors):
+        return
+    key = context.region.as_pointer()
+    if key not in _outliners:
+        _outliners[key] = outline.Outliner()
+    matrices = (np.array(matrix, np.float64) for matrix in (view, projection))
+    _outliners[key].draw(_painter(context.region), clouds, places, colors, *matrices, size, outline.width(context))
+
+
 def _lines_have_depth(space: bpy.types.SpaceView3D) -> bool:
     return bpy.app.version >= (4, 4) and space.overlay.show_overlays
 
@@ -95,6 +111,7 @@ def _forget_everything(*_) -> None:
     global _store
     _reader.forget()
     _painters.clear()
+    _outliners.clear()
     _store = None
 
 

@@ -9,9 +9,10 @@ from .arrays import TEXELS
 
 WIDTH = 4096
 """Width of all textures in texels."""
-COPY_TEXELS = 5
+COPY_TEXELS = 6
 """Texels per placed cloud: three rows of the object-to-view matrix; eye position in object space and number of
-features; offsets of its splats and features."""
+features; offsets of its splats and features; plain color, and whether it has one (PLAIN) or is left out (LEFT_OUT)."""
+PLAIN, LEFT_OUT = 1.0, -1.0
 
 _VERTEX = """
 vec4 gaussian(int splat, int part)
@@ -65,12 +66,13 @@ void main()
   int number = int(chosen.y);
   vec4 row_x = placing(number, 0), row_y = placing(number, 1), row_z = placing(number, 2);
   vec4 eye = placing(number, 3);
+  vec4 plain = placing(number, 5);
   vec4 stored = gaussian(splat, 0);
   vec4 position = vec4(stored.xyz, 1.0);
   vec3 center = vec3(dot(row_x, position), dot(row_y, position), dot(row_z, position));
   float opacity = stored.w;
   bool perspective = projection[3][3] < 0.5;
-  if (opacity < 1.0 / 255.0 || (perspective && -center.z < picture.z)) {
+  if (plain.w < 0.0 || opacity < 1.0 / 255.0 || (perspective && -center.z < picture.z)) {
     return;
   }
 
@@ -104,6 +106,9 @@ void main()
   if (count > 0) {
     int local = splat - int(placing(number, 4).x);
     color += towards(normalize(stored.xyz - eye.xyz), int(placing(number, 4).y) + local * count, count);
+  }
+  if (plain.w > 0.0) {
+    color = plain.rgb;
   }
   color = max(color, vec3(0.0));
   if (picture.w > 0.5) {
