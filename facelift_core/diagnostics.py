@@ -97,12 +97,12 @@ def _cache() -> dict[str, Any]:
 
 
 def _weights(name: str) -> dict[str, Any]:
+    from .weights.config import load_config
     from .weights.layout import find_checkpoint
     from .weights.named import find_weights
-    from .weights.state_dict import load_json
 
     checkpoint = find_checkpoint(find_weights(name))
-    config = load_json(checkpoint.pipeline / "unet" / "config.json")
+    config = load_config(checkpoint.pipeline / "unet" / "config.json")
     return {
         "folder": str(checkpoint.folder),
         "bytes": sum(path.stat().st_size for path in checkpoint.folder.rglob("*") if path.is_file()),

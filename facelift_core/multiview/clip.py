@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
 import torch
+from PIL import Image
 from transformers import CLIPImageProcessorPil, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
 from ..errors import FaceLiftError, first_line
-from ..weights.state_dict import load_json, load_state_dict
+from ..weights.config import load_config
+from ..weights.state_dict import load_state_dict
 
 WEIGHTS_FILE = "model.safetensors"
+SPARE = 4
+"""A network that needs this many times the numbers of its file is not built, because it might not fit into memory."""
 
 Model = TypeVar("Model", bound=PreTrainedModel)
 
@@ -33,9 +38,16 @@ def load_clip(model_class: type[Model], folder: str | Path) -> Model:
     """
     folder = Path(folder)
     path = folder / WEIGHTS_FILE
-    config = load_json(folder / "config.json")
+    config = load_config(folder / "config.json")
     # Old checkpoints contain this constant, which transformers creates itself.
     weights = {name: tensor for name, tensor in load_state_dict(path).items() if not name.endswith("position_ids")}
+    try:
+        with torch.device("meta"):
+            needed = sum(p.numel() for p in model_class(model_class.config_class.from_dict(config)).parameters())
+    except Exception as error:  # a config that makes no sense can fail anywhere in the constructors
+        raise FaceLiftError(f"{folder} does not hold a {model_class.__name__}: {first_line(error)}") from None
+    if needed > SPARE * sum(tensor.numel() for tensor in weights.values()):
+        raise FaceLiftError(f"{path} is too small for the config.json beside it; it belongs to another one.")
     try:
         with _quiet():
             model, report = model_class.from_pretrained(
@@ -64,11 +76,19 @@ def load_image_processor(folder: str | Path) -> CLIPImageProcessorPil:
         FaceLiftError: ``preprocessor_config.json`` is missing or invalid.
     """
     path = Path(folder) / "preprocessor_config.json"
-    config = load_json(path)
+    config = load_config(path)
     try:
-        return CLIPImageProcessorPil.from_dict(config)
+        processor = CLIPImageProcessorPil.from_dict(config)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about what is told in a sentence below
+            trial = processor(Image.new("RGB", (64, 48), (200, 100, 50)), return_tensors="pt").pixel_values
+        crop = processor.crop_size
+        sound = trial.shape == (1, 3, crop["height"], crop["width"]) and trial.isfinite().all()
     except Exception as error:
-        raise FaceLiftError(f"{path} does not describe CLIP's preprocessing: {error}") from None
+        raise FaceLiftError(f"{path} does not describe CLIP's preprocessing: {first_line(error)}") from None
+    if not sound:
+        raise FaceLiftError(f"{path} does not describe CLIP's preprocessing: it gives no picture of its crop size.")
+    return processor
 
 
 @contextmanager

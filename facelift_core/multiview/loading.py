@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ..errors import FaceLiftError, first_line
 from ..rendering.cameras import VIEW_NAMES
+from ..weights.config import load_config
 from ..weights.state_dict import load_json, load_state_dict
 
 if TYPE_CHECKING:
@@ -48,14 +49,22 @@ def load_normalizer(folder: Path) -> tuple[Tensor, Tensor]:
 
 def load_scheduler(scheduler_class: type, folder: Path) -> Any:
     path = folder / "scheduler_config.json"
-    config = load_json(path)
+    config = load_config(path)
     if config.get("_class_name", scheduler_class.__name__) != scheduler_class.__name__:
         raise FaceLiftError(f"{path} describes a {config['_class_name']} where a {scheduler_class.__name__} is needed.")
     try:
-        return scheduler_class.from_config(config)
+        scheduler = scheduler_class.from_config(config)
+        noise = scheduler.alphas_cumprod
+        sound = len(noise) == scheduler.config.num_train_timesteps and noise.ndim == 1
+        sound = sound and noise.isfinite().all() and noise.min() >= 0 and noise.max() <= 1
     except Exception as error:
         reason = first_line(error)
         raise FaceLiftError(f"{path} does not describe a {scheduler_class.__name__}: {reason}") from None
+    if not sound:
+        raise FaceLiftError(
+            f"{path} does not describe a {scheduler_class.__name__}: its amounts of noise make no sense."
+        )
+    return scheduler
 
 
 def check_parts_fit(model: MultiViewDiffusion, folder: Path) -> None:

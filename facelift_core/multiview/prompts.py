@@ -14,11 +14,13 @@ from ..errors import FaceLiftError, first_line
 from ..rendering.cameras import VIEW_NAMES
 from ..user_dirs import cache_folder
 from ..weights.state_dict import load_state_dict, save_safetensors
+from ..weights.verify import SMALL_MAX
 from .clip import WEIGHTS_FILE, load_clip
 
 PROMPTS = tuple(f"a rendering image of 3D models, {view} view, color map." for view in VIEW_NAMES)
 CACHE_FILE = "prompt_embeds.safetensors"
 KEY_SAMPLE = 1 << 20
+LENGTH_MAX = 1024
 
 log = logging.getLogger(__name__)
 
@@ -70,9 +72,13 @@ def embed_prompts(pipeline: Path) -> Tensor:
     for name in ("vocab.json", "merges.txt"):
         if not (folder / name).is_file():
             raise FaceLiftError(f"{folder / name} is missing; download it again.")
+    if large := [path for path in folder.iterdir() if path.stat().st_size > SMALL_MAX]:
+        raise FaceLiftError(f"{large[0]} is too large, so this is not the right file; download it again.")
     try:
         tokenizer = CLIPTokenizer.from_pretrained(folder, local_files_only=True)
         length = tokenizer.model_max_length
+        if not 1 <= length <= LENGTH_MAX:
+            raise FaceLiftError(f"prompts of {length:.6g} tokens are too long")
         tokens = tokenizer(
             list(PROMPTS), padding="max_length", truncation=True, max_length=length, return_tensors="pt"
         ).input_ids

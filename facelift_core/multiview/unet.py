@@ -14,7 +14,8 @@ from diffusers.models.attention_processor import AttnProcessor2_0
 
 from ..compute.onednn import in_pieces, replace_linears
 from ..errors import FaceLiftError, first_line
-from ..weights.state_dict import load_into, load_json, load_state_dict
+from ..weights.config import load_config
+from ..weights.state_dict import load_into, load_state_dict
 from .attention import MultiViewAttention, PromptAttention
 
 WEIGHTS_FILE = "diffusion_pytorch_model.safetensors"
@@ -37,17 +38,15 @@ def load_unet(folder: str | Path) -> UNet2DConditionModel:
         FaceLiftError: the config is not supported, or the weights do not match it.
     """
     folder = Path(folder)
-    config = load_json(folder / "config.json")
+    config = load_config(folder / "config.json")
     for name in UNSUPPORTED:
         if config.get(name):
             raise FaceLiftError(f"{folder / 'config.json'} sets {name}, which belongs to another model than FaceLift.")
     views = config.get("num_views", 6)
-    if not isinstance(views, int) or views < 1:
-        raise FaceLiftError(f"{folder / 'config.json'}: num_views must be a positive number, not {views!r}.")
     try:
         with torch.device("meta"):
             unet = UNet2DConditionModel(**stock_config(config))
-    except (ValueError, TypeError, KeyError, IndexError, AttributeError, RuntimeError, AssertionError) as error:
+    except Exception as error:  # a config that makes no sense can fail anywhere in the constructors
         reason = first_line(error)
         raise FaceLiftError(f"{folder / 'config.json'} does not describe a UNet: {reason}") from None
     load_into(unet, load_state_dict(folder / WEIGHTS_FILE), folder / WEIGHTS_FILE)

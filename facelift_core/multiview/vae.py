@@ -10,9 +10,11 @@ import torch
 from diffusers import AutoencoderKL
 
 from ..errors import FaceLiftError, first_line
-from ..weights.state_dict import load_into, load_json, load_state_dict
+from ..weights.config import load_config
+from ..weights.state_dict import load_into, load_state_dict
 
 WEIGHTS_FILE = "diffusion_pytorch_model.safetensors"
+SCALING_MAX = 100.0
 FORMER_NAMES = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
 """Names of attention weights before diffusers 0.17, still used in checkpoints derived from older ones."""
 
@@ -27,14 +29,17 @@ def load_vae(folder: str | Path) -> AutoencoderKL:
         FaceLiftError: a file is missing or damaged, or the weights do not match the config.
     """
     folder = Path(folder)
-    config = load_json(folder / "config.json")
+    config = load_config(folder / "config.json")
     known = inspect.signature(AutoencoderKL.__init__).parameters.keys() - {"self"}
     try:
         with torch.device("meta"):
             vae = AutoencoderKL(**{key: value for key, value in config.items() if key in known})
-    except (ValueError, TypeError, KeyError, IndexError, AttributeError, RuntimeError, AssertionError) as error:
+    except Exception as error:  # a config that makes no sense can fail anywhere in the constructors
         reason = first_line(error)
         raise FaceLiftError(f"{folder / 'config.json'} does not describe an autoencoder: {reason}") from None
+    scale = vae.config.scaling_factor
+    if type(scale) not in (int, float) or not 0 < scale <= SCALING_MAX:
+        raise FaceLiftError(f"{folder / 'config.json'}: scaling_factor should be from 0 to {SCALING_MAX}.")
     path = folder / WEIGHTS_FILE
     load_into(vae, {_current_name(name): tensor for name, tensor in load_state_dict(path).items()}, path)
     return vae.requires_grad_(False).eval()

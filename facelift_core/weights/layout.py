@@ -32,6 +32,7 @@ PROMPT_FILES = (
     "tokenizer/merges.txt",
 )
 PROMPT_EMBEDS = "prompt_embeds.safetensors"
+HEAD_DIM_MAX = 1024
 
 
 @dataclass(frozen=True)
@@ -114,7 +115,12 @@ def _gslrm_settings(path: Path) -> tuple[int, int]:
     config = load_json(path) if path.is_file() else {}
     settings = {"head_dim": config.get("head_dim", Checkpoint.head_dim), "sh_degree": config.get("sh_degree", 0)}
     head_dim, sh_degree = settings.values()
-    if type(head_dim) is not int or head_dim < 1 or type(sh_degree) is not int or not 0 <= sh_degree <= 3:
+    if (
+        type(head_dim) is not int
+        or not 1 <= head_dim <= HEAD_DIM_MAX
+        or type(sh_degree) is not int
+        or not 0 <= sh_degree <= 3
+    ):
         raise FaceLiftError(
             f"{path}: head_dim must be a positive integer and sh_degree from 0 to 3, not {json.dumps(settings)}."
         )

@@ -145,6 +145,8 @@ def _is_torch_file(path: Path) -> bool:
 
 
 def _load_torch(path: Path) -> dict[str, Tensor]:
+    if _compressed(path):
+        raise FaceLiftError(f"{path} is a compressed archive, which no checkpoint is; download it again.")
     try:
         content = _torch_load(path)
     except UnpicklingError as error:
@@ -167,13 +169,27 @@ def _torch_load(path: Path) -> Any:
     with warnings.catch_warnings(), path.open("rb") as file:
         warnings.simplefilter("ignore")  # warnings about pickle protocols
         # torch.load passes *.safetensors to safetensors, and memory-maps only files that it opens by name.
-        if zipfile.is_zipfile(path) and path.suffix != ".safetensors":
+        if file.read(2) == b"PK" and path.suffix != ".safetensors":
             return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        file.seek(0)
         return torch.load(file, map_location="cpu", weights_only=True)
 
 
+def _compressed(path: Path) -> bool:
+    """Return whether the members of a zip take more bytes than the file, or cannot be listed."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = archive.infolist()
+    except Exception:  # not a zip, or a damaged one, which torch refuses
+        return False
+    return sum(member.file_size for member in members) > path.stat().st_size
+
+
 def _is_weight(name: Any, value: Any) -> bool:
-    return isinstance(name, str) and isinstance(value, Tensor) and value.layout == torch.strided
+    if not (isinstance(name, str) and isinstance(value, Tensor) and value.layout == torch.strided):
+        return False
+    # A view may claim more numbers than are stored.
+    return value.numel() * value.element_size() <= value.untyped_storage().nbytes()
 
 
 def _safetensors_problem(path: Path) -> str | None:
