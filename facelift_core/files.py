@@ -53,3 +53,18 @@ def put(temporary: Path, path: Path) -> None:
             pass
         finally:
             os.close(folder)
+
+
+def private_folder(folder: Path) -> Path:
+    """Create a folder, and the missing ones above it, that only its owner can read (mode 0700), and return it.
+
+    An existing folder is closed to others, too.
+
+    Raises:
+        OSError: it cannot be created.
+    """
+    for missing in reversed([each for each in (folder, *folder.parents) if not each.exists()]):
+        missing.mkdir(mode=0o700, exist_ok=True)
+    if os.name == "posix" and folder.stat().st_mode & 0o077 and folder.stat().st_uid == os.getuid():
+        folder.chmod(0o700)
+    return folder

@@ -210,7 +210,7 @@ def test_a_checkpoint_tells_which_guidance_it_is_best_at(model, own_weights_fold
     torch.testing.assert_close(other(portrait, steps=1), model(portrait, steps=1, guidance_scale=1.5))
     for nonsense in ('"much"', "-1", "NaN", "true"):
         told.write_text(f'{{"guidance_scale": {nonsense}}}')
-        with pytest.raises(fl.FaceLiftError, match="guidance_scale must be a number|NaN is not a number"):
+        with pytest.raises(fl.FaceLiftError, match=r"guidance_scale must be a number|NaN is not a number"):
             MultiViewDiffusion.from_pretrained(own_weights_folder, device="cpu")
 
 

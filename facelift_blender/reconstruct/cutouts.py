@@ -12,6 +12,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from facelift_core import __version__, bounded_json
+from facelift_core.files import private_folder
 from facelift_core.jobs.cutout import Request
 
 from ..jobs import folders
@@ -152,7 +153,7 @@ class CutOuts:
             return
         cutout, preview, _ = _files(subject)
         with suppress(OSError):
-            cutout.parent.mkdir(parents=True, exist_ok=True)
+            private_folder(cutout.parent)
             shutil.copyfile(job.cutout, cutout)
             shutil.copyfile(job.preview, preview)
             _keep(subject, job.notes)

@@ -13,6 +13,7 @@ import bpy
 import numpy as np
 from bpy.app.handlers import persistent
 from facelift_core import FaceLiftError, checkerboard
+from facelift_core.files import private_folder
 
 from ..jobs import folders
 from .cutouts import Known, Subject
@@ -86,7 +87,7 @@ def write_edited(subject: Subject, path: Path) -> bool:
     if image is None or not _look(image, again=True).edited:
         return False
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        private_folder(path.parent)
         write_png(_pixels(image), path)
     except OSError as error:
         raise FaceLiftError(f"Cannot write {path}: {error.strerror or error}.") from None
@@ -130,7 +131,7 @@ def _look(image: bpy.types.Image, again: bool = False) -> _Look:
 def _write_preview(image: bpy.types.Image, pixels: np.ndarray) -> Path | None:
     path = folders.cutouts_folder() / f"{image[KEY]}_edited.png"
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        private_folder(path.parent)
         write_png(checkerboard.on_checker(pixels, PREVIEW_SIDE), path)
     except OSError:
         return None

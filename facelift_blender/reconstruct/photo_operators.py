@@ -9,6 +9,7 @@ from pathlib import Path
 import bpy
 from bpy.props import BoolProperty, CollectionProperty, EnumProperty, IntProperty, StringProperty
 from facelift_core import FaceLiftError
+from facelift_core.files import private_folder
 
 from ..jobs import folders
 from ..operator_errors import Chooser, attempt
@@ -133,7 +134,7 @@ def image_as_file(image: bpy.types.Image, scene: bpy.types.Scene) -> Path:
     folder = folders.cache_folder() / "photos" / uuid.uuid4().hex[:8]
     path = folder / f"{name}.png"
     try:
-        folder.mkdir(parents=True)
+        private_folder(folder)
         # save_render applies the scene's view transform, which is right for renders but wrong for photos.
         if image.type in ("RENDER_RESULT", "COMPOSITING"):
             image.save_render(str(path), scene=scene)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import Cancelled, FaceLiftError
+from ..files import private_folder
 from ..processes.protocol import CutOut, Emit
 from ..progress import Cancel
 
@@ -74,7 +75,7 @@ def run(request: Request, emit: Emit, cancelled: Cancel, models: Models) -> dict
         raise Cancelled
     file = Path(request.file)
     try:
-        file.parent.mkdir(parents=True, exist_ok=True)
+        private_folder(file.parent)
     except OSError as error:
         raise FaceLiftError(f"Cannot create the folder {file.parent}: {error.strerror}.") from None
     if request.preview:

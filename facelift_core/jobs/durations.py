@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from .. import bounded_json, user_dirs
 from ..errors import FaceLiftError
-from ..files import replacing
+from ..files import private_folder, replacing
 
 if TYPE_CHECKING:
     from .reconstruct import Request
@@ -61,7 +61,7 @@ def remember(request: Request, timings: dict[str, float], loaded: bool) -> None:
     for old in list(known)[:-KINDS]:
         del known[old]
     with suppress(OSError, FaceLiftError):
-        _path().parent.mkdir(parents=True, exist_ok=True)
+        private_folder(_path().parent)
         with replacing(_path()) as temporary:
             temporary.write_text(json.dumps(known), encoding="utf-8")
 

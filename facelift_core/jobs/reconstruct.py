@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from .. import __version__
 from ..errors import Cancelled, FaceLiftError
-from ..files import replacing
+from ..files import private_folder, replacing
 from ..likeness import check
 from ..processes.protocol import CutOut, Emit, Progress, Views
 from ..progress import Cancel
@@ -108,7 +108,7 @@ def run(request: Request, emit: Emit, cancelled: Cancel, models: Models) -> dict
     """
     folder = Path(request.folder)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        private_folder(folder)
     except OSError as error:
         raise FaceLiftError(f"Cannot create the folder {folder}: {error.strerror}.") from None
     if not Path(request.photo).is_file():

@@ -11,6 +11,7 @@ from safetensors import safe_open
 from torch import Tensor
 
 from ..errors import FaceLiftError, first_line
+from ..files import private_folder
 from ..rendering.cameras import VIEW_NAMES
 from ..user_dirs import cache_folder
 from ..weights.state_dict import load_state_dict, save_safetensors
@@ -54,7 +55,8 @@ def load_prompt_embeds(pipeline: Path) -> Tensor:
     embeds = embed_prompts(pipeline)
     for path in (beside, elsewhere):
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            if path is elsewhere:
+                private_folder(path.parent)
             save_safetensors({"prompt_embeds": embeds}, path, {"key": key})
         except (OSError, FaceLiftError) as error:
             log.info("Prompt embeddings not cached: %s", error)

@@ -19,6 +19,8 @@ def find_weights(weights: str | Path) -> Path:
     Raises:
         FaceLiftError: the folder does not exist, or the released weights are missing or their license is not accepted.
     """
+    if not str(weights).strip() or "\0" in str(weights):
+        raise FaceLiftError(f"The weights are missing; give “{BUILT_IN}”, “{RELEASED}” or a folder with {LAYOUT}.")
     if str(weights) == RELEASED:
         return ready_folder(open_store())
     if str(weights) == BUILT_IN:

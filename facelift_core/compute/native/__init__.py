@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from ...errors import FaceLiftError
-from ...files import replacing
+from ...files import private_folder, replacing
 from ...processes import launch
 from ...user_dirs import cache_folder
 
@@ -55,7 +55,7 @@ def load(name: str) -> ctypes.CDLL:
     key = "\n".join([source.read_text(encoding="utf-8"), *FLAGS, command, platform.node(), platform.machine()])
     target = cache_folder() / "native" / f"{name}-{hashlib.sha256(key.encode()).hexdigest()[:16]}.so"
     if not target.exists():
-        target.parent.mkdir(parents=True, exist_ok=True)
+        private_folder(target.parent)
         _compile(command, source, target)
     return ctypes.CDLL(str(target))
 
