@@ -1,6 +1,6 @@
-"""How long the stages of earlier reconstructions took on this machine, by their settings; kept in the data folder.
+"""Remember how long the stages of reconstructions took on this machine, by settings, in a file in the data folder.
 
-Does not import PyTorch. A file that is missing, damaged or cannot be written only means that nothing is known.
+Does not import PyTorch. If the file is missing or damaged or cannot be written, no durations are known.
 """
 
 from __future__ import annotations
@@ -21,21 +21,21 @@ if TYPE_CHECKING:
 FILE = "durations.json"
 LOAD = "load"
 RUNS, KINDS, FILE_BYTES = 3, 60, 1 << 18
-"""Runs kept for each kind of settings, kinds kept, and the largest file that is read."""
+"""Maximum runs per combination of settings, maximum combinations, and maximum size of the file in bytes."""
 STEADY = 1.5
-"""Largest ratio between the slowest and the fastest of these runs for the next one to be predicted."""
+"""Maximum ratio between the slowest and the fastest of these runs for a prediction."""
 
 Runs = list[dict[str, float]]
-"""Seconds by stage of the last runs, the newest last. Only those that loaded the models have :data:`LOAD`."""
+"""Seconds by stage of the last runs, newest last. Only runs that loaded the models have :data:`LOAD`."""
 
 
 def runs(request: Request) -> Runs:
-    """The last runs with the settings of `request` that make a difference to the time."""
+    """Return the last runs with the same settings as `request`, as far as they affect the duration."""
     return _read().get(_kind(request), [])
 
 
 def load_seconds(request: Request) -> float | None:
-    """Seconds that the weights of `request` took to load last; None if unknown."""
+    """Return how many seconds the weights of `request` last took to load, or None if unknown."""
     models = _kind(request).split("\n")[:2]
     of_models = (found for kind, found in _read().items() if kind.split("\n")[:2] == models)
     loads = [run[LOAD] for found in of_models for run in found if LOAD in run]
@@ -43,7 +43,7 @@ def load_seconds(request: Request) -> float | None:
 
 
 def run_seconds(request: Request) -> float | None:
-    """Seconds that the last run took without loading; None if there is none, or the last ones differ too much."""
+    """Return the seconds of the last run without loading; None if there is none, or if they differ too much."""
     totals = [without_load(run) for run in runs(request)]
     return totals[-1] if totals and max(totals) <= STEADY * min(totals) else None
 
@@ -53,7 +53,7 @@ def without_load(run: dict[str, float]) -> float:
 
 
 def remember(request: Request, timings: dict[str, float], loaded: bool) -> None:
-    """Add a run. `loaded`: the models were loaded for it."""
+    """Add a run. `loaded` says whether the models were loaded for it."""
     known = _read()
     kind = _kind(request)
     run = {stage: round(seconds, 3) for stage, seconds in timings.items() if loaded or stage != LOAD}
@@ -85,7 +85,7 @@ def _read() -> dict[str, Runs]:
 
 @lru_cache(maxsize=2)
 def _parsed(path: Path, modified: int, size: int) -> dict[str, Runs]:
-    """The content of the file as it was last modified; panels ask for it whenever they are drawn."""
+    """Return the content of the file, cached by modification time and size, because panels use it in every redraw."""
     try:
         data = bounded_json.read(path, FILE_BYTES)
     except (OSError, ValueError):

@@ -1,4 +1,4 @@
-"""How far a run is in time, and how much longer it takes. Does not import PyTorch."""
+"""Estimate the progress of a run by time, and the time left. Does not import PyTorch."""
 
 from __future__ import annotations
 
@@ -6,19 +6,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 MEASURED_PART, MEASURED_SECONDS = 0.1, 0.5
-"""Of a stage, from which on its speed counts as measured."""
+"""Minimum fraction of a stage, and minimum seconds, after which its speed counts as measured."""
 
 
 @dataclass
 class RunClock:
-    """Turns fractions of a run into fractions of its time, and tells the seconds left where it can.
+    """Converts fractions of a run to fractions of its time, and estimates the seconds left.
 
-    What is left of a stage is extrapolated from its own speed. The stages after it take as long as in an earlier run,
-    corrected by how this stage compares to it. Without an earlier run they are guessed, to within a factor of 2, and
-    the sum is told only while less than half of it is guessed: it is right within a factor of 1.5, or not told.
+    The rest of the current stage is extrapolated from its own speed. Later stages are expected to take as long as in an
+    earlier run, scaled by how the current stage compares with it. Without an earlier run, their times are guesses
+    within a factor of 2, and the sum is returned only if less than half of it is guessed, so that it is right within a
+    factor of 1.5.
 
     Attributes:
-        usual: seconds of each stage, in order, in whose proportions the fractions come.
+        usual: typical seconds of each stage, in order; the fractions of the run are in these proportions.
         past: seconds of the same stages in an earlier run on this machine; None if there is none.
     """
 
@@ -28,7 +29,13 @@ class RunClock:
     _begun: tuple[float, float] = (0.0, 0.0)
 
     def look(self, stage: str, fraction: float, now: float) -> tuple[float, float | None]:
-        """Fraction of the run's time, and seconds left or None, at `fraction` of the run and time `now` in seconds."""
+        """Return the fraction of the run's time and the seconds left (None if unknown).
+
+        Args:
+            stage: the current stage.
+            fraction: fraction of the run.
+            now: current time in seconds.
+        """
         if stage not in self.usual:
             return fraction, None
         expected = self.past or self.usual
@@ -47,7 +54,7 @@ class RunClock:
         return (before + done) / max(whole, 1e-9), left if told else None
 
     def _part(self, stage: str, at: int, fraction: float) -> float:
-        """Fraction of the stage that is done at `fraction` of the run."""
+        """Return the fraction of the stage that is done at `fraction` of the run."""
         whole = sum(self.usual.values())
         before = sum(list(self.usual.values())[:at])
         return min(1.0, max(0.0, (fraction * whole - before) / max(self.usual[stage], 1e-9)))
