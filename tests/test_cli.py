@@ -19,10 +19,12 @@ import facelift_core as fl
 from facelift_core.align import METHODS
 from facelift_core.cli import main
 from facelift_core.cli.reconstruct import MATTINGS, plan
+from facelift_core.gaussians.files import FORMATS
 from facelift_core.images import to_bytes
 from facelift_core.rendering import turntable
 
-GOLDENS = Path(__file__).parent / "goldens"
+ROOT = Path(__file__).parents[1]
+GOLDENS = ROOT / "tests" / "goldens"
 
 
 def cut_out() -> Image.Image:
@@ -234,6 +236,21 @@ def test_bad_usage_is_exit_code_2(arguments, capsys, tmp_path, monkeypatch):
 @pytest.mark.parametrize("command", [[], ["no-such-command"], ["render"], ["render", "a.ply"]])
 def test_bad_commands(command):
     assert facelift(*command) == 2
+
+
+def test_commands_start_without_numpy():
+    """`facelift setup` installs it."""
+    for command in ("setup", "reconstruct", "convert"):
+        arguments = [sys._base_executable, "-S", "-m", "facelift_core", command, "--help"]
+        done = subprocess.run(arguments, cwd=ROOT, capture_output=True, text=True)
+        assert done.returncode == 0 and done.stdout.startswith("usage: "), done.stderr
+
+
+def test_heads_of_every_format(tmp_path):
+    photo = tmp_path / "x.jpg"
+    for entry in FORMATS:
+        (job,) = plan([photo], str(tmp_path / f"x{entry.suffix}"), raw=True)
+        assert job.head.name == f"x{entry.suffix}" and job.raw.name == "x_raw.ply"
 
 
 def test_outputs_never_collide(tmp_path):

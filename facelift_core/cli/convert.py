@@ -6,18 +6,15 @@ import argparse
 from pathlib import Path
 
 from ..errors import FaceLiftError
-from ..gaussians.files import FORMATS, format_of, read, write
 from .console import say
 from .options import UsageError
-
-SUFFIXES = ", ".join(entry.suffix for entry in FORMATS)
 
 
 def add_parser(commands) -> None:
     parser = commands.add_parser(
         "convert",
         help="write a 3D head in another file format",
-        description=f"Write a head, or any other Gaussians, in another file format: {SUFFIXES}.",
+        description="Write a head, or any other Gaussians, in another file format: .ply, .spz, .glb, and others.",
         allow_abbrev=False,
     )
     parser.add_argument("head", metavar="IN", type=Path, help="the file to read")
@@ -34,6 +31,8 @@ def add_parser(commands) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
+    from ..gaussians.files import format_of, read, write
+
     target = format_of(options.output)
     extra = {} if options.spz_version is None else {"version": options.spz_version}
     if extra and "version" not in (target.options or {}):

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from ..pipeline import FaceLift
 
 HEAD_SUFFIX = ".ply"
+"""Suffix of heads in a folder, and of unfiltered heads."""
 MATTINGS = ("auto", "alpha", "rembg", "segmentation", "none")
 """Same as :data:`facelift_core.align.METHODS`, whose import would make --help slow."""
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
@@ -63,7 +64,7 @@ def add_parser(commands) -> None:
     )
     parser.add_argument("photos", metavar="PHOTO", nargs="+", type=Path, help="portrait photo")
     parser.add_argument(
-        "-o", "--output", metavar="OUT", required=True, help=".ply file to write, or a folder (created if missing)"
+        "-o", "--output", metavar="OUT", required=True, help=".ply or other file, or a folder (created if missing)"
     )
     parser.add_argument(
         "--weights",
@@ -139,10 +140,13 @@ def plan(
     if _names_folder(output):
         tasks = list(_jobs_in_folder(photos, Path(output), views, turntable, raw))
     else:
+        from ..gaussians.files import format_of
+
         head = Path(output)
+        raw_head = head.with_name(f"{head.name[: -len(format_of(head).suffix)]}_raw{HEAD_SUFFIX}")
         if len(photos) > 1:
             raise UsageError(f"{len(photos)} photos cannot all be written to {head}; give a folder as OUT.")
-        tasks = [PhotoTask(photos[0], head, views, turntable, head.with_stem(f"{head.stem}_raw") if raw else None)]
+        tasks = [PhotoTask(photos[0], head, views, turntable, raw_head if raw else None)]
     inputs = {_identity(photo): photo for photo in photos}
     taken: set[str] = set()
     for task in tasks:
@@ -260,11 +264,14 @@ def _names_folder(output: str) -> bool:
     path = Path(output)
     if output.endswith(("/", "\\")) or path.is_dir():
         return True
-    if path.suffix.lower() == HEAD_SUFFIX:
+    from ..gaussians.files import FORMATS, SUFFIXES  # needs NumPy, which a Python without the runtime may lack
+
+    if path.name.lower().endswith(tuple(entry.suffix for entry in FORMATS)):
         return False
     if path.suffix and not path.suffix[1:].isdigit():
         raise UsageError(
-            f"Cannot write “{path.suffix}” files ({output}); OUT must be a .ply file, or a folder ending with “/”."
+            f"Cannot write “{path.suffix}” files ({output}); OUT must end with {', '.join(SUFFIXES)}, or with “/” for "
+            "a folder."
         )
     return True
 
