@@ -18,16 +18,18 @@ def replacing(path: str | Path) -> Iterator[Path]:
 
     Yields a temporary path in the same folder. If the block succeeds, the temporary file is renamed to `path`; if it
     raises, the temporary file is deleted. The temporary name keeps the suffix of `path`, because many writers choose
-    the format by it. The block may create a folder instead of a file; a folder can replace only an empty folder.
+    the format by it. A symbolic link stays, and the file that it points to is replaced. The block may create a folder
+    instead of a file; a folder can replace only an empty folder.
 
     Raises:
         FaceLiftError: the file cannot be written, for example because the folder is missing or the disk is full.
     """
     path = Path(path)
-    temporary = path.with_name(f".{path.stem[:40]}.{uuid.uuid4().hex[:8]}{path.suffix}")
+    target = Path(os.path.realpath(path)) if path.is_symlink() else path
+    temporary = target.with_name(f".{path.stem[:40]}.{uuid.uuid4().hex[:8]}{path.suffix}")
     try:
         yield temporary
-        put(temporary, path)
+        put(temporary, target)
     except OSError as error:
         raise FaceLiftError(f"Cannot write {path}: {error.strerror or error}.") from error
     finally:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import numbers
 from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
@@ -12,6 +13,14 @@ Solver = Literal["ddim", "dpm", "dpm-sde", "unipc"]
 """DDIM with eta = 1 (as in the reference), DPM-Solver++ 2M for the ODE and for the SDE, and UniPC of order 2."""
 SOLVERS: tuple[str, ...] = get_args(Solver)
 BRANCHES, VIEWS = 2, 6
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, numbers.Real) and math.isfinite(value)
+
+
+def _is_whole(value: object) -> bool:
+    return _is_number(value) and int(value) == value
 
 
 @dataclass(frozen=True)
@@ -37,16 +46,16 @@ class Sampling:
     max_gaussians: int = 400_000
 
     def __post_init__(self) -> None:
-        if not 1 <= self.steps <= 1000 or int(self.steps) != self.steps:
-            raise FaceLiftError(f"The number of diffusion steps must be from 1 to 1000, not {self.steps}.")
+        if not _is_whole(self.steps) or not 1 <= self.steps <= 1000:
+            raise FaceLiftError(f"The number of diffusion steps must be from 1 to 1000, not {self.steps!r}.")
         if self.solver not in SOLVERS:
             raise FaceLiftError(f"Unknown solver “{self.solver}”; use one of {', '.join(SOLVERS)}.")
         if not 0 <= self.guided_until <= 1:
             raise FaceLiftError(f"guided_until must be from 0 to 1, not {self.guided_until}.")
-        if self.reuse < 1 or int(self.reuse) != self.reuse:
-            raise FaceLiftError(f"reuse must be a whole number of at least 1, not {self.reuse}.")
-        if self.agreeing_steps < 0 or int(self.agreeing_steps) != self.agreeing_steps:
-            raise FaceLiftError(f"agreeing_steps must be a whole number of at least 0, not {self.agreeing_steps}.")
+        for name, least in (("reuse", 1), ("agreeing_steps", 0), ("max_gaussians", 1)):
+            value = getattr(self, name)
+            if not _is_whole(value) or value < least:
+                raise FaceLiftError(f"{name} must be a whole number of at least {least}, not {value!r}.")
 
     def guides(self, step: int) -> bool:
         """Return whether step `step` (0-based) uses guidance."""
@@ -81,14 +90,16 @@ def sampling(preset: str | Sampling = "quality", steps: int | None = None) -> Sa
         if preset not in PRESETS:
             raise FaceLiftError(f"Unknown preset “{preset}”; use one of {', '.join(PRESETS)}.")
         preset = PRESETS[preset]
+    if not isinstance(preset, Sampling):
+        raise FaceLiftError(f"The preset must be one of {', '.join(PRESETS)}, or a Sampling, not {preset!r}.")
     return preset if steps is None else replace(preset, steps=steps)
 
 
 def check_settings(preset: str | Sampling, steps: int | None, guidance_scale: float | None, seed: int) -> Sampling:
     """Return the sampling settings. Raises FaceLiftError if a setting is out of range."""
     how = sampling(preset, steps)
-    if guidance_scale is not None and not (math.isfinite(guidance_scale) and guidance_scale >= 0):
-        raise FaceLiftError(f"The guidance scale must be a number of at least 0, not {guidance_scale}.")
-    if not 0 <= seed < 2**63 or int(seed) != seed:
-        raise FaceLiftError(f"The seed must be a whole number from 0 to 2^63 − 1, not {seed}.")
+    if guidance_scale is not None and not (_is_number(guidance_scale) and guidance_scale >= 0):
+        raise FaceLiftError(f"The guidance scale must be a number of at least 0, not {guidance_scale!r}.")
+    if not _is_whole(seed) or not 0 <= seed < 2**63:
+        raise FaceLiftError(f"The seed must be a whole number from 0 to 2^63 − 1, not {seed!r}.")
     return how

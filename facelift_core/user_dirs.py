@@ -2,9 +2,47 @@
 
 from __future__ import annotations
 
+import atexit
+import logging
 import os
+import shutil
 import sys
+import tempfile
+from functools import cache
 from pathlib import Path
+
+from .errors import FaceLiftError
+
+logger = logging.getLogger(__name__)
+
+
+def home_folder() -> Path:
+    """Return the user's home folder; for accounts without one, a temporary folder that this process removes again."""
+    try:
+        return Path.home()
+    except RuntimeError:
+        return _temporary_home()
+
+
+@cache
+def _temporary_home() -> Path:
+    folder = Path(tempfile.mkdtemp(prefix="facelift-"))  # only this user can read it
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    logger.warning("This account has no home folder; FaceLift keeps its cache in %s until it ends.", folder)
+    return folder
+
+
+def check_home() -> None:
+    """Raise FaceLiftError if this account has no home folder, for what has to last."""
+    try:
+        Path.home()
+    except RuntimeError:
+        raise FaceLiftError("Name a folder with --folder, because this account has no home folder.") from None
+
+
+def expanded(path: str | Path) -> Path:
+    """Return `path` with a leading ~ replaced by the home folder; unchanged if there is none."""
+    return Path(os.path.expanduser(path))
 
 
 def cache_folder() -> Path:
@@ -17,9 +55,9 @@ def cache_folder() -> Path:
     elif sys.platform == "win32":
         return data_folder() / "Cache"  # Windows has one local folder for both
     elif sys.platform == "darwin":
-        root = Path.home() / "Library" / "Caches"
+        root = home_folder() / "Library" / "Caches"
     else:
-        root = Path.home() / ".cache"
+        root = home_folder() / ".cache"
     return root / "facelift"
 
 
@@ -40,9 +78,9 @@ def data_folder() -> Path:
     It holds the runtime and downloaded weights. It may not exist yet.
     """
     if sys.platform == "win32":
-        root = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
+        root = Path(os.environ.get("LOCALAPPDATA") or home_folder() / "AppData" / "Local")
     elif sys.platform == "darwin":
-        root = Path.home() / "Library" / "Application Support"
+        root = home_folder() / "Library" / "Application Support"
     else:
-        root = Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share")
+        root = Path(os.environ.get("XDG_DATA_HOME") or home_folder() / ".local" / "share")
     return root / "facelift"

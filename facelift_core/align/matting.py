@@ -13,6 +13,7 @@ from PIL import Image
 
 from ..errors import FaceLiftError
 from ..photos import Photo
+from ..user_dirs import expanded
 from .crop import Box
 from .cutout import cut_out
 
@@ -129,7 +130,7 @@ def _model_file() -> Path | None:
     rooted = home or os.environ.get("REMBG_HOME") or (f"{data}/rembg" if data else "~/.rembg")
     flat = home or f"{data or '~'}/.u2net"
     candidates = Path(rooted, "models", "u2net", "u2net.onnx"), Path(flat, "u2net.onnx")
-    return next((file for file in map(Path.expanduser, candidates) if file.is_file()), None)
+    return next((file for file in map(expanded, candidates) if file.is_file()), None)
 
 
 def _u2net(image: Image.Image) -> Image.Image:

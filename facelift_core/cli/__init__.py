@@ -15,9 +15,8 @@ from .. import __version__
 from ..compute.threads import share_cores
 from ..errors import FaceLiftError
 from . import convert, info, reconstruct, render, setup, view, weights
+from .console import never_fail_to_print, unexpected
 from .options import UsageError
-
-TRACEBACK_VARIABLE = "FACELIFT_TRACEBACK"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -27,6 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: the arguments; defaults to those of the process.
     """
     share_cores()
+    never_fail_to_print()
     try:
         options = build_parser().parse_args(arguments)
     except SystemExit as stopped:  # after --help or an argparse error message
@@ -52,13 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except Exception as error:
-        if os.environ.get(TRACEBACK_VARIABLE):
-            raise
-        print(
-            f"facelift: Unexpected error: {type(error).__name__}: {error}. Please report it, with the output of "
-            f"“facelift info” and of this command with {TRACEBACK_VARIABLE}=1.",
-            file=sys.stderr,
-        )
+        print(f"facelift: {unexpected(error)}", file=sys.stderr)
         return 1
 
 

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import sys
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from ..errors import first_line
 from ..progress import ProgressCallback
+
+TRACEBACK_VARIABLE = "FACELIFT_TRACEBACK"
 
 LINE_EVERY = 0.1
 """Plain lines are printed at each new stage, and after this fraction of the whole run."""
@@ -15,6 +20,25 @@ LINE_EVERY = 0.1
 def say(message: str) -> None:
     """Print a line to standard error, which is used for everything except results."""
     print(message, file=sys.stderr, flush=True)
+
+
+def never_fail_to_print() -> None:
+    """Print what the console's encoding lacks, and file names that are no valid text, as escapes."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def unexpected(error: Exception) -> str:
+    """Return one sentence on an error that should not happen, and print its traceback if the user asked for that."""
+    if os.environ.get(TRACEBACK_VARIABLE):
+        traceback.print_exception(error)
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}." if error.filename else f"{error.strerror}."
+    return (
+        f"Unexpected error: {type(error).__name__}: {first_line(error)}. Please report it, with the output of "
+        f"“facelift info” and of this command with {TRACEBACK_VARIABLE}=1."
+    )
 
 
 def duration(seconds: float) -> str:

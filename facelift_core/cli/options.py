@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import glob
 import math
+import os
 import re
 from argparse import ArgumentTypeError
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from ..errors import FaceLiftError
 
@@ -45,6 +48,15 @@ def device(text: str) -> str:
     if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", text):
         raise ArgumentTypeError(f"“{text}” is not a device; use auto, cuda, cuda:1 and so on, mps or cpu")
     return text
+
+
+def matching(paths: Sequence[Path]) -> list[Path]:
+    """Expand patterns such as “*.jpg”, which shells on Windows pass on; a file of that very name comes first."""
+    expanded = []
+    for path in paths:
+        found = [path] if os.path.lexists(path) else [Path(name) for name in sorted(glob.glob(str(path)))]
+        expanded += found or [path]
+    return expanded
 
 
 def colour(text: str) -> tuple[float, float, float]:

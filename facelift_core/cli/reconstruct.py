@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import errno
+import os
 import tempfile
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -15,8 +17,8 @@ from ..diagnostics import quiet_libraries
 from ..errors import FaceLiftError
 from ..likeness import LIKENESS
 from ..presets import PRESETS
-from .console import duration, progress_bar, say
-from .options import UsageError, device, number, whole_number
+from .console import duration, progress_bar, say, unexpected
+from .options import UsageError, device, matching, number, whole_number
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -110,21 +112,37 @@ def add_parser(commands) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    tasks = plan(options.photos, options.output, options.views, options.turntable, options.raw)
+    tasks = plan(matching(options.photos), options.output, options.views, options.turntable, options.raw)
+    possible = [task for task in tasks if _can_be_named(task)]
+    failed = len(tasks) - len(possible)
     if _names_folder(options.output) and not options.overwrite:
-        tasks = list(_not_done(tasks))
-    present = [task for task in tasks if _is_there(task.photo)]
-    failed = len(tasks) - len(present)
+        possible = list(_not_done(possible))
+    present = [task for task in possible if _is_there(task.photo)]
+    failed += len(possible) - len(present)
+    total = failed + len(present)
     if present:
         with _folders(present):
             failed += _reconstruct_all(present, options)
-    if len(tasks) > 1:
-        say(
-            f"{len(tasks) - failed} of {len(tasks)} photos reconstructed."
-            if failed
-            else f"All {len(tasks)} photos reconstructed."
-        )
+    if total > 1:
+        say(f"{total - failed} of {total} photos reconstructed." if failed else f"All {total} photos reconstructed.")
     return 1 if failed else 0
+
+
+def _can_be_named(task: PhotoTask) -> bool:
+    """Return whether the system accepts all names of `task`, and say if it does not."""
+    for path in (task.photo, *task.outputs):
+        # Where the folder is missing, the system would complain of that before it looks at the name.
+        folder = next((folder for folder in path.absolute().parents if folder.is_dir()), path.parent)
+        try:
+            os.lstat(folder / path.name)
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            if error.errno != errno.ENAMETOOLONG:
+                continue
+            say(f"{task.photo}: The name {path.name[:20]}… is too long for this disk; rename the photo.")
+            return False
+    return True
 
 
 def plan(
@@ -215,6 +233,9 @@ def _reconstruct_all(tasks: Sequence[PhotoTask], options: argparse.Namespace) ->
             _reconstruct(model, task, aligned, options)
         except FaceLiftError as error:
             say(f"{task.photo}: {error}" + (" (--no-crop)" if isinstance(error, NoFace) else ""))
+            failed += 1
+        except Exception as error:  # the other photos shall not suffer
+            say(f"{task.photo}: {unexpected(error)}")
             failed += 1
     return failed
 

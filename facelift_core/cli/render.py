@@ -41,6 +41,12 @@ def add_parser(commands) -> None:
         help="camera elevation above the horizon (default 0)",
     )
     parser.add_argument(
+        "--camera",
+        choices=("auto", "published"),
+        default="auto",
+        help="auto shows the whole head, wherever it is (default); published keeps the cameras of the model",
+    )
+    parser.add_argument(
         "--size", type=whole_number(16, 4096), default=512, help="width and height in pixels (default 512)"
     )
     parser.add_argument(
@@ -66,11 +72,17 @@ def run(options: argparse.Namespace) -> int:
     from ..images import to_pictures, write_picture
     from ..rendering import render
     from ..rendering.cameras import intrinsics, orbit
+    from ..rendering.framing import framed
     from ..rendering.turntable import write_turntable
 
     azimuth, size, background = FRONT + options.azimuth, options.size, options.background
     with nothing_left_behind(), torch.no_grad():
         gaussians = read(options.head, tell=say).to_gaussians().to(select_device(options.device))
+        if options.camera == "auto":
+            shown = framed(gaussians)
+            if shown is not gaussians:
+                say("The head is not at its usual place; the camera follows it (--camera published keeps it fixed).")
+            gaussians = shown
         if suffix in VIDEO_SUFFIXES:
             with progress_bar(options.output.name) as progress:
                 write_turntable(
@@ -86,5 +98,7 @@ def run(options: argparse.Namespace) -> int:
             camera = orbit(torch.tensor([azimuth]), options.elevation)
             picture = render(gaussians, camera, intrinsics(size), size, size, background)
             write_picture(to_pictures(picture)[0], options.output)
+            if bool((picture == picture[0, 0, 0]).all()):
+                say("The picture is empty: this camera sees nothing of the head.")
     print(f"{options.output}: {len(gaussians):,} Gaussians")
     return 0

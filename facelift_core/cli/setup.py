@@ -14,6 +14,7 @@ from ..environment.install_plan import plan_installation
 from ..errors import FaceLiftError
 from ..processes import launch
 from ..processes.protocol import Emit, Event, Progress
+from ..user_dirs import check_home
 from .console import say
 from .options import UsageError
 
@@ -63,6 +64,8 @@ def run(options: argparse.Namespace) -> int:
         raise UsageError("--wheels installs offline: omit --index-url and --proxy.")
     if options.remove:
         return _remove(options)
+    if options.folder is None:
+        check_home()
     sources = pip.Sources(options.index_url, options.proxy, options.wheels and options.wheels.absolute())
     plan = plan_installation(options.folder, options.python, _build(options), sources)
     say(plan.text)

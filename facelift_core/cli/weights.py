@@ -10,6 +10,7 @@ from ..diagnostics import quiet_libraries
 from ..errors import FaceLiftError
 from ..jobs.weights import Request
 from ..jobs.weights import run as run_job
+from ..user_dirs import check_home
 from ..weights import licence
 from ..weights.inventory import status
 from ..weights.store import Store, open_store, size_text
@@ -74,6 +75,8 @@ def needs_runtime(options: argparse.Namespace) -> bool:
 
 
 def run(options: argparse.Namespace) -> int:
+    if options.step in ("download", "import") and options.folder is None:
+        check_home()
     store = open_store(options.folder)
     if options.step == "list":
         print("\n".join(_listing(store)))

@@ -99,7 +99,7 @@ def folder_for(chosen: Path | None) -> Path:
     Raises:
         FaceLiftError: `chosen` or the subfolder is a file, or both hold other files.
     """
-    folder = (chosen_folder() if chosen is None else chosen.expanduser()).absolute()
+    folder = (chosen_folder() if chosen is None else cache.expanded(chosen)).absolute()
     for place in (folder, folder / SUBFOLDER):
         if place.exists() and not place.is_dir():
             raise FaceLiftError(f"{place} is a file; choose a folder for PyTorch.")
@@ -152,9 +152,9 @@ def find(preference: str = "") -> Found | None:
     count.
     """
     if preference.strip():
-        return Found(python_in(Path(preference.strip()).expanduser()), "the preferences")
+        return Found(python_in(cache.expanded(preference.strip())), "the preferences")
     if os.environ.get(VARIABLE, "").strip():
-        return Found(python_in(Path(os.environ[VARIABLE].strip()).expanduser()), VARIABLE)
+        return Found(python_in(cache.expanded(os.environ[VARIABLE].strip())), VARIABLE)
     folder = chosen_folder()
     made = read(folder)
     python = python_in(folder)

@@ -178,7 +178,7 @@ def run(request: Request, emit: Emit, cancelled: Cancel, models: Models) -> dict
         "notes": list(result.notes),
     }
     with replacing(folder / RESULT) as temporary:
-        temporary.write_text(json.dumps(summary, indent=2, ensure_ascii=False), encoding="utf-8")
+        temporary.write_text(json.dumps(summary, indent=2), encoding="utf-8")
     return summary
 
 

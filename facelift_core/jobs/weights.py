@@ -13,6 +13,7 @@ from typing import Any
 from ..errors import FaceLiftError
 from ..processes.protocol import Emit, Progress
 from ..progress import Cancel, Monitor, ProgressCallback
+from ..user_dirs import expanded
 from ..weights import licence
 from ..weights.inventory import remove, remove_originals, status
 from ..weights.store import Store, alone, open_store, size_text
@@ -95,7 +96,7 @@ def _import(store: Store, request: Request, span: Span) -> str:
     from ..weights.import_files import find_folder, unpack
 
     licence.require(store)
-    source = Path(request.source).expanduser()
+    source = expanded(request.source)
     if source.is_dir():
         return _convert(store, Request("convert"), span, find_folder(store.catalogue, source))
     also_needed = store.catalogue.converted_bytes

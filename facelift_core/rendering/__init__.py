@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
+from PIL import ImageColor
 from torch import Tensor
 
 from ..errors import FaceLiftError
@@ -27,7 +28,7 @@ def render(
     fxfycxcy: Tensor,
     width: int,
     height: int,
-    background: Sequence[float] | Tensor = (1.0, 1.0, 1.0),
+    background: Sequence[float] | Tensor | str = (1.0, 1.0, 1.0),
     dilation: float = DILATION,
 ) -> Tensor:
     """Render images of `gaussians`, differentiable in all their parameters.
@@ -38,7 +39,7 @@ def render(
         fxfycxcy: (V, 4) or (4,) intrinsics in pixels; (0, 0) is the outer corner of the top left pixel.
         width: image width in pixels.
         height: image height in pixels.
-        background: background color, display-referred RGB.
+        background: background color, display-referred RGB, or a name such as “white” or “#ff8800”.
         dilation: variance in px² added to every splat; change it only to match a model trained with another value.
 
     Returns:
@@ -49,10 +50,20 @@ def render(
         FaceLiftError: the cameras, the size or the background are invalid.
     """
     rgba = render_rgba(gaussians, c2w, fxfycxcy, width, height, dilation)
-    background = torch.as_tensor(background, dtype=torch.float32, device=rgba.device)
-    if background.shape != (3,):
-        raise FaceLiftError(f"The background must be three numbers (RGB), not of shape {tuple(background.shape)}.")
-    return rgba[..., :3] + (1.0 - rgba[..., 3:]) * background
+    return rgba[..., :3] + (1.0 - rgba[..., 3:]) * _color(background).to(rgba.device)
+
+
+def _color(background: Sequence[float] | Tensor | str) -> Tensor:
+    """Return a background color as (3,) float32."""
+    try:
+        if isinstance(background, str):
+            background = [channel / 255 for channel in ImageColor.getrgb(background)[:3]]
+        color = torch.as_tensor(background, dtype=torch.float32)
+    except (ValueError, TypeError, RuntimeError):
+        raise FaceLiftError(f"The background must be three numbers (RGB) or a name, not {background!r}.") from None
+    if color.shape != (3,):
+        raise FaceLiftError(f"The background must be three numbers (RGB), not of shape {tuple(color.shape)}.")
+    return color
 
 
 def render_rgba(

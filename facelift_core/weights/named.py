@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ..errors import FaceLiftError
+from ..user_dirs import expanded
 from .inventory import ready_folder
 from .layout import LAYOUT
 from .store import open_store
@@ -28,7 +29,7 @@ def find_weights(weights: str | Path) -> Path:
         if not folder.is_dir():
             raise FaceLiftError(f"This installation lacks the built-in weights “{BUILT_IN}”; reinstall FaceLift.")
         return folder
-    folder = Path(weights).expanduser()
+    folder = expanded(weights)
     if not folder.exists():
         raise FaceLiftError(
             f"There are no weights at {folder}; give “{BUILT_IN}”, “{RELEASED}” or a folder with {LAYOUT}."

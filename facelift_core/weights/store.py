@@ -12,7 +12,7 @@ from typing import Any
 
 from .. import bounded_json
 from ..errors import FaceLiftError
-from ..user_dirs import data_folder
+from ..user_dirs import data_folder, expanded
 from .catalogue import LICENCE_FILE, Catalogue, load_catalogue
 
 VARIABLE = "FACELIFT_WEIGHTS"
@@ -83,7 +83,7 @@ def open_store(folder: str | Path | None = None, catalogue: Catalogue | None = N
     Raises:
         FaceLiftError: the catalogue cannot be read.
     """
-    root = Path(folder or os.environ.get(VARIABLE) or data_folder() / "weights").expanduser()
+    root = expanded(folder or os.environ.get(VARIABLE) or data_folder() / "weights")
     return Store(catalogue or load_catalogue(), root)
 
 
