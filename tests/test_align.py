@@ -24,7 +24,7 @@ from facelift_core.align import (
     segmentation,
 )
 from facelift_core.align.closed_form import solve_alpha, unmix
-from facelift_core.align.crop import FACE_CENTRE, FACE_SIZE
+from facelift_core.align.crop import FACE_CENTER, FACE_SIZE
 from facelift_core.align.cutout import cut_out
 from facelift_core.align.matting import on_white
 
@@ -92,17 +92,17 @@ def test_crop_takes_any_face(size, box):
     image = Image.new("RGB", size, "red")
     result = crop_to_face(image, box)
     assert (result.mode, result.size) == ("RGB", (512, 512))
-    colours = {colour for _, colour in result.getcolors()}
-    assert colours <= {(255, 0, 0), (255, 255, 255)}
+    colors = {color for _, color in result.getcolors()}
+    assert colors <= {(255, 0, 0), (255, 255, 255)}
 
 
 def test_small_face_in_a_large_photo_lands_where_others_do():
-    """The crop then computes only what is seen; a mark at the face's centre shows that it is the right part."""
+    """The crop then computes only what is seen; a mark at the face's center shows that it is the right part."""
     image = Image.new("RGB", (4000, 3000), "white")
     image.paste((0, 0, 0), (3010, 2012, 3030, 2032))
     result = np.asarray(crop_to_face(image, (3000, 2000, 3040, 2044)).convert("L"))
     y, x = np.nonzero(result < 128)
-    assert np.allclose((x.mean() + 0.5, y.mean() + 0.5), FACE_CENTRE, atol=2)
+    assert np.allclose((x.mean() + 0.5, y.mean() + 0.5), FACE_CENTER, atol=2)
 
 
 # Faces
@@ -125,7 +125,7 @@ def test_large_photos_skip_the_search_for_tiny_faces_only(portrait):
 
 @pytest.mark.parametrize("size", [(32, 32), (12, 400), (1, 1)])
 def test_pictures_too_small_for_a_face_have_none(size):
-    assert detect_faces(Image.new("RGB", size, "grey")) == []
+    assert detect_faces(Image.new("RGB", size, "gray")) == []
 
 
 # The whole way
@@ -136,7 +136,7 @@ def test_portrait_puts_the_face_in_its_place_on_white():
     assert (result.image.mode, result.image.size) == ("RGB", (512, 512))
     (face,) = detect_faces(result.image)
     x0, y0, x1, y1 = face.box
-    assert np.allclose(((x0 + x1) / 2, (y0 + y1) / 2), FACE_CENTRE, atol=8)
+    assert np.allclose(((x0 + x1) / 2, (y0 + y1) / 2), FACE_CENTER, atol=8)
     assert ((x1 - x0) + (y1 - y0)) / 2 == pytest.approx(FACE_SIZE, rel=0.05)
     pixels = np.asarray(result.image)
     for corner in (pixels[:150, :90], pixels[:150, -90:], pixels[:60]):
@@ -209,7 +209,7 @@ def test_without_crop_alpha_is_resized_before_white_comes_in():
 
 
 def hair(size: int, kind: str) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """A disc with hairs before smooth colours: the picture, its true alpha and foreground, and what is not known."""
+    """A disc with hairs before smooth colors: the picture, its true alpha and foreground, and what is not known."""
     source = np.random.default_rng(0)
     mask = Image.new("L", (4 * size, 4 * size))
     drawn = ImageDraw.Draw(mask)
@@ -221,14 +221,14 @@ def hair(size: int, kind: str) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.n
     y, x = np.mgrid[:size, :size] / np.float32(size)
     front = np.stack([0.35 + 0.2 * x, 0.2 + 0.1 * y, 0.1 + 0 * x], -1)
     back = np.stack([0.5 + 0.2 * y, 0.7 + 0.2 * x, 0.9 - 0.2 * x], -1)
-    if kind == "grey":
+    if kind == "gray":
         front, back = (np.repeat(part.mean(-1, keepdims=True), 3, -1) for part in (front, back))
     picture = front * alpha[..., None] + back * (1 - alpha[..., None]) + source.normal(0, 0.004, (size, size, 3))
     distance = np.hypot(x - 0.5, y - 0.5)
     return (picture * 255).clip(0, 255).round().astype(np.uint8), alpha, front, (distance > 0.17) & (distance < 0.31)
 
 
-@pytest.mark.parametrize(("size", "kind"), [(240, "colour"), (240, "grey"), (560, "colour")])
+@pytest.mark.parametrize(("size", "kind"), [(240, "color"), (240, "gray"), (560, "color")])
 def test_single_hairs_are_found_and_lose_the_color_of_the_background(size, kind):
     """At 560 the unknown pixels are too many for the direct solution."""
     picture, alpha, front, unknown = hair(size, kind)
@@ -238,22 +238,22 @@ def test_single_hairs_are_found_and_lose_the_color_of_the_background(size, kind)
     assert np.abs(found - alpha)[unknown].mean() < 0.03
     assert np.abs(0.5 - alpha)[unknown].mean() > 0.3
     mixed = (alpha > 0.3) & (alpha < 0.9)
-    colours = unmix(picture, alpha)
-    assert np.abs(colours / 255 - front)[mixed].mean() < 0.03
+    colors = unmix(picture, alpha)
+    assert np.abs(colors / 255 - front)[mixed].mean() < 0.03
     assert np.abs(picture / 255 - front)[mixed].mean() > 0.1
-    assert np.array_equal(colours[alpha == 1], picture[alpha == 1])
-    assert np.array_equal(colours[0, 0], picture[0, 0])
+    assert np.array_equal(colors[alpha == 1], picture[alpha == 1])
+    assert np.array_equal(colors[0, 0], picture[0, 0])
 
 
 def test_a_guess_is_kept_as_its_weight_says():
-    picture, _, _, unknown = hair(120, "colour")
+    picture, _, _, unknown = hair(120, "color")
     guess = np.full((120, 120), 0.3, np.float32)
     held = solve_alpha(picture, guess, unknown, np.full_like(guess, 1e4))
     assert np.abs(held - 0.3).max() < 0.01
 
 
 def test_nothing_unknown_and_nothing_known():
-    picture, alpha, _, _ = hair(60, "colour")
+    picture, alpha, _, _ = hair(60, "color")
     assert np.array_equal(solve_alpha(picture, alpha, np.zeros(alpha.shape, bool)), alpha)
     flat = np.full((40, 50, 3), 90, np.uint8)
     found = solve_alpha(flat, np.zeros((40, 50), np.float32), np.ones((40, 50), bool), np.full((40, 50), 0.01, "f"))
@@ -264,13 +264,13 @@ def drawn_person(seed: int) -> np.ndarray:
     """A drawing of a head and shoulders on a busy background, 360 × 480."""
     source = np.random.default_rng(seed)
     picture = Image.fromarray(source.integers(60, 200, (12, 9, 3), dtype=np.uint8)).resize((360, 480))
-    for shape, colour in (
+    for shape, color in (
         ((40, 330, 320, 640), (30, 60, 160)),  # shoulders
         ((150, 270, 210, 380), (205, 160, 130)),  # neck
         ((105, 110, 255, 290), (70, 45, 25)),  # hair
         ((125, 160, 235, 310), (220, 175, 145)),  # face
     ):
-        ImageDraw.Draw(picture).ellipse(shape, fill=colour)
+        ImageDraw.Draw(picture).ellipse(shape, fill=color)
     return np.asarray(picture)
 
 
@@ -312,7 +312,7 @@ def test_cut_hardly_depends_on_the_resolution(portrait):
 
 def test_the_other_person_is_left_out(portrait):
     """Two of the same person side by side, closer than their shoulders are wide."""
-    both = Image.new("RGB", (700, 512), "grey")
+    both = Image.new("RGB", (700, 512), "gray")
     both.paste(portrait.crop((300, 0, 512, 512)), (488, 0))
     both.paste(portrait.crop((60, 0, 300, 512)), (60, 0))
     both.paste(portrait.crop((120, 0, 300, 512)), (310, 0))
@@ -454,10 +454,10 @@ def test_u2net_is_used_when_its_model_is_there(portrait, tmp_path, monkeypatch, 
 # Cut-outs
 
 
-def over(cutout: Image.Image, colour: str) -> np.ndarray:
-    """`cutout` on `colour` at 512²."""
+def over(cutout: Image.Image, color: str) -> np.ndarray:
+    """`cutout` on `color` at 512²."""
     cutout = cutout.resize((512, 512))
-    return np.asarray(Image.alpha_composite(Image.new("RGBA", cutout.size, colour), cutout).convert("RGB"), np.float32)
+    return np.asarray(Image.alpha_composite(Image.new("RGBA", cutout.size, color), cutout).convert("RGB"), np.float32)
 
 
 @pytest.mark.parametrize(
@@ -529,13 +529,13 @@ def test_cutout_keeps_the_colours_of_what_the_photo_marks_as_transparent(portrai
 
 
 @pytest.mark.parametrize(
-    ("size", "colour", "message"),
+    ("size", "color", "message"),
     [
         ((600, 500), "red", "square"),
         ((300, 300), "red", "needs at least 512"),
         ((600, 600), (0, 0, 0, 0), "transparent"),
     ],
 )
-def test_cutouts_that_are_refused(size, colour, message):
+def test_cutouts_that_are_refused(size, color, message):
     with pytest.raises(FaceLiftError, match=message):
-        align_cutout(Image.new("RGBA", size, colour))
+        align_cutout(Image.new("RGBA", size, color))

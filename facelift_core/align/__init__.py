@@ -249,9 +249,9 @@ def _cutout(photo: Photo, matte: Matte, faces: list[Face], region: Box) -> Image
     side = cutout_side(region)
     if matte.method in ("alpha", "none") and photo.image.mode == "RGBA":
         cutout, inside = resample(photo.image, region, side)
-        colours, alpha = cutout.convert("RGB"), cutout.getchannel("A")
+        colors, alpha = cutout.convert("RGB"), cutout.getchannel("A")
     elif matte.method == "none" and not is_on_white(photo.image):
-        colours, inside = resample(photo.image, region, side)
+        colors, inside = resample(photo.image, region, side)
         alpha = inside
     else:
         if matte.method == "none":
@@ -260,12 +260,12 @@ def _cutout(photo: Photo, matte: Matte, faces: list[Face], region: Box) -> Image
             pixels, around = np.asarray(photo.image.convert("RGB")), box is not None
             alpha = cut_out(pixels, box, others, around_face=around, on_white=True)
             matte = replace(matte, alpha=Image.fromarray(alpha))
-        colours, inside = resample(photo.image, region, side)
+        colors, inside = resample(photo.image, region, side)
         alpha, _ = resample(matte.alpha, region, side)
         share = np.asarray(alpha, np.float32) / 255
-        colours = Image.fromarray(unmix(np.asarray(colours), share))
-    colours.putalpha(Image.fromarray(np.minimum(np.asarray(alpha), np.asarray(inside))))
-    return colours
+        colors = Image.fromarray(unmix(np.asarray(colors), share))
+    colors.putalpha(Image.fromarray(np.minimum(np.asarray(alpha), np.asarray(inside))))
+    return colors
 
 
 def _boxes(faces: list[Face]) -> tuple[Box | None, list[Box]]:

@@ -85,8 +85,8 @@ def _system(
     touched[[0, -1]] = touched[:, [0, -1]] = 0
     centres = np.flatnonzero(touched)
     members = [centres + dy * width + dx for dy, dx in _WINDOW]
-    colours = pixels.reshape(-1, 3).astype(np.float32) / 255
-    spread, weighted = _windows(colours, members)
+    colors = pixels.reshape(-1, 3).astype(np.float32) / 255
+    spread, weighted = _windows(colors, members)
 
     stencil = np.zeros(len(here) * len(_REACH), np.float32)
     for i, (yi, xi) in enumerate(_WINDOW):
@@ -114,17 +114,17 @@ def _system(
     return matrix, right.astype(np.float32)
 
 
-def _windows(colours: np.ndarray, members: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+def _windows(colors: np.ndarray, members: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     """Return, for each 3 × 3 window, its colors minus their mean, and the same times their inverse covariance.
 
     Args:
-        colours: (N, 3) float32.
-        members: 9 arrays (M,) of indices into `colours`, one for each position in the M windows.
+        colors: (N, 3) float32.
+        members: 9 arrays (M,) of indices into `colors`, one for each position in the M windows.
 
     Returns:
         Two float32 arrays (9, 3, M).
     """
-    spread = np.stack([colours[index].T for index in members])
+    spread = np.stack([colors[index].T for index in members])
     spread -= spread.mean(0)
     # float64, because nearly flat windows have nearly singular covariances.
     r, g, b = spread.transpose(1, 0, 2).astype(np.float64)

@@ -13,7 +13,7 @@ SIZE = 512
 # Statistics of the training set, measured with MTCNN boxes in 512 × 512 portraits.
 FACE_SIZE = 194.2749650813705
 """Mean of the face box's width and height, in pixels of the portrait."""
-FACE_CENTRE = (251.83270369057132, 280.0133630862363)
+FACE_CENTER = (251.83270369057132, 280.0133630862363)
 """Center (x, y) of the face box, in pixels of the portrait."""
 
 MAX_CUTOUT = 2 * SIZE
@@ -40,8 +40,8 @@ def visible_region(box: Box, margin: float = 0.0) -> Box:
     """
     size = face_size(box)
     scale = size / FACE_SIZE
-    centre = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
-    x0, y0 = (c - target * scale - margin * size for c, target in zip(centre, FACE_CENTRE, strict=True))
+    center = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
+    x0, y0 = (c - target * scale - margin * size for c, target in zip(center, FACE_CENTER, strict=True))
     side = SIZE * scale + 2 * margin * size
     return x0, y0, x0 + side, y0 + side
 
@@ -90,7 +90,7 @@ def _placement(size: tuple[int, int], box: Box) -> tuple[list[int], list[float]]
     x0, y0, x1, y1 = np.float32(box)
     ratio = np.float32(FACE_SIZE) / np.float32(face_size(box))
     scaled = [max(1, int(side * ratio)) for side in size]
-    offset = [target - int((a + b) / 2 * ratio) for target, a, b in zip(FACE_CENTRE, (x0, y0), (x1, y1), strict=True)]
+    offset = [target - int((a + b) / 2 * ratio) for target, a, b in zip(FACE_CENTER, (x0, y0), (x1, y1), strict=True)]
     return scaled, offset
 
 

@@ -88,8 +88,8 @@ def _hanging_together(person: np.ndarray, box: Box) -> np.ndarray:
     """
     core = np.zeros(person.shape, np.uint8)
     size = face_size(box)
-    centre = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
-    cv2.ellipse(core, (centre, (0.5 * size, 0.7 * size), 0), 1, -1)
+    center = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
+    cv2.ellipse(core, (center, (0.5 * size, 0.7 * size), 0), 1, -1)
     person = np.maximum(person, core)
     _, parts = cv2.connectedComponents((person > ABSENT).astype(np.uint8))
     kept = np.unique(parts[core > 0])

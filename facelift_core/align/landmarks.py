@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from .crop import FACE_CENTRE, FACE_SIZE, SIZE
+from .crop import FACE_CENTER, FACE_SIZE, SIZE
 from .networks import load_network
 
 COUNT = 468
@@ -60,11 +60,11 @@ def find_landmarks(portrait: Image.Image) -> Landmarks | None:
     pixels = np.asarray(portrait.convert("RGB"))
     scale = len(pixels) / SIZE
     network = load_network(WEIGHTS, SHA256, "finds the features of the face")
-    centre, side, roll = np.multiply(FACE_CENTRE, scale), MARGIN * FACE_SIZE * scale, 0.0
+    center, side, roll = np.multiply(FACE_CENTER, scale), MARGIN * FACE_SIZE * scale, 0.0
     for _ in range(ROUNDS):
-        points, confidence = _look(network, pixels, centre, side, roll)
+        points, confidence = _look(network, pixels, center, side, roll)
         flat = points[:, :2]
-        centre, side = (flat.min(0) + flat.max(0)) / 2, MARGIN * float(np.ptp(flat, axis=0).max())
+        center, side = (flat.min(0) + flat.max(0)) / 2, MARGIN * float(np.ptp(flat, axis=0).max())
         right, down = points[EYES[1], :2] - points[EYES[0], :2]
         roll = float(np.arctan2(down, right))
     if not confidence >= MIN_CONFIDENCE or not np.isfinite(points).all():
@@ -73,12 +73,12 @@ def find_landmarks(portrait: Image.Image) -> Landmarks | None:
     return Landmarks(points.astype(np.float32), confidence)
 
 
-def _look(network, pixels: np.ndarray, centre: np.ndarray, side: float, roll: float) -> tuple[np.ndarray, float]:
+def _look(network, pixels: np.ndarray, center: np.ndarray, side: float, roll: float) -> tuple[np.ndarray, float]:
     """Run the network on a rotated square of the image. Returns points, in pixels of the image, and confidence."""
     zoom = INPUT_SIDE / max(side, 1.0)
     turn = zoom * np.array([[np.cos(roll), np.sin(roll)], [-np.sin(roll), np.cos(roll)]])
     # warpAffine's origin is the center of the first pixel; everything else here counts from its corner.
-    offset = INPUT_SIDE / 2 - 0.5 - turn @ (np.asarray(centre) - 0.5)
+    offset = INPUT_SIDE / 2 - 0.5 - turn @ (np.asarray(center) - 0.5)
     square = cv2.warpAffine(
         pixels, np.column_stack([turn, offset]), (INPUT_SIDE,) * 2, flags=cv2.INTER_AREA, borderValue=(255, 255, 255)
     )
@@ -86,7 +86,7 @@ def _look(network, pixels: np.ndarray, centre: np.ndarray, side: float, roll: fl
     # One output at a time: if asked for several, OpenCV 5 returns only those that it considers final outputs.
     points = network.forward(_POINTS).reshape(COUNT, 3).astype(np.float64)
     logit = network.forward(_CONFIDENCE)
-    points[:, :2] = (points[:, :2] - INPUT_SIDE / 2) @ np.linalg.inv(turn).T + centre
+    points[:, :2] = (points[:, :2] - INPUT_SIDE / 2) @ np.linalg.inv(turn).T + center
     points[:, 2] /= zoom
     return points, float(1 / (1 + np.exp(-logit.item())))
 

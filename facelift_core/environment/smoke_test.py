@@ -83,7 +83,7 @@ def run(
 def portrait(side: int = SIDE) -> bytes:
     """Return an RGB PNG of a simple drawn face on white, `side` × `side`, made without an imaging library."""
 
-    def colour(x: float, y: float) -> tuple[int, int, int]:
+    def color(x: float, y: float) -> tuple[int, int, int]:
         if (x / 0.6) ** 2 + (y / 0.8) ** 2 > 1:
             return 255, 255, 255
         if min((x - 0.22) ** 2, (x + 0.22) ** 2) + (y + 0.15) ** 2 < 0.006:
@@ -95,7 +95,7 @@ def portrait(side: int = SIDE) -> bytes:
 
     scale = 2 / side
     rows = (
-        bytes([0, *(v for x in range(side) for v in colour((x + 0.5) * scale - 1, (y + 0.5) * scale - 1))])
+        bytes([0, *(v for x in range(side) for v in color((x + 0.5) * scale - 1, (y + 0.5) * scale - 1))])
         for y in range(side)
     )
     parts = (

@@ -36,7 +36,7 @@ DEPTH_RANGE = 1.8
 
 
 class LayerNorm(nn.Module):
-    """Layer normalisation with a scale and no bias, always computed in float32."""
+    """Layer normalization with a scale and no bias, always computed in float32."""
 
     def __init__(self, width: int):
         super().__init__()

@@ -56,9 +56,9 @@ def rescaled(image: Image.Image, scale: Callable[[Image.Image], Image.Image]) ->
         return result
     alpha = result.getchannel("A")
     some = alpha.point(lambda value: 255 if value else 0)
-    colours = Image.composite(result.convert("RGB"), scale(image.convert("RGB")), some)
-    colours.putalpha(alpha)
-    return colours
+    colors = Image.composite(result.convert("RGB"), scale(image.convert("RGB")), some)
+    colors.putalpha(alpha)
+    return colors
 
 
 def as_image(photo: object) -> object:

@@ -242,7 +242,7 @@ def _carry(anatomy: Anatomy, person: Person):
 def cloth_color(rng: np.random.Generator) -> np.ndarray:
     """A random sRGB color: mostly muted, dark or white, sometimes any color."""
     if rng.random() < 0.45:
-        grey = rng.choice([rng.uniform(0.05, 0.25), rng.uniform(0.25, 0.6), rng.uniform(0.75, 0.90)])
-        return np.clip(grey + rng.normal(0, 0.02, 3), 0, 1)
+        gray = rng.choice([rng.uniform(0.05, 0.25), rng.uniform(0.25, 0.6), rng.uniform(0.75, 0.90)])
+        return np.clip(gray + rng.normal(0, 0.02, 3), 0, 1)
     color = rng.uniform(0.08, 0.85, 3)
     return np.clip(color.mean() + (color - color.mean()) * rng.uniform(0.3, 1.6), 0.03, 0.95)
