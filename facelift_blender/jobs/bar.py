@@ -23,6 +23,8 @@ STAGES = {
     "filter": "Cleaning up",
     "skin": "Applying the photo",
     "refine": "Fitting to the photo",
+    "surface": "Finding the surface",
+    "texture": "Baking the texture",
 }
 
 

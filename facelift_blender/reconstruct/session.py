@@ -153,7 +153,7 @@ def _heard(job: Job, event: Event) -> None:
     match event:
         case CutOut():
             session.cutouts.learn(job)
-        case Views() if job.views is not None and _scene_of(job.target) is not None:
+        case Views() if job.views is not None and scene_of(job.target) is not None:
             insert_head.add_picture(job.views, f"{job.title} views")
         case Done():
             session.arrived.append(job)
@@ -212,8 +212,8 @@ def _bring_in_arrived() -> bool:
     before = session.waiting_for, len(session.arrived)
     session.waiting_for = ""
     for job in list(session.arrived):
-        scene = _scene_of(job.target)
-        if scene is not None and (reason := _not_now(scene)):
+        scene = scene_of(job.target)
+        if scene is not None and (reason := not_now(scene)):
             session.waiting_for = reason
             break
         session.arrived.remove(job)
@@ -231,14 +231,14 @@ def _bring_in_arrived() -> bool:
     return before != (session.waiting_for, len(session.arrived))
 
 
-def _scene_of(target: Target) -> bpy.types.Scene | None:
+def scene_of(target: Target) -> bpy.types.Scene | None:
     """The target scene; None if another file has been loaded or the scene was deleted."""
     if target.file != session.file:
         return None
     return next((scene for scene in bpy.data.scenes if scene.session_uid == target.scene), None)
 
 
-def _not_now(scene: bpy.types.Scene) -> str:
+def not_now(scene: bpy.types.Scene) -> str:
     """Why no object can be added to `scene` right now, for the user; empty if one can."""
     if bpy.app.is_job_running("RENDER"):
         return "Waiting for the render to finish"

@@ -10,10 +10,14 @@ import numpy as np
 from ..errors import FaceLiftError
 from ..gaussians.arrays import SplatArrays
 from ..gaussians.tensors import Gaussians
-from ..progress import Cancel, Monitor, Progress
+from ..gaussians.transforms import transform
+from ..progress import Cancel, Monitor, ProgressCallback
+from .occupancy import STRAYS, occupancy
 
-STEP = 0.012
-"""Distance of grid points in world units; a head is 1.3 of these high."""
+SIZE = 1.8
+"""Largest extent of a head in the world of docs/model.md, 5. Gaussians of other sizes are scaled to it."""
+STEP, FACES = 0.012, 50_000
+"""Distance of grid points in that world for so many faces; for far fewer, fewer points do."""
 MIN_FACES, MAX_FACES = 1_000, 500_000
 TEXTURE_SIZES = (512, 1024, 2048, 4096)
 
@@ -54,16 +58,16 @@ class HeadMesh:
 
 def make_mesh(
     gaussians: Gaussians,
-    faces: int = 50_000,
+    faces: int = FACES,
     texture: int = 2048,
     bottom: str = "flat",
-    progress: Progress | None = None,
+    progress: ProgressCallback | None = None,
     cancelled: Cancel | None = None,
 ) -> HeadMesh:
     """Make one closed mesh of a head, with a texture.
 
     Args:
-        gaussians: a head in the world of docs/model.md, 5.
+        gaussians: a head with Z up, facing −Y, of any size and at any place.
         faces: the most triangles.
         texture: width and height of the texture in pixels.
         bottom: "flat" closes the cut at the bottom, "open" leaves it open.
@@ -79,18 +83,18 @@ def make_mesh(
     texture_monitor = Monitor("texture", progress, cancelled, 0.3, 1.0)
     try:
         from . import surface, unwrap
-        from .occupancy import occupancy
         from .texture import bake
 
+        placed, middle, scale = _placed(SplatArrays.from_gaussians(gaussians))
         volume = occupancy(
-            SplatArrays.from_gaussians(gaussians),
-            STEP,
+            placed,
+            STEP * max(1.0, 0.5 * (FACES / faces) ** 0.5),
             lambda share: surface_monitor(0.5 * share, "Finding the surface"),
         )
         surface_monitor(0.5, "Finding the surface")
         vertices, triangles = surface.extract(volume, faces)
         surface_monitor(0.7, "Unwrapping")
-        of, uv_faces, uvs = unwrap.unwrap(vertices, triangles, texture)
+        _, uv_faces, uvs = unwrap.unwrap(vertices, triangles, texture)
     except ImportError as error:
         raise FaceLiftError(f"Meshes need the package {error.name}; update the runtime to get it.") from None
     normals = surface.vertex_normals(volume, vertices)
@@ -98,7 +102,7 @@ def make_mesh(
     normals[np.unique(triangles[cut])] = (0, 0, -1)
     texture_monitor(0.0, "Baking the texture")
     picture = bake(
-        gaussians.to("cpu"),
+        placed.to_gaussians(),
         vertices,
         normals,
         triangles,
@@ -106,8 +110,20 @@ def make_mesh(
         texture,
         lambda share: texture_monitor(share, "Baking the texture"),
     )
+    vertices = (vertices / scale + middle).astype(np.float32)
     mesh = HeadMesh(vertices, normals, triangles, uvs, uv_faces, picture)
     return _without_faces(mesh, cut) if bottom == "open" else mesh
+
+
+def _placed(splats: SplatArrays) -> tuple[SplatArrays, np.ndarray, float]:
+    """The Gaussians around the origin, :data:`SIZE` large; the middle and the scale with which they were placed."""
+    if not len(splats):
+        raise FaceLiftError("There are no Gaussians to make a mesh of.")
+    low, high = np.quantile(splats.positions, [STRAYS, 1 - STRAYS], axis=0)
+    middle, scale = 0.5 * (low + high), SIZE / max(float((high - low).max()), 1e-6)
+    matrix = np.diag([scale, scale, scale, 1.0])
+    matrix[:3, 3] = -scale * middle
+    return transform(splats, matrix), middle, scale
 
 
 def _check(faces: int, texture: int, bottom: str) -> None:

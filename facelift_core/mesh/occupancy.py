@@ -15,6 +15,7 @@ from scipy import ndimage
 
 from ..errors import FaceLiftError
 from ..gaussians.arrays import SplatArrays
+from ..gaussians.transforms import rotation_matrices
 
 LEVEL = 0.5
 """Occupancy at the surface."""
@@ -184,12 +185,3 @@ def _one_solid(values: np.ndarray) -> np.ndarray:
     largest = parts == 1 + np.bincount(parts.ravel())[1:].argmax()
     filled = ndimage.binary_fill_holes(largest)
     return np.where(filled & ~largest, 1.0, np.where(largest | (values <= LEVEL), values, 0.0)).astype(np.float32)
-
-
-def rotation_matrices(quaternions: np.ndarray) -> np.ndarray:
-    """(N, 3, 3) rotations of (N, 4) quaternions w, x, y, z of any length."""
-    from scipy.spatial.transform import Rotation
-
-    lengths = np.linalg.norm(quaternions, axis=1, keepdims=True)
-    unit = np.where(lengths > 0, quaternions, [[1.0, 0.0, 0.0, 0.0]])
-    return Rotation.from_quat(unit, scalar_first=True).as_matrix().astype(np.float32)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
 
 import cv2
 import numpy as np
@@ -13,9 +12,10 @@ from scipy import ndimage, sparse
 from ..gaussians.tensors import Gaussians
 from ..rendering import render_rgba
 from ..rendering.cameras import intrinsics, orbit
+from .texels import Texels, texels_of
 
-FRONT_SIZE, SIDE_SIZE = 1024, 512
-"""Pixels of the view from the front, which shows the photo, and of the others."""
+FRONT_SIZE, SIDE_SHARE = 1024, 0.5
+"""Pixels of the view from the front, which shows the photo, if the texture has as many; of the others, this share."""
 SIDES = (315.0, 225.0, 0.0, 180.0, 45.0, 135.0, 90.0)
 """Azimuths of the other views in degrees; the front is at 270."""
 FRONT = 270.0
@@ -23,30 +23,10 @@ FRONT_PREFERENCE = 4.0
 """How much more the front's pixels count where both see the surface equally well."""
 SHARPNESS = 4
 """Power of the cosine between normal and view by which views are weighed: few of them mix at a place."""
-SHADOW_SIZE, BEHIND = 384, 0.02
+SHADOW_SIZE, BEHIND = 256, 0.02
 """Texels this far (world units) behind the nearest in a view of so many pixels are hidden in it."""
 FILLS = 300
 """Passes that spread colors over vertices that no view sees."""
-_AT_ONCE = 2_000_000
-
-
-@dataclass(frozen=True)
-class Texels:
-    """The pixels of the texture that lie on the mesh.
-
-    Attributes:
-        index: (N,) row · size + column; the first row is the top of the picture.
-        face: (N,) face.
-        shares: (N, 3) float32 barycentric coordinates.
-    """
-
-    index: np.ndarray
-    face: np.ndarray
-    shares: np.ndarray
-
-    def interpolate(self, corners: np.ndarray) -> np.ndarray:
-        """(N, C) from values at the (F, 3, C) corners of the faces."""
-        return np.einsum("nk,nkc->nc", self.shares, corners[self.face])
 
 
 def bake(
@@ -73,7 +53,8 @@ def bake(
     color, weight = np.zeros((len(points), 3), np.float32), np.zeros((len(points), 1), np.float32)
     for number, azimuth in enumerate((FRONT, *SIDES)):
         checkpoint(number / (1 + len(SIDES)))
-        seen, counts = _seen(gaussians, azimuth, points, directions)
+        view_size = int(min(FRONT_SIZE, size) * (1.0 if azimuth == FRONT else SIDE_SHARE))
+        seen, counts = _seen(gaussians, azimuth, view_size, points, directions)
         color += counts[:, None] * seen
         weight += counts[:, None]
     known = weight[:, 0] > 1e-3
@@ -88,47 +69,10 @@ def bake(
     return (texture * 255 + 0.5).clip(0, 255).astype(np.uint8)
 
 
-def texels_of(corner_uvs: np.ndarray, size: int) -> Texels:
-    """The pixels whose centers lie in a face's (3, 2) texture coordinates."""
-    corners = corner_uvs.astype(np.float64) * [size, -size] + [0, size]
-    parts = list(_covered(corners, size))
-    index, face, shares = (np.concatenate(field) for field in zip(*parts, strict=True))
-    return Texels(index, face, shares)
-
-
-def _covered(corners: np.ndarray, size: int) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """Index, face and barycentric coordinates of the pixels in (F, 3, 2) triangles, for some of these at a time."""
-    low = np.ceil(corners.min(axis=1) - 0.5).clip(0, size - 1).astype(int)
-    high = np.floor(corners.max(axis=1) - 0.5).clip(-1, size - 1).astype(int)
-    extent = (high - low + 1).clip(0)
-    counts = extent.prod(axis=1)
-    a, b, c = corners.transpose(1, 0, 2)
-    area = (b[:, 0] - a[:, 0]) * (c[:, 1] - a[:, 1]) - (b[:, 1] - a[:, 1]) * (c[:, 0] - a[:, 0])
-    counts[np.abs(area) < 1e-9] = 0
-    ends = counts.cumsum()
-    cuts = np.searchsorted(ends, np.arange(_AT_ONCE, ends[-1] + _AT_ONCE, _AT_ONCE))
-    first = 0
-    for last in np.unique(np.minimum(cuts + 1, len(counts))):
-        face = np.repeat(np.arange(first, last), counts[first:last])
-        within = np.arange(len(face)) - np.repeat(ends[first:last] - counts[first:last] - ends[first] + counts[first],
-                                                  counts[first:last])  # fmt: skip
-        column = low[face, 0] + within % extent[face, 0].clip(1)
-        row = low[face, 1] + within // extent[face, 0].clip(1)
-        x, y = column + 0.5, row + 0.5
-        pa, pb, pc = a[face], b[face], c[face]
-        wa = ((pb[:, 0] - x) * (pc[:, 1] - y) - (pb[:, 1] - y) * (pc[:, 0] - x)) / area[face]
-        wb = ((pc[:, 0] - x) * (pa[:, 1] - y) - (pc[:, 1] - y) * (pa[:, 0] - x)) / area[face]
-        shares = np.stack([wa, wb, 1 - wa - wb], axis=1)
-        inside = (shares >= -1e-9).all(axis=1)
-        yield (row * size + column)[inside], face[inside], shares[inside].astype(np.float32)
-        first = last
-
-
 def _seen(
-    gaussians: Gaussians, azimuth: float, points: np.ndarray, normals: np.ndarray
+    gaussians: Gaussians, azimuth: float, size: int, points: np.ndarray, normals: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """(N, 3) colors of points in the view from `azimuth`, and how much each counts, (N,)."""
-    size = FRONT_SIZE if azimuth == FRONT else SIDE_SIZE
+    """(N, 3) colors of points in the view of `size` pixels from `azimuth`, and how much each counts, (N,)."""
     c2w = orbit(torch.tensor([azimuth]))
     with torch.no_grad():
         rgba = render_rgba(gaussians, c2w, intrinsics(size), size, size)[0].cpu().numpy()

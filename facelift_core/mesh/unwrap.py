@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 from scipy import sparse
 
+from .texels import texels_of
+
 AXES = np.array([[0, -1, 0], [1, 0, 0], [-1, 0, 0], [0, 1, 0], [0, 0, 1], [0, 0, -1]], np.float32)
 """Directions that charts are seen from, the face's first."""
 RIGHT = np.array([[1, 0, 0], [0, 1, 0], [0, -1, 0], [-1, 0, 0], [1, 0, 0], [1, 0, 0]], np.float32)
@@ -15,6 +17,9 @@ SMOOTHINGS, MERGES, SMALL = 20, 8, 200
 """Passes over neighbors that smooth the normals; passes that merge charts of fewer faces than this."""
 GRAZING = 0.15
 """Faces join a neighboring chart only if they are seen from its direction at more than this cosine."""
+MAX_LAYERS, LAYER_SIZE = 6, 1024
+"""How often a chart is split where it covers itself, as the chin covers the neck, and pixels of the pictures in which
+that is looked for."""
 PADDING = 4
 """Texels between charts."""
 FILLED = 0.6
@@ -43,8 +48,12 @@ def unwrap(vertices: np.ndarray, faces: np.ndarray, size: int) -> tuple[np.ndarr
     flat = np.stack(
         [(vertices[of] * RIGHT[axis]).sum(1), (vertices[of] * np.cross(AXES[axis], RIGHT[axis])).sum(1)], axis=1
     )
+    # xatlas joins what has the same place in the plane, so every chart gets a cell of its own.
+    place = np.zeros(len(of), int)
+    place[corners] = chart[:, None]
+    columns = int(np.ceil((chart.max() + 1) ** 0.5))
+    flat = flat + 2 * np.abs(flat).max() * np.stack([place % columns, place // columns], axis=1)
     atlas = xatlas.Atlas()
-    # Charts overlap in the plane; xatlas tells them apart by their vertices.
     atlas.add_uv_mesh(flat.astype(np.float32), corners)
     (ax, ay), (bx, by) = ((flat[corners[:, k]] - flat[corners[:, 0]]).T for k in (1, 2))
     options = xatlas.PackOptions()
@@ -72,13 +81,37 @@ def _charts(vertices: np.ndarray, faces: np.ndarray) -> tuple[np.ndarray, np.nda
     wish[facing < GRAZING] -= 4
     axis = wish.argmax(axis=1)
     for _ in range(MERGES):
-        chart, small = _connected(axis, beside)
+        _, small = _connected(axis, beside)
         if not small.any():
             break
         votes = beside @ (np.eye(len(AXES))[axis] * ~small[:, None])
         votes[facing < GRAZING] = 0
         axis = np.where(small & (votes.max(axis=1) > 0), votes.argmax(axis=1), axis)
-    return _connected(axis, beside)[0], axis
+    layer = _layers(vertices, faces, axis)
+    return _connected(axis + len(AXES) * layer, beside)[0], axis
+
+
+def _layers(vertices: np.ndarray, faces: np.ndarray, axis: np.ndarray) -> np.ndarray:
+    """(F,) layer of each face: 0 where no other face with the same direction covers it in its picture, and so on."""
+    layer = np.zeros(len(faces), np.int64)
+    low, width = vertices.min(axis=0), (vertices.max(axis=0) - vertices.min(axis=0)).max()
+    corners = (vertices[faces] - low) / width  # in [0, 1]
+    for number, direction in enumerate(AXES):
+        left = np.flatnonzero(axis == number)
+        right, up = RIGHT[number], np.cross(direction, RIGHT[number])
+        flat = np.stack([corners @ right, corners @ up], axis=-1)
+        flat -= flat.reshape(-1, 2).min(axis=0)
+        height = (corners @ direction).mean(axis=1)
+        for _ in range(MAX_LAYERS):
+            if not len(left):
+                break
+            texels = texels_of(flat[left], LAYER_SIZE)
+            face = left[texels.face]
+            top = np.full(LAYER_SIZE**2, -np.inf)
+            np.maximum.at(top, texels.index, height[face])
+            left = np.unique(face[height[face] < top[texels.index]])
+            layer[left] += 1
+    return layer
 
 
 def _connected(axis: np.ndarray, beside: sparse.csr_array) -> tuple[np.ndarray, np.ndarray]:

@@ -1,0 +1,24 @@
+"""Meshes of heads: made by the worker, inserted into the scene beside the head.
+
+making     submits the job, and inserts what it made
+mesh_data  a Blender mesh with its texture from the worker's file
+operators  buttons; each only calls a function
+panel      how it looks
+"""
+
+from __future__ import annotations
+
+
+def attach() -> None:
+    """Insert finished meshes from the timer."""
+    from . import making
+
+    making.attach()
+
+
+def __getattr__(name: str):
+    if name == "CLASSES":
+        from . import operators, panel
+
+        return (*operators.CLASSES, *panel.CLASSES)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

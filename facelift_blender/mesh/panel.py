@@ -1,0 +1,32 @@
+"""The *Mesh* panel in the FaceLift tab of the sidebar, for the active head."""
+
+from __future__ import annotations
+
+import bpy
+
+from ..jobs import bar
+from . import making
+
+
+class FACELIFT_PT_mesh(bpy.types.Panel):
+    bl_idname = "FACELIFT_PT_mesh"
+    bl_label = "Mesh"
+    bl_space_type = "VIEW_3D"
+    bl_region_type = "UI"
+    bl_category = "FaceLift"
+    bl_options = {"DEFAULT_CLOSED"}
+
+    @classmethod
+    def poll(cls, context):
+        return making.is_head(context.object)
+
+    def draw(self, context):
+        layout = self.layout
+        made = making.mesh_of(context.object)
+        if made is not None:
+            layout.prop(made, "hide_viewport", text=made.name, icon="MESH_DATA", invert_checkbox=True)
+        layout.operator("facelift.make_mesh", text="Make Mesh" if made is None else "Update Mesh", icon="MESH_MONKEY")
+        bar.draw_latest(layout, making.KIND, context)
+
+
+CLASSES = (FACELIFT_PT_mesh,)
