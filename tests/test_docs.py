@@ -87,7 +87,7 @@ def test_modules_that_are_named_exist(page):
 
 def test_every_picture_is_shown():
     shown = {(page.parent / target).resolve() for page in PAGES for target in targets(page)}
-    assert {path for path in (ROOT / "docs" / "images").iterdir()} <= shown
+    assert {path for path in (ROOT / "docs" / "images").rglob("*") if path.is_file()} <= shown
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name)

@@ -365,9 +365,7 @@ def test_trial_that_fails_leaves_no_runtime_and_a_card_that_fails_leaves_a_note(
     made = planned(folder, index)
     assert "installed but does not work: CUDA says no." in refusal(made)
     run(replace(made, build=replace(made.build, device="cuda")))
-    assert location.read(folder).notes == [
-        "The graphics card cannot be used, so the processor is used instead: CUDA says no."
-    ]
+    assert location.read(folder).notes == ["The GPU cannot be used, so the CPU is used instead: CUDA says no."]
     assert location.find() is not None
 
 

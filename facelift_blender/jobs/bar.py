@@ -13,6 +13,8 @@ from .job import FAILED, RUNNING, Job
 from .timer import jobs
 
 LINES_SHOWN = 3
+TITLE_SHARE = 0.7
+"""Of a job's first row, beside *Cancel*."""
 STAGES = {
     "": "Waiting",
     "start": "Starting",
@@ -28,16 +30,19 @@ STAGES = {
 }
 
 
-def draw(layout, job: Job, context) -> bpy.types.UILayout:
+def draw(layout, job: Job, context, with_log: bool = False) -> bpy.types.UILayout:
     """Draw the progress bar, messages and *Cancel* button of an active job; returns the box, for more rows."""
     box = layout.box()
-    row = box.row(align=True)
-    row.label(text=job.title, icon="RENDER_ANIMATION" if job.state == RUNNING else "SORTTIME")
+    if job.state != RUNNING:
+        row = box.row(align=True)
+        row.label(text=job.title, icon="SORTTIME")
+        row.operator("facelift.cancel", text="", icon="X").job = job.id
+        return box
+    row = box.split(factor=TITLE_SHARE)
+    row.label(text=job.title, icon="RENDER_ANIMATION")
     button = row.row(align=True)
     button.enabled = not job.cancelling
-    button.operator("facelift.cancel", text="Cancel" if job.state == RUNNING else "", icon="X").job = job.id
-    if job.state != RUNNING:
-        return box
+    button.operator("facelift.cancel", text="Cancel").job = job.id
     fraction = job.progress()
     percent = f"{100 * fraction:.0f} %"
     stage = "Cancelling" if job.cancelling else STAGES.get(job.stage, "")
@@ -45,8 +50,8 @@ def draw(layout, job: Job, context) -> bpy.types.UILayout:
     paragraphs(box, job.message, context)
     left = job.seconds_left()
     spent = f"{duration(time.monotonic() - job.started)} elapsed"
-    box.label(text=spent + (f", about {duration(left)} left" if left is not None else ""))
-    for line in list(job.lines)[-LINES_SHOWN:]:
+    paragraphs(box, spent + (f", about {duration(left)} left" if left is not None else ""), context)
+    for line in list(job.lines)[-LINES_SHOWN:] if with_log else ():
         row = box.row()
         row.active = False
         row.scale_y = 0.7
@@ -63,10 +68,10 @@ def draw_error(layout, job: Job, context) -> bpy.types.UILayout:
 
 
 def draw_latest(layout, kind: str, context) -> None:
-    """Draw the latest job of `kind`: its progress while active, or why it failed."""
+    """Draw the latest job of `kind`: its progress and the end of its log while active, or why it failed."""
     job = jobs.latest(kind)
     if job is not None and not job.over:
-        draw(layout, job, context)
+        draw(layout, job, context, with_log=True)
     elif job is not None and job.state == FAILED:
         draw_error(layout, job, context)
 

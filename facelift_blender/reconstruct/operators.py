@@ -98,7 +98,7 @@ class FACELIFT_OT_release_memory(bpy.types.Operator):
     """Unload the models to free memory. The next reconstruction loads them again"""
 
     bl_idname = "facelift.release_memory"
-    bl_label = "Release Memory"
+    bl_label = "Unload Models"
     bl_options = {"INTERNAL"}
 
     @classmethod

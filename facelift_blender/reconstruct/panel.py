@@ -20,8 +20,6 @@ from .settings import photos_of
 
 ALONE, SIDE_BY_SIDE = 7.0, 5.5
 """Icon scale of the photo alone, and of photo and cut-out side by side."""
-ON_BACKGROUND = "Background:"
-"""Prefix of notes that are not shown beside the picture of the cut-out, which makes them redundant."""
 
 
 class _Sidebar:
@@ -157,7 +155,7 @@ def _draw_cutout(box, photo: int, subject: Subject, context) -> None:
         if edited:
             row.operator("facelift.reset_cutout", text="", icon="LOOP_BACK")
         for note in known.notes if known is not None else ():
-            if not note.startswith(ON_BACKGROUND):
+            if not note.startswith(results.ON_BACKGROUND):
                 paragraphs(box, note, context, icon="INFO")
         return
     if cutouts.making(subject):

@@ -24,6 +24,8 @@ COLUMNS, ROWS = 3, 2
 """Of the picture of the six views."""
 TILE = 3.7
 """Icon scale of one view: three fill the narrowest sidebar."""
+ON_BACKGROUND = "Background:"
+"""Prefix of notes that are not shown beside the picture of the cut-out, which makes them redundant."""
 ICONS = {DONE: "CHECKMARK", CANCELLED: "CANCEL", FAILED: "ERROR"}
 
 
@@ -67,7 +69,8 @@ def _draw_newest(layout, job: Job, context) -> None:
     if head.folder not in {left.folder for left in here.left}:
         box.operator("facelift.import_head", text="Import Again", icon="IMPORT").folder = str(head.folder)
     for note in job.result.get("notes", []):
-        paragraphs(box, note, context, icon="INFO")
+        if not note.startswith(ON_BACKGROUND):
+            paragraphs(box, note, context, icon="INFO")
 
 
 def _draw_line(layout, job: Job) -> None:
@@ -87,7 +90,7 @@ def details(job: Job) -> list[str]:
         return ["Cancelled"]
     times = job.result.get("timings", {})
     parts = [f"{label}: {times[stage]:.1f} s" for stage, label in bar.STAGES.items() if times.get(stage, 0) > 0.05]
-    place = {"cpu": "the processor", "cuda": "the graphics card", "mps": "the graphics card"}
+    place = {"cpu": "the CPU", "cuda": "the GPU", "mps": "the GPU"}
     device = str(job.result.get("device", "")).partition(":")[0]
     return [f"{job.result.get('gaussians', 0):,} splats, made on {place.get(device, device)}", *parts]
 
@@ -176,9 +179,10 @@ def draw_models(layout) -> None:
         return
     end = jobs.models_end
     row = layout.row(align=True)
-    row.active = False
+    text = row.row()
+    text.active = False
     minutes = None if end is None else max(1, round((end - time.monotonic()) / 60))
-    row.label(text="Models loaded" + (f" for {minutes} more min" if minutes is not None else ""), icon="MEMORY")
+    text.label(text="Models loaded" + (f" for {minutes} more min" if minutes is not None else ""), icon="MEMORY")
     row.operator("facelift.release_memory", text="", icon="X", emboss=False)
 
 

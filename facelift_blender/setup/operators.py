@@ -29,7 +29,7 @@ class FACELIFT_OT_choose_runtime(Chooser, bpy.types.Operator):
 
 
 class FACELIFT_OT_check_runtime(bpy.types.Operator):
-    """Check whether PyTorch works: start it, and test the graphics card and the weights"""
+    """Check whether PyTorch works: start it, and test the GPU and the weights"""
 
     bl_idname = "facelift.check_runtime"
     bl_label = "Check"
@@ -85,7 +85,7 @@ class FACELIFT_OT_use_mini(bpy.types.Operator):
 
 
 class FACELIFT_OT_copy_system_information(bpy.types.Operator):
-    """Copy what a bug report needs to the clipboard: versions, graphics card, settings, and the last error"""
+    """Copy what a bug report needs to the clipboard: versions, GPU, settings, and the last error"""
 
     bl_idname = "facelift.copy_system_information"
     bl_label = "Copy System Information"

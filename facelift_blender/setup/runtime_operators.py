@@ -31,7 +31,7 @@ OFFLINE = (
 
 _SYSTEM = "linux" if sys.platform.startswith("linux") else sys.platform
 BUILDS = (
-    ("auto", "Automatic", "Choose by the graphics card and its driver"),
+    ("auto", "Automatic", "For most computers: chosen by the GPU and its driver"),
     *((build.name, build.label, "") for build in TORCH_BUILDS.get(_SYSTEM, ())),
 )
 
@@ -82,9 +82,7 @@ class FACELIFT_OT_install_runtime(bpy.types.Operator):
         description="Python 3.11 to 3.13 to use. Leave empty to use Blender's own, or one installed on this computer",
         subtype="FILE_PATH",
     )
-    build: EnumProperty(
-        name="Graphics", description="Graphics card to install PyTorch for", items=BUILDS, default="auto"
-    )
+    build: EnumProperty(name="GPU", description="GPU to install PyTorch for", items=BUILDS, default="auto")
     index_url: StringProperty(
         name="Download Server", description="Address of a mirror. Leave empty to use the default servers"
     )

@@ -148,4 +148,4 @@ def _devices(check: Check) -> str:
         for name, device in check.info["devices"].items()
         if isinstance(device, dict) and name != "cpu"
     ]
-    return f", {', '.join(names)}" if names else ", no graphics card"
+    return f", {', '.join(names)}" if names else ", no GPU"

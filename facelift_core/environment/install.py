@@ -176,7 +176,7 @@ def _packages(plan: InstallPlan, python: Path, version: tuple[int, ...], tell: _
     extra = "" if own else plan.build.index
     tag = f"+{plan.build.name}" if extra else ""
     requirements = [f"{line}{tag}" if line.startswith("torch==") else line for line in plan.requirements]
-    tell("packages", 0.1, "Asking the package index")
+    tell("packages", 0.1, "Looking for the downloads")
     if version < tuple(map(int, PIP.partition(">=")[2].split("."))):
         version = _bring_pip(plan, python, version, tell)
     if plan.sources.wheels is not None:
@@ -244,10 +244,10 @@ def _try_out(plan: InstallPlan, python: Path, tell: _Teller) -> list[str]:
             smoke_test.run(python, folder, "cpu", say, tell.cancelled)
         except FaceLiftError as again:
             raise FaceLiftError(f"PyTorch is installed but does not work: {again}") from None
-        return [f"The graphics card cannot be used, so the processor is used instead: {error}"]
+        return [f"The GPU cannot be used, so the CPU is used instead: {error}"]
     tell.log(f"Tested on {summary.get('device')}: {summary.get('gaussians'):,} Gaussians")
     if wanted != "cpu" and str(summary.get("device")).startswith("cpu"):
-        return ["PyTorch is installed but does not find the graphics card; the processor is used instead."]
+        return ["PyTorch is installed but does not find the GPU; the CPU is used instead."]
     return []
 
 

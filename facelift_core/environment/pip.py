@@ -171,7 +171,7 @@ class Meter:
     def message(self) -> str:
         if self.size >= 10**6:
             return f"Downloading {self.name}: {self.done / 1e6:.0f} of {self.size / 1e6:.0f} MB"
-        return f"Looking for {self.name}" if self.name else "Asking the package index"
+        return f"Looking for {self.name}" if self.name else "Looking for the downloads"
 
 
 def environment(folder: Path) -> launch.Changes:

@@ -41,7 +41,7 @@ class Build:
         return f"{PYTORCH_INDEX}/{self.name}" if self.own_index else ""
 
 
-_LINUX_CPU = Build("cpu", "processor only", "cpu", True, int(0.4 * GB), int(1.5 * GB))
+_LINUX_CPU = Build("cpu", "CPU only", "cpu", True, int(0.4 * GB), int(1.5 * GB))
 BUILDS: dict[str, tuple[Build, ...]] = {
     "linux": (
         Build("cu130", "CUDA 13.0", "cuda", False, int(3.1 * GB), int(7.0 * GB)),
@@ -52,7 +52,7 @@ BUILDS: dict[str, tuple[Build, ...]] = {
     "win32": (
         Build("cu130", "CUDA 13.0", "cuda", True, int(2.5 * GB), int(5.5 * GB)),
         Build("cu126", "CUDA 12.6", "cuda", True, int(3.0 * GB), int(6.0 * GB)),
-        Build("cpu", "processor only", "cpu", False, int(0.4 * GB), int(1.5 * GB)),
+        Build("cpu", "CPU only", "cpu", False, int(0.4 * GB), int(1.5 * GB)),
     ),
     "darwin": (Build("mps", "Apple GPU", "mps", False, int(0.3 * GB), int(1.2 * GB)),),
 }
@@ -94,13 +94,13 @@ def _cuda(machine: Machine) -> tuple[str, str]:
     driver, card = machine.driver[0], machine.card
     capability = machine.capability or (8, 0)
     if capability < (5, 0):
-        return "cpu", f"{card} is too old for PyTorch, so the processor is used."
+        return "cpu", f"{card} is too old for PyTorch, so the CPU is used."
     if capability < (7, 5):
         if driver < 525:
-            return "cpu", f"To use {card}, update its driver to 525 or newer (now {driver}); the processor is used."
+            return "cpu", f"To use {card}, update its driver to 525 or newer (now {driver}); the CPU is used."
         return "cu126", ""
     if driver >= 580:
         return "cu130", ""
     if capability >= (10, 0) or driver < 525:
-        return "cpu", f"To use {card}, update its driver to 580 or newer (now {driver}); the processor is used."
+        return "cpu", f"To use {card}, update its driver to 580 or newer (now {driver}); the CPU is used."
     return "cu126", ""

@@ -6,6 +6,7 @@ asks Blender's fonts how wide the text of each label, button and field is. Also:
 
 import os
 import sys
+import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib import import_module
@@ -265,6 +266,19 @@ def everything():
         session().results = session().results[2:]
         yield "failed", drawn_now("FACELIFT_PT_reconstruct")
     session().results = []
+    jobs = import_module(f"{NAME}.jobs.timer").jobs
+    usual = import_module(f"{NAME}.jobs.job").Usual(0.0, 3599.0)
+    for kind, title in (("runtime", "Installing PyTorch"), ("weights", "Downloading weights"), ("reconstruct", "anna")):
+        running = a_job(
+            title, "running", kind=kind, started=time.monotonic() - 3590, usual=usual, message="Step 15 of 50"
+        )
+        waiting = a_job("ben", "waiting")
+        jobs.jobs = [running, waiting]
+        with state_of_runtime(text="ready", icon="CHECKMARK", ready=True):
+            shown = drawn_now("FACELIFT_PT_reconstruct")
+        assert any("59 min 50 s elapsed" in text for text in texts(shown)), texts(shown)
+        yield title, shown
+    jobs.jobs = []
     head(location=(0, 0, 0))
     yield "splats", drawn_now("FACELIFT_PT_splats")
 
@@ -324,7 +338,7 @@ def test_results_stay_until_they_are_dismissed():
         assert [job.title for job in session().results] == ["c", "a"]
         operator = bpy.types.FACELIFT_OT_result_details
         said = operator.description(bpy.context, SimpleNamespace(job=session().results[0].id))
-        assert "128,000 splats, made on the processor" in said and "Drawing six views: 23.3 s" in said, said
+        assert "128,000 splats, made on the CPU" in said and "Drawing six views: 23.3 s" in said, said
         assert bpy.ops.facelift.dismiss_result() == {"FINISHED"} and [job.title for job in session().results] == ["c"]
         session().results = []
 

@@ -29,11 +29,13 @@ def lines():
 
 
 with case("no consent, no online access: nothing is written"):
-    assert lines()[0].operator == "facelift.install_runtime" and lines()[0].stops
     bpy.context.preferences.system.use_online_access = False
+    online, install = lines()[:2]
+    assert online.operator == "extensions.userpref_allow_online" and not online.stops
+    assert install.operator == "facelift.install_runtime" and install.stops and not install.works
     assert "online access is off" in error_of(bpy.ops.facelift.install_runtime, consent=True)
-    assert "extensions.userpref_allow_online" in [line.operator for line in lines()]
     bpy.context.preferences.system.use_online_access = True
+    assert lines()[0].operator == "facelift.install_runtime" and lines()[0].works
     assert "agree to the download" in error_of(bpy.ops.facelift.install_runtime)
     assert "extensions.userpref_allow_online" not in [line.operator for line in lines()]
     assert DATA in folder.parents and not folder.exists()

@@ -34,11 +34,10 @@ from hands import (
     until_quiet,
     view,
     wait_for,
+    words,
 )
 
 PACKAGE = "bl_ext.user_default.facelift"
-BUTTON, CANCEL, USE_IMAGE, EDIT = (144, 345), (201, 385), (133, 263), (134, 174)
-"""Where they are in the sidebar, with a photo chosen and cut out."""
 LONG, SHORT = 900, 50
 HEAD_DIFFERS = 0.06
 """From the background, in displayed values, where a block shows the head."""
@@ -81,12 +80,12 @@ def until(reached, seconds: float = 600.0):
 
 def press_big_button():
     before = newest()
-    click(*on_screen(*BUTTON))
+    click(*(words("Reconstruct Face") or words("Add to Queue")))
     yield from wait_for(lambda: newest() is not before, "the click did not start a job")
 
 
 def press_cancel():
-    click(*on_screen(*CANCEL))
+    click(*words("Cancel"))
     yield from wait_for(newest().cancel.is_set, "the click did not cancel")
 
 
@@ -130,7 +129,7 @@ def cutout():
     yield from cut_out()
     yield 1
     picture("panel_cutout")
-    click(*on_screen(*EDIT))
+    click(*words("Edit Cut-out"))
     yield from wait_for(lambda: edits.image_of(subject) is not None, "the click did not open the cut-out")
     yield 2
     editor = next(a for a in bpy.context.window_manager.windows[0].screen.areas if a.type == "IMAGE_EDITOR")
@@ -369,7 +368,7 @@ def several():
     view().tag_redraw()
     yield 3
     picture("panel_image_editor")
-    click(*on_screen(*USE_IMAGE))
+    click(*words("Use Open Image"))
     yield from wait_for(lambda: settings().photo != os.environ["TEST_PHOTO"], "the click did not take the image")
     assert Path(settings().photo).is_file() and "portrait" in Path(settings().photo).name
     editor.type = "DOPESHEET_EDITOR"
