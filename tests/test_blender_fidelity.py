@@ -59,7 +59,7 @@ def cases(engine: str, tmp_path: Path) -> list[tuple[str, dict, np.ndarray]]:
 
     add("moved", FACING, WIDE, uneven())
     add("linear", FACING, TALL, uneven(), linear=True)
-    add("spherical harmonics", FACING, WIDE, np.eye(4), degree=3)
+    add("spherical harmonics", FACING, WIDE, uneven(), degree=3)
     add("camera with a scale", FACING, WIDE, uneven(), camera_scale=0.2)
     add("stretched", FACING, WIDE, STRETCHED)
     add("moved", ANY, LARGER, uneven())

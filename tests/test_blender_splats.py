@@ -22,7 +22,7 @@ def run(python: Path, script: str, tmp_path: Path, *arguments: str) -> None:
 
 
 @in_each_blender
-@pytest.mark.parametrize("script", ["splats.py", "scene.py", "arriving.py", "following.py"])
+@pytest.mark.parametrize("script", ["splats.py", "scene.py", "arriving.py", "following.py", "formats.py"])
 def test_splats_in_blender(python, script, tmp_path):
     run(python, script, tmp_path)
 

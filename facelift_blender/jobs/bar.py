@@ -27,6 +27,8 @@ STAGES = {
     "refine": "Fitting to the photo",
     "surface": "Finding the surface",
     "texture": "Baking the texture",
+    "read": "Reading",
+    "write": "Writing",
 }
 
 

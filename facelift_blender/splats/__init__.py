@@ -9,6 +9,7 @@ native          Blender's own splats, where it has them
 scene_settings  what a scene needs
 placement       boxes of objects, and free places beside them
 importing       from files
+conversion      files of formats that only the runtime can read or write
 exporting       to files, with everything applied
 editing         what artists do to them
 following       Gaussians follow their points, whatever moves these

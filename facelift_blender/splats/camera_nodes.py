@@ -9,7 +9,7 @@ import bpy
 
 from .builder import Builder, Results, Sockets, part
 
-VERSION = 3
+VERSION = 4
 JACOBIAN_MARGIN = 0.3
 """As in the renderer: the projection is linearised at most this many half pictures outside the picture."""
 
@@ -42,7 +42,7 @@ def camera_group() -> bpy.types.GeometryNodeTree:
     To Camera, From Camera: matrices between the object and the camera (x right, y up, z backward; rigid, so that
     lengths seen by the camera are Blender units). Location: of the camera, in object space.
     Volume: of the object's unit cube. Point Size: of a point of radius 1 as EEVEE draws it, in Blender units.
-    Shortest: length of the object's most shrunk axis.
+    Lengths: of the object's three axes. Shortest: the least of them.
     Perspective: 1, or 0 if orthographic. Near: clip start.
     Drawn by GPU: 1 if renders are made by EEVEE or Workbench.
     Pixel Width, Pixel Height: at unit depth. Left, Right, Bottom, Top: of the picture with its margin, at unit depth.
@@ -90,6 +90,7 @@ def _build(b: Builder, _: Sockets) -> Results:
         "Location": ("Vector", location),
         "Volume": ("Float", volume),
         "Point Size": ("Float", point_size),
+        "Lengths": ("Vector", b.join(*lengths)),
         "Shortest": ("Float", shortest),
         "Perspective": ("Float", driven("Perspective", "0 if kind == 1 else 1")),
         "Near": ("Float", driven("Near", "near")),

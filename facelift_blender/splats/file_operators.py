@@ -5,20 +5,44 @@ from __future__ import annotations
 import bpy
 from bpy.props import BoolProperty, CollectionProperty, EnumProperty, FloatProperty, StringProperty
 from bpy_extras.io_utils import ExportHelper, ImportHelper
+from facelift_core.gaussians import files as formats
 
+from ..jobs import timer
 from ..operator_errors import attempt
-from . import exporting, importing
+from . import conversion, exporting, importing
+
+_PATTERNS = ";".join(f"*{suffix}" for suffix in formats.SUFFIXES)
+_FORMATS = [(entry.suffix, f"{entry.name} ({entry.suffix})", "") for entry in formats.FORMATS]
+_VERSIONS = [("3", "3", "Opens everywhere"), ("2", "2", "For older programs"), ("4", "4", "Smallest")]
+_DEGREES = [
+    ("3", "Full", "Keep all view-dependent color"),
+    ("2", "Degree 2", "Keep view-dependent color of degrees 1 and 2"),
+    ("1", "Degree 1", "Keep view-dependent color of degree 1"),
+    ("0", "None", "Leave out view-dependent color, for the smallest files"),
+]
+
+
+def _name_by_format(operator: bpy.types.Operator, context: bpy.types.Context) -> None:
+    """Give the file in the file browser the suffix of the chosen format."""
+    params = getattr(context.space_data, "params", None)
+    if params is not None:
+        params.filename = f"{_without_suffix(params.filename)}{operator.file_format}"
+
+
+def _without_suffix(name: str) -> str:
+    known = [entry.suffix for entry in formats.FORMATS if name.lower().endswith(entry.suffix)]
+    return name[: -max(map(len, known))] if known else name
 
 
 class FACELIFT_OT_import_splats(bpy.types.Operator, ImportHelper):
-    """Import Gaussian splats from .ply files"""
+    """Import Gaussian splats from files"""
 
     bl_idname = "facelift.import_splats"
     bl_label = "Import Gaussian Splats"
     bl_options = {"REGISTER", "UNDO"}
 
     filename_ext = ".ply"
-    filter_glob: StringProperty(default="*.ply", options={"HIDDEN"})
+    filter_glob: StringProperty(default=_PATTERNS, options={"HIDDEN"})
     directory: StringProperty(subtype="DIR_PATH", options={"HIDDEN", "SKIP_SAVE"})
     files: CollectionProperty(type=bpy.types.OperatorFileListElement, options={"HIDDEN", "SKIP_SAVE"})
     scale: FloatProperty(name="Scale", default=1.0, min=1e-6, soft_max=100.0, description="Factor for the size")
@@ -42,26 +66,64 @@ class FACELIFT_OT_import_splats(bpy.types.Operator, ImportHelper):
 
 
 class FACELIFT_OT_export_splats(bpy.types.Operator, ExportHelper):
-    """Export the selected splats, with all edits, to one .ply file for splat viewers"""
+    """Export splats, as they are rendered, to one file for splat viewers and other programs"""
 
     bl_idname = "facelift.export_splats"
     bl_label = "Export Gaussian Splats"
 
     filename_ext = ".ply"
-    filter_glob: StringProperty(default="*.ply", options={"HIDDEN"})
+    check_extension = None  # the suffix may have two parts
+    filter_glob: StringProperty(default=_PATTERNS, options={"HIDDEN"})
+    file_format: EnumProperty(
+        name="Format", items=_FORMATS, update=_name_by_format, description="Used if the file's name states none"
+    )
+    use_selection: BoolProperty(
+        name="Selected Objects", default=True, description="Export selected objects only; otherwise all visible splats"
+    )
+    apply_modifiers: BoolProperty(
+        name="Apply Modifiers", default=True, description="Export as rendered, with crop, colors and deleted points"
+    )
     apply_transform: BoolProperty(
         name="Apply Transform", default=True, description="Export in world space. Turn off to export in object space"
     )
+    up_axis: EnumProperty(name="Up Axis", items=importing.UP_AXES, description="Axis that points up in the file")
+    sh_degree: EnumProperty(name="View-Dependent Color", items=_DEGREES, description="How much of it to keep")
+    spz_version: EnumProperty(name="SPZ Version", items=_VERSIONS)
 
     @classmethod
     def poll(cls, context):
-        return bool(exporting.chosen(context))
+        return bool(exporting.chosen(context) or exporting.chosen(context, selection_only=False))
+
+    def draw(self, context):
+        layout = self.layout
+        layout.use_property_split, layout.use_property_decorate = True, False
+        layout.prop(self, "file_format")
+        for name in ("use_selection", "apply_modifiers", "apply_transform"):
+            layout.prop(self, name)
+        if self.file_format not in exporting.STATED_AXES:
+            layout.prop(self, "up_axis")
+        if next(entry for entry in formats.FORMATS if entry.suffix == self.file_format).sh_degree:
+            layout.prop(self, "sh_degree")
+        if self.file_format == ".spz":
+            layout.prop(self, "spz_version")
 
     def execute(self, context):
         def work() -> str:
-            items = exporting.chosen(context)
-            count = exporting.export_splats(context.scene, items, self.filepath, apply_transform=self.apply_transform)
-            return f"{count:,} splats written to {self.filepath}"
+            path = self.filepath
+            if "." not in bpy.path.basename(path):
+                path += self.file_format
+            count = exporting.export_splats(
+                context.scene,
+                exporting.chosen(context, self.use_selection),
+                path,
+                apply_transform=self.apply_transform,
+                apply_modifiers=self.apply_modifiers,
+                up_axis=self.up_axis,
+                sh_degree=int(self.sh_degree),
+                version=int(self.spz_version),
+            )
+            going_on = bool(timer.jobs.active(conversion.KIND))
+            return f"{count:,} splats {'are being ' if going_on else ''}written to {path}"
 
         return attempt(self, work)
 
@@ -71,7 +133,7 @@ class FACELIFT_FH_splats(bpy.types.FileHandler):
     bl_label = "Gaussian Splats (FaceLift)"
     bl_import_operator = "facelift.import_splats"
     bl_export_operator = "facelift.export_splats"
-    bl_file_extensions = ".ply"
+    bl_file_extensions = ";".join(formats.SUFFIXES)
 
     @classmethod
     def poll_drop(cls, context):

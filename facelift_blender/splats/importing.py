@@ -1,4 +1,4 @@
-"""Imports .ply files of Gaussian splats from any program, by menu, script or drag and drop."""
+"""Imports files of Gaussian splats from any program, by menu, script or drag and drop."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from facelift_core.gaussians import files as formats
 from facelift_core.gaussians import transforms
 from mathutils import Matrix
 
-from . import objects
+from ..jobs import folders, timer
+from . import conversion, objects
 from .attributes import SplatArrays
 
 UP_AXES = (
@@ -38,8 +39,7 @@ def import_splats(
     Raises:
         FaceLiftError: the file is missing, damaged or of another kind.
     """
-    splats = formats.read(Path(bpy.path.abspath(str(path))))
-    splats = transforms.transform(splats, np.array(Matrix.Rotation(_TILT[up_axis], 4, "X")))
+    splats = transforms.transform(read(Path(bpy.path.abspath(str(path)))), upright(up_axis))
     location = tuple(context.scene.cursor.location) if at_cursor else (0.0, 0.0, 0.0)
     item = objects.create_splat_object(
         context,
@@ -52,6 +52,31 @@ def import_splats(
     if context.mode == "OBJECT":
         objects.choose(context, item)
     return item
+
+
+def upright(up_axis: str) -> np.ndarray:
+    """(4, 4) rotation from a file with that axis up, a name of UP_AXES, to Z up."""
+    return np.array(Matrix.Rotation(_TILT[up_axis], 4, "X"))
+
+
+def read(path: Path) -> SplatArrays:
+    """Read a file; in the runtime, and waiting for it, if Blender's Python lacks what the format needs.
+
+    Raises:
+        FaceLiftError: the file is missing, damaged or of another kind, or there is no runtime for it.
+    """
+    try:
+        return formats.read(path, tell=print)
+    except formats.MissingModule:
+        folder = folders.new_folder()
+        try:
+            folder.mkdir(parents=True)
+            timer.wait([conversion.convert(path, folder / "import.ply", f"Import {path.name}")])
+            return formats.read(folder / "import.ply")
+        except OSError as error:
+            raise FaceLiftError(f"Cannot write to FaceLift's cache {folder}: {error.strerror or error}.") from None
+        finally:
+            folders.remove(folder)
 
 
 def joined(parts: list[SplatArrays]) -> SplatArrays:

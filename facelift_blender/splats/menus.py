@@ -8,7 +8,7 @@ from bpy.app.handlers import persistent
 from . import following, native
 from .viewport import rendering
 
-_LABEL = "Gaussian Splats (.ply)"
+_LABEL = "Gaussian Splats (.ply/.spz/.sog/.splat/.glb/.usd)"
 
 
 def _draw_import(menu, context) -> None:

@@ -27,7 +27,7 @@ from .builder import Builder
 from .gaussian_nodes import SMALLEST_ALPHA, Gaussians
 
 GROUP = "FaceLift Splats"
-VERSION = 5
+VERSION = 6
 """Raised whenever the group changes, so that files keep the group they were made with and new objects get the new."""
 VERSION_KEY = "facelift_splats_version"
 DEGREE_KEY = "facelift_splats_sh_degree"
@@ -197,7 +197,9 @@ def _build(group: bpy.types.GeometryNodeTree, sh_degree: int) -> None:
         color = b.vector("MULTIPLY_ADD", base, (SH_C0,) * 3, (0.5,) * 3)
         if rest:
             position = b.node("GeometryNodeInputPosition").outputs[0]
-            direction = b.vector("NORMALIZE", b.vector("SUBTRACT", position, camera["Location"]))
+            # A stretched object turns colors as its rotation alone would, which is what an export can store.
+            seen = b.vector("MULTIPLY", b.vector("SUBTRACT", position, camera["Location"]), camera["Lengths"])
+            direction = b.vector("NORMALIZE", seen)
             for features, basis in zip(rest, color_nodes.spherical_harmonics(b, direction), strict=False):
                 color = b.vector("ADD", color, b.vector("SCALE", features, scale=basis))
         color = b.vector("MAXIMUM", recolor(color), (0.0, 0.0, 0.0))

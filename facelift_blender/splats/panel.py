@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import bpy
 
+from ..jobs import bar
 from ..layout import paragraphs
-from . import editing, native, nodes, objects, scene_settings
+from . import conversion, editing, native, nodes, objects, scene_settings
 from .viewport import state
 
 _AMOUNTS = {"Minimum Opacity": "Min. Opacity", "Viewport Amount": "In Viewport", "Render Amount": "In Render"}
@@ -30,6 +31,7 @@ class FACELIFT_PT_splats(bpy.types.Panel):
 
     def draw(self, context):
         layout = self.layout
+        bar.draw_latest(layout, conversion.KIND, context)
         item = objects.active_splats(context)
         if item is None and native.made_by_nodes(context.object):
             layout.label(text="Splats made by geometry nodes", icon="GEOMETRY_NODES")

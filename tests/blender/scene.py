@@ -274,7 +274,9 @@ def test_files_that_are_dropped():
     for name in ("one", "two"):
         formats.write(some_splats(seed=len(name)), FOLDER / f"{name}.ply")
     handler = bpy.types.FileHandler.bl_rna_get_subclass_py("FACELIFT_FH_splats")
-    assert handler.bl_import_operator == "facelift.import_splats" and handler.bl_file_extensions == ".ply"
+    assert handler.bl_import_operator == "facelift.import_splats" and handler.bl_file_extensions.startswith(
+        ".ply;.spz;"
+    )
 
     class Fake:
         area = None

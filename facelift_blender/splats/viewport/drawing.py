@@ -141,7 +141,8 @@ class Painter:
             matrix = view @ place.matrix
             copies[number, :3] = matrix[:3]
             copies[number, 3] = *np.linalg.pinv(matrix)[:3, 3], clouds[place.key].features.shape[1]
-            copies[number, 4, :2] = self._store.starts[place.key]
+            lengths = np.maximum(np.linalg.norm(matrix[:3, :3], axis=0), 1e-20)
+            copies[number, 4] = *self._store.starts[place.key], *(lengths[:2] / lengths[2])
             if plain is not None:
                 color = plain[number]
                 copies[number, 5] = (*color, shader.PLAIN) if color else (0.0, 0.0, 0.0, shader.LEFT_OUT)

@@ -11,7 +11,8 @@ WIDTH = 4096
 """Width of all textures in texels."""
 COPY_TEXELS = 6
 """Texels per placed cloud: three rows of the object-to-view matrix; eye position in object space and number of
-features; offsets of its splats and features; plain color, and whether it has one (PLAIN) or is left out (LEFT_OUT)."""
+features; offsets of its splats and features, and lengths of the object's x and y axes in lengths of its z axis; plain
+color, and whether it has one (PLAIN) or is left out (LEFT_OUT)."""
 PLAIN, LEFT_OUT = 1.0, -1.0
 
 _VERTEX = """
@@ -105,7 +106,8 @@ void main()
   int count = int(eye.w);
   if (count > 0) {
     int local = splat - int(placing(number, 4).x);
-    color += towards(normalize(stored.xyz - eye.xyz), int(placing(number, 4).y) + local * count, count);
+    vec3 seen = (stored.xyz - eye.xyz) * vec3(placing(number, 4).zw, 1.0);
+    color += towards(normalize(seen), int(placing(number, 4).y) + local * count, count);
   }
   if (plain.w > 0.0) {
     color = plain.rgb;

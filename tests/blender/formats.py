@@ -1,0 +1,150 @@
+"""Files of all formats: exported as rendered, imported again, and pictures compared with pictures."""
+
+import os
+from pathlib import Path
+
+import bpy
+import numpy as np
+from from_source import FOLDER, refused, run_tests, some_splats
+from from_source import head as new_head
+from mathutils import Matrix
+from pictures import new_scene, picture, same
+
+from facelift_blender.jobs.job import WorkerSettings
+from facelift_blender.splats import attributes, conversion, editing, exporting, native, nodes
+from facelift_core.gaussians import files as formats
+
+TURNED = Matrix.Translation((0.1, 0.2, 0.0)) @ Matrix.Rotation(0.8, 4, "Z") @ Matrix.Rotation(0.4, 4, "X")
+UNEVEN = TURNED @ Matrix.Diagonal((1.2, 0.7, 0.9, 1.0))
+MIRRORED = TURNED @ Matrix.Diagonal((-1.0, 1.0, 1.0, 1.0))
+
+
+def head(matrix=None, degree=0, **arguments):
+    item = new_head(degree, **arguments)
+    item.matrix_world = matrix or Matrix()
+    return item
+
+
+def exported(path: Path, **options) -> Path:
+    assert bpy.ops.facelift.export_splats(filepath=str(path), **options) == {"FINISHED"}
+    return path
+
+
+def imported(path: Path, **options) -> bpy.types.Object:
+    """The only object with splats from now on."""
+    for other in list(bpy.context.scene.objects):
+        if other.type == "POINTCLOUD":
+            bpy.data.objects.remove(other)
+    assert bpy.ops.facelift.import_splats(filepath=str(path), **options) == {"FINISHED"}
+    return bpy.context.object
+
+
+def test_exports_with_view_dependent_color_look_the_same():
+    for degree in (1, 2, 3):
+        for name, matrix in (("turned", TURNED), ("uneven", UNEVEN), ("mirrored", MIRRORED)):
+            new_scene()
+            head(matrix, degree)
+            before = picture()
+            item = imported(exported(FOLDER / f"{name}.ply"))
+            assert tuple(item.scale) == (1, 1, 1) and attributes.sh_bases(item.data) == (degree + 1) ** 2
+            same(picture(), before, 50)
+
+
+def test_every_format_comes_back_upright():
+    conversion._worker = lambda title: WorkerSettings(Path(os.environ["FACELIFT_PYTHON"]))
+    for entry in formats.FORMATS:
+        new_scene()
+        head(TURNED, 1)
+        before = picture()
+        path = exported(FOLDER / f"head{entry.suffix}")
+        item = imported(path)
+        flat = entry.sh_degree == 0
+        assert attributes.sh_bases(item.data) == (1 if flat else 4), entry.name
+        assert tuple(item.scale) == (1, 1, 1) and tuple(item.rotation_euler) == (0, 0, 0)
+        same(picture(), before, 18 if flat else 50 if entry.lossless else 30)
+
+
+def test_formats_that_need_the_runtime_say_so():
+    conversion._worker = WORKER
+    new_scene()
+    head()
+    try:
+        import pxr  # noqa: F401
+    except ImportError:
+        for work in (
+            lambda: bpy.ops.facelift.export_splats(filepath=str(FOLDER / "none.usdc")),
+            lambda: bpy.ops.facelift.import_splats(filepath=str(FOLDER / "head.usdc")),
+        ):
+            refused(work, "needs PyTorch")
+        assert not (FOLDER / "none.usdc").exists()
+
+
+def test_options():
+    new_scene()
+    item = head(degree=3)
+    nodes.set_input(nodes.find_modifier(item), "Saturation", 0.0)
+    item.location.x = 1.0
+    other = head(name="Other", seed=1)
+    bpy.ops.object.select_all(action="DESELECT")
+    item.select_set(True)
+    bpy.context.view_layer.objects.active = item
+    everything = 1 / (1 + np.exp(-some_splats(3).opacity_logits)) >= 1 / 255
+    plain = some_splats(3)[everything]
+    count = len(plain)
+
+    def written(**options):
+        return formats.read(exported(FOLDER / "options.ply", **options))
+
+    assert len(written()) == count and len(written(use_selection=False)) > count
+    other.hide_set(True)
+    assert len(written(use_selection=False)) == count
+    colors = written().colors
+    np.testing.assert_allclose(colors, np.repeat(colors[:, :1], 3, axis=1), atol=1e-4)
+    raw = written(apply_modifiers=False, apply_transform=False)
+    np.testing.assert_array_equal(raw.positions, some_splats(3).positions)
+    np.testing.assert_array_equal(raw.sh, some_splats(3).sh)
+    assert [written(sh_degree=str(k)).sh_degree for k in range(4)] == [0, 1, 2, 3]
+    up = written(apply_transform=False, up_axis="Y").positions
+    np.testing.assert_allclose(up, plain.positions[:, [0, 2, 1]] * [1, 1, -1], atol=1e-6)
+    np.testing.assert_allclose(attributes.read(imported(FOLDER / "options.ply", up_axis="Y").data).positions,
+                               plain.positions, atol=1e-6)  # fmt: skip
+    assert bpy.ops.facelift.export_splats(filepath=str(FOLDER / "bare"), file_format=".spz") == {"FINISHED"}
+    assert (FOLDER / "bare.spz").is_file()
+    for version in (2, 3):
+        path = exported(FOLDER / f"v{version}.spz", spz_version=str(version))
+        import gzip
+
+        assert gzip.open(path).read(8)[4] == version
+
+
+def test_deleted_points_stay_out():
+    new_scene()
+    item = head()
+    item.data.attributes.new(editing.SELECTION, "BOOLEAN", "POINT")
+    attributes.set_values(item.data, editing.SELECTION, some_splats().positions[:, 0] > 0)
+    assert bpy.ops.facelift.splats_delete_selected() == {"FINISHED"}
+    rest = picture()
+    imported(exported(FOLDER / "rest.spz"))
+    same(picture(), rest, 30)
+
+
+def test_blenders_own_importers_read_our_files():
+    """From 5.3 on."""
+    if not native.available():
+        return
+    for suffix, work in ((".spz", bpy.ops.wm.spz_import), (".glb", bpy.ops.import_scene.gltf)):
+        new_scene()
+        ours = head(TURNED, 3)
+        before = picture()
+        path = exported(FOLDER / f"own{suffix}")
+        bpy.data.objects.remove(ours)
+        assert work(filepath=str(path)) == {"FINISHED"}
+        (item,) = (other for other in bpy.context.scene.objects if other.type == "POINTCLOUD")
+        assert native.is_native(item)
+        editing.show_as(item, nodes.CAMERA_FACING, render=True, viewport=False)
+        same(picture(), before, 37)
+
+
+WORKER = conversion._worker
+assert exporting.STATED_AXES <= {entry.suffix for entry in formats.FORMATS}
+run_tests(globals())
