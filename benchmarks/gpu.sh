@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Everything there is to measure and check on a graphics card, in five minutes; see gpu.py.
+# All GPU benchmarks and checks, in five minutes; see gpu.py.
 #
 #   bash benchmarks/gpu.sh FOLDER [--budget 300] [--gsplat SITE] [--small] [--parts NAME …]
 set -euo pipefail

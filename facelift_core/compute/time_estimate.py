@@ -21,7 +21,7 @@ USUAL_RATE = {"cpu": 5e10, "mps": 1e12, "cuda": 5e13}
 """Typical multiplications per second by device, used for the proportions between stages if nothing was measured."""
 ALIGN_SECONDS, FILTER_SECONDS, SKIN_SECONDS = 1.0, 0.1, 1.0
 REFINE_SECONDS, REFINE_SECONDS_BY_TORCH, REFINE_SECONDS_ON_CUDA = 40.0, 60.0, 4.0
-"""With compiled loops on a CPU, without them (fewer steps), and on a graphics card with gsplat."""
+"""With compiled loops on a CPU, without them (fewer steps), and on a GPU with gsplat."""
 
 CALIBRATION_SIDE = 16
 """Side of the latents on which the speed is measured; takes seconds with the released UNet on a CPU."""

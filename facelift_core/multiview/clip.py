@@ -19,7 +19,7 @@ from ..weights.state_dict import load_state_dict
 
 WEIGHTS_FILE = "model.safetensors"
 SPARE = 4
-"""A network that needs this many times the numbers of its file is not built, because it might not fit into memory."""
+"""A network with this many times the parameters in its file is not built, because it might not fit into memory."""
 
 Model = TypeVar("Model", bound=PreTrainedModel)
 
@@ -44,7 +44,7 @@ def load_clip(model_class: type[Model], folder: str | Path) -> Model:
     try:
         with torch.device("meta"):
             needed = sum(p.numel() for p in model_class(model_class.config_class.from_dict(config)).parameters())
-    except Exception as error:  # a config that makes no sense can fail anywhere in the constructors
+    except Exception as error:  # an invalid config can fail anywhere in the constructors
         raise FaceLiftError(f"{folder} does not hold a {model_class.__name__}: {first_line(error)}") from None
     if needed > SPARE * sum(tensor.numel() for tensor in weights.values()):
         raise FaceLiftError(f"{path} is too small for the config.json beside it; it belongs to another one.")
@@ -80,7 +80,7 @@ def load_image_processor(folder: str | Path) -> CLIPImageProcessorPil:
     try:
         processor = CLIPImageProcessorPil.from_dict(config)
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about what is told in a sentence below
+            warnings.simplefilter("ignore")  # about problems that are reported below
             trial = processor(Image.new("RGB", (64, 48), (200, 100, 50)), return_tensors="pt").pixel_values
         crop = processor.crop_size
         sound = trial.shape == (1, 3, crop["height"], crop["width"]) and trial.isfinite().all()

@@ -46,7 +46,7 @@ def load_unet(folder: str | Path) -> UNet2DConditionModel:
     try:
         with torch.device("meta"):
             unet = UNet2DConditionModel(**stock_config(config))
-    except Exception as error:  # a config that makes no sense can fail anywhere in the constructors
+    except Exception as error:  # an invalid config can fail anywhere in the constructors
         reason = first_line(error)
         raise FaceLiftError(f"{folder / 'config.json'} does not describe a UNet: {reason}") from None
     load_into(unet, load_state_dict(folder / WEIGHTS_FILE), folder / WEIGHTS_FILE)

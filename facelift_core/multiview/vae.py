@@ -34,7 +34,7 @@ def load_vae(folder: str | Path) -> AutoencoderKL:
     try:
         with torch.device("meta"):
             vae = AutoencoderKL(**{key: value for key, value in config.items() if key in known})
-    except Exception as error:  # a config that makes no sense can fail anywhere in the constructors
+    except Exception as error:  # an invalid config can fail anywhere in the constructors
         reason = first_line(error)
         raise FaceLiftError(f"{folder / 'config.json'} does not describe an autoencoder: {reason}") from None
     scale = vae.config.scaling_factor
