@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import bpy
 from bpy.app.handlers import persistent
+from facelift_core.gaussians.files import SUFFIXES
 
 from . import following, native
 from .viewport import rendering
 
-_LABEL = "Gaussian Splats (.ply/.spz/.sog/.splat/.glb/.usd)"
+_LABEL = f"Gaussian Splats ({'/'.join(SUFFIXES)})"
 
 
 def _draw_import(menu, context) -> None:
