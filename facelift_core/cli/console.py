@@ -8,7 +8,7 @@ import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from ..errors import first_line
+from ..errors import OUT_OF_MEMORY, first_line, ran_out_of_memory
 from ..progress import ProgressCallback
 
 TRACEBACK_VARIABLE = "FACELIFT_TRACEBACK"
@@ -33,6 +33,8 @@ def unexpected(error: Exception) -> str:
     """Return one sentence on an error that should not happen, and print its traceback if the user asked for that."""
     if os.environ.get(TRACEBACK_VARIABLE):
         traceback.print_exception(error)
+    if ran_out_of_memory(error):
+        return OUT_OF_MEMORY
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename}: {error.strerror}." if error.filename else f"{error.strerror}."
     return (

@@ -12,7 +12,7 @@ from functools import lru_cache
 
 import torch
 
-from ..errors import Cancelled, FaceLiftError
+from ..errors import OUT_OF_MEMORY, Cancelled, FaceLiftError, ran_out_of_memory
 from .memory import memory
 
 LARGE = 100_000_000
@@ -137,13 +137,9 @@ def nothing_left_behind() -> Iterator[None]:
         traceback.clear_frames(stopped.__traceback__)
         release_memory()
         raise
-    except (torch.OutOfMemoryError, MemoryError) as error:
-        traceback.clear_frames(error.__traceback__)
-        release_memory()
-        raise NotEnoughMemory(_out_of_memory_message(error)) from None
-    except RuntimeError as error:
-        # The CPU allocator and MPS raise a plain RuntimeError.
-        if not any(sign in str(error) for sign in ("out of memory", "allocate memory", "not enough memory")):
+    except (RuntimeError, MemoryError, OSError, ImportError) as error:
+        # The CPU allocator, oneDNN and MPS raise a plain RuntimeError.
+        if not isinstance(error, torch.OutOfMemoryError) and not ran_out_of_memory(error):
             raise
         traceback.clear_frames(error.__traceback__)
         release_memory()
@@ -151,5 +147,9 @@ def nothing_left_behind() -> Iterator[None]:
 
 
 def _out_of_memory_message(error: BaseException) -> str:
-    where = "graphics memory" if "cuda" in str(error).lower() or "mps" in str(error).lower() else "memory"
-    return f"Not enough {where}; close other programs that use it, use smaller weights, or run on the device “cpu”."
+    if "cuda" in str(error).lower() or "mps" in str(error).lower():
+        return (
+            "Not enough graphics memory; close other programs that use it, use smaller weights, or run on the device "
+            "“cpu”."
+        )
+    return OUT_OF_MEMORY

@@ -9,7 +9,7 @@ import traceback
 from collections.abc import Callable
 from typing import Any
 
-from ..errors import Cancelled, FaceLiftError
+from ..errors import OUT_OF_MEMORY, Cancelled, FaceLiftError, ran_out_of_memory
 from ..processes.protocol import UNEXPECTED, Done, Emit, Event, Failed, Stopped, read_request
 from ..progress import Cancel
 from . import convert, cutout, mesh, reconstruct, runtime, weights
@@ -51,6 +51,8 @@ def run(kind: str, data: Any, emit: Emit, cancelled: Cancel, models: Models) -> 
         traceback.print_exc()
         if kind == "reconstruct":
             models.release()
+        if ran_out_of_memory(error):
+            return Failed(OUT_OF_MEMORY)
         if isinstance(error, ImportError):
             return Failed(f"This Python cannot run FaceLift: {error}.")
         return Failed(f"{UNEXPECTED}: {type(error).__name__}: {error}")
