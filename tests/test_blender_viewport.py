@@ -10,7 +10,7 @@ import json
 import os
 import subprocess
 import sys
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -51,6 +51,25 @@ def test_packed_holds_covariance_opacity_and_color():
     assert np.allclose(packed.texels[:, 0, 3], 1 / (1 + np.exp(-splats.opacity_logits)), atol=1e-6)
     assert np.allclose(packed.texels[:, 3, :3], splats.colors, atol=1e-6)
     assert packed.features.shape == (200, 8, 3)
+
+
+def test_level_of_detail_depends_on_the_view_and_keeps_the_picture():
+    splats = synthetic_head(40_000, 0)
+    packed = arrays.packed(splats)
+    everything, shares = arrays.level_of_detail(packed.sizes, packed.chances, 40_000)
+    assert len(everything) == 40_000 and (shares == 1).all()
+    kept, shares = arrays.level_of_detail(packed.sizes, packed.chances, 10_000)
+    assert abs(len(kept) - 10_000) < 500
+    fewer = splats[kept]
+    fewer = replace(fewer, log_scales=fewer.log_scales - 0.5 * np.log(shares)[:, None])
+    job = {"c2w": orbit(torch.tensor([300.0]), 10.0)[0].tolist(), "focal": 137.0, "size": [128, 128]}
+    assert psnr(reference([fewer], job), reference([splats], job)) > 31, "drawn smaller or at random: below"
+    # What is near is drawn, what is far is thinned out.
+    near, _ = arrays.level_of_detail(packed.sizes * np.where(splats.positions[:, 0] > 0, 10, 1), packed.chances, 10_000)
+    assert (splats.positions[near, 0] > 0).mean() > 0.8
+    perspective = np.array([[2.0, 0, 0, 0], [0, 2, 0, 0], [0, 0, -1, -0.2], [0, 0, -1, 0]])
+    centers = np.float32([[0, 0, -1], [0, 0, 1], [0.49, 0, -1], [0.7, 0, -1], [0, 5, -10]])
+    assert arrays.in_view(centers, perspective).tolist() == [True, False, True, False, True]
 
 
 def reference(parts: list[SplatArrays], job: dict) -> np.ndarray:

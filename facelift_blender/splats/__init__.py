@@ -9,6 +9,7 @@ native          Blender's own splats, where it has them
 scene_settings  what a scene needs
 placement       boxes of objects, and free places beside them
 importing       from files
+loading         large files, in the background
 conversion      files of formats that only the runtime can read or write
 exporting       to files, with everything applied
 editing         what artists do to them
@@ -32,8 +33,9 @@ def register_menus() -> None:
 
 
 def unregister_menus() -> None:
-    from . import menus, viewport
+    from . import loading, menus, viewport
 
+    loading.detach()
     viewport.detach()
     menus.detach()
 

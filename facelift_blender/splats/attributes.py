@@ -64,12 +64,23 @@ def sh_bases(cloud: bpy.types.PointCloud) -> int:
 
 def write(cloud: bpy.types.PointCloud, splats: SplatArrays) -> None:
     """Store `splats` in `cloud`, which has as many points."""
+    values = values_of(splats)
+    # All of them first: a reference held while another attribute is made points to freed memory before Blender 5.1.
+    for name, (kind, _) in values.items():
+        create(cloud, name, kind)
+    for name, (_, array) in values.items():
+        set_values(cloud, name, array)
+    cloud.update_tag()
+
+
+def values_of(splats: SplatArrays) -> dict[str, tuple[str, np.ndarray]]:
+    """Type and float32 values of each attribute that stores `splats`. Does not touch Blender's data."""
     norm = np.linalg.norm(splats.rotations, axis=1, keepdims=True)
     rotations = np.where(norm > 0, splats.rotations / np.where(norm > 0, norm, 1), np.float32([1, 0, 0, 0]))
     with np.errstate(over="ignore", under="ignore"):
         opacities = 1 / (1 + np.exp(-splats.opacity_logits.astype(np.float64)))
         scales = np.exp(splats.log_scales)
-    values = {
+    return {
         POSITION: ("FLOAT_VECTOR", splats.positions),
         SCALE: ("FLOAT_VECTOR", scales),
         ROTATION: ("QUATERNION", rotations),
@@ -78,13 +89,12 @@ def write(cloud: bpy.types.PointCloud, splats: SplatArrays) -> None:
         REST: ("FLOAT_VECTOR", splats.positions),
         COLOR: ("FLOAT_COLOR", np.column_stack([to_linear(splats.colors), np.ones(len(splats))])),
     }
-    # All of them first: a reference held while another attribute is made points to freed memory before Blender 5.1.
-    for name, (kind, _) in values.items():
-        if name not in cloud.attributes:
-            cloud.attributes.new(name, kind, "POINT")
-    for name, (_, array) in values.items():
-        set_values(cloud, name, array)
-    cloud.update_tag()
+
+
+def create(cloud: bpy.types.PointCloud, name: str, kind: str) -> None:
+    """Add an attribute of points, unless there is one of that name."""
+    if name not in cloud.attributes:
+        cloud.attributes.new(name, kind, "POINT")
 
 
 def read(cloud: bpy.types.PointCloud) -> SplatArrays:

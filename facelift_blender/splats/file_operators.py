@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import bpy
-from bpy.props import BoolProperty, CollectionProperty, EnumProperty, FloatProperty, StringProperty
+from bpy.props import BoolProperty, CollectionProperty, EnumProperty, FloatProperty, IntProperty, StringProperty
 from bpy_extras.io_utils import ExportHelper, ImportHelper
 from facelift_core.gaussians import files as formats
 
 from ..jobs import timer
 from ..operator_errors import attempt
-from . import conversion, exporting, importing
+from . import conversion, exporting, importing, loading
 
 _PATTERNS = ";".join(f"*{suffix}" for suffix in formats.SUFFIXES)
 _FORMATS = [(entry.suffix, f"{entry.name} ({entry.suffix})", "") for entry in formats.FORMATS]
@@ -50,11 +52,14 @@ class FACELIFT_OT_import_splats(bpy.types.Operator, ImportHelper):
     at_cursor: BoolProperty(name="At 3D Cursor", default=False, description="Place at the cursor, not the origin")
 
     def execute(self, context):
-        def work() -> str:
-            made = [
-                importing.import_splats(context, path, scale=self.scale, up_axis=self.up_axis, at_cursor=self.at_cursor)
-                for path in importing.paths_of(self)
-            ]
+        options = {"scale": self.scale, "up_axis": self.up_axis, "at_cursor": self.at_cursor}
+
+        def work() -> str | None:
+            paths = [Path(bpy.path.abspath(str(path))) for path in importing.paths_of(self)]
+            later = [loading.start(context, path, **options) for path in paths if loading.wanted(path)]
+            made = [importing.import_splats(context, path, **options) for path in paths if not loading.wanted(path)]
+            if later:
+                return "Importing; the panel Splats shows the progress"
             return f"{sum(len(item.data.points) for item in made):,} splats imported"
 
         return attempt(self, work)
@@ -128,6 +133,21 @@ class FACELIFT_OT_export_splats(bpy.types.Operator, ExportHelper):
         return attempt(self, work)
 
 
+class FACELIFT_OT_cancel_import(bpy.types.Operator):
+    """Stop this import"""
+
+    bl_idname = "facelift.cancel_import"
+    bl_label = "Cancel Import"
+    bl_options = {"INTERNAL"}
+
+    number: IntProperty(options={"HIDDEN"})
+
+    def execute(self, context):
+        if 0 <= self.number < len(loading.active):
+            loading.active[self.number][0].cancel.set()
+        return {"FINISHED"}
+
+
 class FACELIFT_FH_splats(bpy.types.FileHandler):
     bl_idname = "FACELIFT_FH_splats"
     bl_label = "Gaussian Splats (FaceLift)"
@@ -140,4 +160,4 @@ class FACELIFT_FH_splats(bpy.types.FileHandler):
         return context.area is not None and context.area.type == "VIEW_3D"
 
 
-CLASSES = (FACELIFT_OT_import_splats, FACELIFT_OT_export_splats, FACELIFT_FH_splats)
+CLASSES = (FACELIFT_OT_import_splats, FACELIFT_OT_export_splats, FACELIFT_OT_cancel_import, FACELIFT_FH_splats)

@@ -184,10 +184,12 @@ def _build(group: bpy.types.GeometryNodeTree, sh_degree: int) -> None:
     with b.frame("Left out"):
         percent = b.switch("FLOAT", in_viewport, inputs["Render Amount"], inputs["Viewport Amount"])
         chance = b.math("MULTIPLY", percent, 0.01)
-        left_out = _left_out(b, inputs, opacity, chance)
-        geometry = b.node(
-            "GeometryNodeDeleteGeometry", {"Geometry": inputs["Geometry"], "Selection": left_out}, domain="POINT"
-        ).outputs[0]
+        geometry = inputs["Geometry"]
+        # One after the other: of millions, the viewport shows a share, and the rest is to cost little.
+        for left_out in (_thinned_out(b, chance), _left_out(b, inputs, opacity)):
+            geometry = b.node(
+                "GeometryNodeDeleteGeometry", {"Geometry": geometry, "Selection": left_out}, domain="POINT"
+            ).outputs[0]
         # Fewer and larger ones cover the same area.
         sigma = b.vector("SCALE", sigma, scale=b.math("POWER", b.math("MAXIMUM", chance, 1e-4), -0.5))
 
@@ -232,20 +234,22 @@ def _menu(b: Builder, menu: NodeSocket) -> NodeSocket:
     return node.outputs[0]
 
 
-def _left_out(b: Builder, inputs, opacity: NodeSocket, chance: NodeSocket) -> NodeSocket:
+def _thinned_out(b: Builder, chance: NodeSocket) -> NodeSocket:
+    node = b.node("FunctionNodeRandomValue", data_type="BOOLEAN")
+    b.set(next(s for s in node.inputs if s.name == "Probability" and s.enabled), chance)
+    return b.logic("NOT", next(s for s in node.outputs if s.enabled))
+
+
+def _left_out(b: Builder, inputs, opacity: NodeSocket) -> NodeSocket:
     faint = b.compare("LESS_THAN", opacity, b.math("MAXIMUM", inputs["Minimum Opacity"], SMALLEST_ALPHA))
     deleted = b.named(attributes.DELETED, "BOOLEAN")
-    thinned_out = b.node("FunctionNodeRandomValue", data_type="BOOLEAN")
-    b.set(next(s for s in thinned_out.inputs if s.name == "Probability" and s.enabled), chance)
-    kept = next(s for s in thinned_out.outputs if s.enabled)
     box = b.node("GeometryNodeObjectInfo", {"Object": inputs["Crop Box"]}, transform_space="RELATIVE")
     to_box = b.node("FunctionNodeInvertMatrix", {0: box.outputs["Transform"]}).outputs[0]
     position = b.node("GeometryNodeInputPosition").outputs[0]
     inside_box = b.node("FunctionNodeTransformPoint", {"Vector": position, "Transform": to_box}).outputs[0]
     outside = b.compare("GREATER_THAN", b.largest(b.vector("ABSOLUTE", inside_box)), 1.0)
     cropped = b.logic("AND", inputs["Crop"], b.logic("XOR", outside, inputs["Crop Inside"]))
-    left_out = b.logic("OR", b.logic("OR", faint, deleted), cropped)
-    return b.logic("OR", left_out, b.logic("NOT", kept))
+    return b.logic("OR", b.logic("OR", faint, deleted), cropped)
 
 
 def _points(b, geometry, sigma, base, rest, opacity, recolor) -> NodeSocket:

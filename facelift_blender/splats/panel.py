@@ -6,7 +6,7 @@ import bpy
 
 from ..jobs import bar
 from ..layout import paragraphs
-from . import conversion, editing, native, nodes, objects, scene_settings
+from . import conversion, editing, loading, native, nodes, objects, scene_settings
 from .viewport import state
 
 _AMOUNTS = {"Minimum Opacity": "Min. Opacity", "Viewport Amount": "In Viewport", "Render Amount": "In Render"}
@@ -27,10 +27,12 @@ class FACELIFT_PT_splats(bpy.types.Panel):
             objects.active_splats(context) is not None
             or bool(objects.instanced_splats(item))
             or native.made_by_nodes(item)
+            or bool(loading.active or loading.failed)
         )
 
     def draw(self, context):
         layout = self.layout
+        loading.draw(layout)
         bar.draw_latest(layout, conversion.KIND, context)
         item = objects.active_splats(context)
         if item is None and native.made_by_nodes(context.object):

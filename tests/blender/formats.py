@@ -11,7 +11,7 @@ from mathutils import Matrix
 from pictures import new_scene, picture, same
 
 from facelift_blender.jobs.job import WorkerSettings
-from facelift_blender.splats import attributes, conversion, editing, exporting, native, nodes
+from facelift_blender.splats import attributes, conversion, editing, exporting, loading, native, nodes
 from facelift_core.gaussians import files as formats
 
 TURNED = Matrix.Translation((0.1, 0.2, 0.0)) @ Matrix.Rotation(0.8, 4, "Z") @ Matrix.Rotation(0.4, 4, "X")
@@ -115,6 +115,48 @@ def test_options():
         import gzip
 
         assert gzip.open(path).read(8)[4] == version
+
+
+def load(path: Path, each=lambda entry: None, **options) -> loading.Loading:
+    """Import `path` as a window does, with the timer's ticks from here."""
+    options = {"scale": 1.0, "up_axis": "Z", "at_cursor": False} | options
+    entry = loading.start(bpy.context, path, **options)
+    while loading.active:
+        each(entry)
+        loading.tick()
+    return entry
+
+
+def test_large_files_arrive_in_the_background():
+    new_scene()
+    head(TURNED, 1)
+    before = picture()
+    path = exported(FOLDER / "large.ply")
+    for other in list(bpy.data.pointclouds):
+        bpy.data.pointclouds.remove(other)
+    seen = []
+    entry = load(path, lambda entry: seen.append(entry.fraction))
+    assert not entry.error and seen == sorted(seen) and len(set(seen)) > 5
+    item = bpy.context.object
+    assert item.name == "large" and attributes.sh_bases(item.data) == 4
+    assert nodes.get_input(nodes.find_modifier(item), "Viewport Amount") == 100.0
+    same(picture(), before, 100)
+
+    # Only the viewport shows fewer.
+    loading.SHOWN = 100
+    load(path)
+    assert abs(nodes.get_input(nodes.find_modifier(bpy.context.object), "Viewport Amount") - 20.0) < 0.1
+    same(picture(), before, 40)
+    loading.SHOWN = 1_000_000
+
+    for stage in (0.0, 0.5, 0.75):
+        count = len(bpy.data.pointclouds)
+        entry = load(path, lambda entry, stage=stage: entry.fraction >= stage and entry.cancel.set())
+        assert not entry.error and len(bpy.data.pointclouds) == count, "a part of it stayed"
+    (FOLDER / "broken.ply").write_bytes(path.read_bytes()[:-100])
+    assert "broken.ply" in load(FOLDER / "broken.ply").error and loading.failed
+    entry = load(path, lambda entry: entry.fraction > 0.75 and bpy.ops.wm.read_homefile(use_empty=True))
+    assert "another file was opened" in entry.error and not bpy.data.pointclouds
 
 
 def test_deleted_points_stay_out():

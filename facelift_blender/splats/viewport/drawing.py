@@ -8,12 +8,15 @@ import gpu
 import numpy as np
 
 from . import shader
-from .arrays import PackedCloud, far_to_near
+from .arrays import PackedCloud, far_to_near, in_view, level_of_detail
 from .collect import Placed
 
 JACOBIAN_MARGIN = 1.3
 """Maximum distance from the image center at which the projection is linearized, in half image sizes, as in the
 renderer."""
+
+BUDGET = 1_000_000
+"""Number of Gaussians that a region draws at most, on average: of more, those that count most in the view."""
 
 
 class Store:
@@ -82,7 +85,7 @@ class Painter:
         if not places:
             return
         self._store.upload(clouds)
-        self._sort(clouds, places, view)
+        self._sort(clouds, places, view, projection)
         near = 0.01 if projection[3, 3] > 0.5 else projection[2, 3] / (projection[2, 2] - 1.0)
         left, right = ((projection[0, 2] + side * JACOBIAN_MARGIN) / projection[0, 0] for side in (-1, 1))
         bottom, top = ((projection[1, 2] + side * JACOBIAN_MARGIN) / projection[1, 1] for side in (-1, 1))
@@ -110,19 +113,27 @@ class Painter:
             gpu.state.depth_mask_set(depth_mask)
             gpu.state.depth_test_set(depth_test)
 
-    def _sort(self, clouds: Mapping[int, PackedCloud], places: Sequence[Placed], view: np.ndarray) -> None:
+    def _sort(
+        self, clouds: Mapping[int, PackedCloud], places: Sequence[Placed], view: np.ndarray, projection: np.ndarray
+    ) -> None:
         to_view = [view @ place.matrix for place in places]
+        total = sum(len(clouds[place.key].positions) for place in places)
         now = (*(id(clouds[place.key]) for place in places), np.stack(to_view).tobytes())
+        now += (projection.tobytes(),) if total > BUDGET else ()
         if now == self._sorted:
             return
         self._sorted = now
         depths, choices = [], []
         for number, (place, matrix) in enumerate(zip(places, to_view, strict=True)):
             cloud, (first, _) = clouds[place.key], self._store.starts[place.key]
-            depths.append(cloud.positions @ matrix[2, :3].astype(np.float32) + np.float32(matrix[2, 3]))
-            choice = np.empty((len(cloud.positions), 2), np.float32)
-            choice[:, 0] = np.arange(first, first + len(choice))
-            choice[:, 1] = number
+            depth = cloud.positions @ matrix[2, :3].astype(np.float32) + np.float32(matrix[2, 3])
+            kept, shares = np.arange(len(depth)), np.ones(len(depth), np.float32)
+            if total > BUDGET:
+                kept, shares = chosen(cloud, matrix, projection, BUDGET * len(depth) // total)
+            choice = np.empty((len(kept), 2), np.float32)
+            choice[:, 0] = first + kept
+            choice[:, 1] = number + (1.0 - shares)  # the fraction: what is left out around it
+            depths.append(depth[kept])
             choices.append(choice)
         order = far_to_near(np.concatenate(depths))
         self._count = len(order)
@@ -147,6 +158,26 @@ class Painter:
                 color = plain[number]
                 copies[number, 5] = (*color, shader.PLAIN) if color else (0.0, 0.0, 0.0, shader.LEFT_OUT)
         return texture([copies.reshape(-1, 4)], "RGBA32F")
+
+
+def chosen(
+    cloud: PackedCloud, matrix: np.ndarray, projection: np.ndarray, budget: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Indices of the Gaussians to draw in this view, and the share of all that each stands for.
+
+    Args:
+        cloud: N Gaussians.
+        matrix: (4, 4) from the cloud to view space.
+        projection: (4, 4) from view to clip space.
+        budget: number to draw at most, on average.
+    """
+    centers = cloud.positions @ matrix[:3, :3].T.astype(np.float32) + matrix[:3, 3].astype(np.float32)
+    shown = np.flatnonzero(in_view(centers, projection))
+    sizes = cloud.sizes[shown]
+    if projection[3, 3] < 0.5:
+        sizes = sizes / np.maximum(-centers[shown, 2], 1e-6)
+    kept, shares = level_of_detail(sizes, cloud.chances[shown], budget)
+    return shown[kept], shares
 
 
 def depth_without_lines() -> np.ndarray:

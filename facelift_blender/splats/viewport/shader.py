@@ -65,6 +65,7 @@ void main()
   vec2 chosen = texelFetch(order, ivec2(gl_InstanceID % WIDTH, gl_InstanceID / WIDTH), 0).rg;
   int splat = int(chosen.x);
   int number = int(chosen.y);
+  float area = 1.0 / max(1.0 - fract(chosen.y), 0.001); /* of those left out, too */
   vec4 row_x = placing(number, 0), row_y = placing(number, 1), row_z = placing(number, 2);
   vec4 eye = placing(number, 3);
   vec4 plain = placing(number, 5);
@@ -88,7 +89,8 @@ void main()
                        dot(vec3(upper.z, lower.x, lower.y), to_x));
   vec3 spread_y = vec3(dot(upper.xyz, to_y), dot(vec3(upper.y, upper.w, lower.x), to_y),
                        dot(vec3(upper.z, lower.x, lower.y), to_y));
-  float xx = dot(to_x, spread_x) + LOW_PASS, xy = dot(to_x, spread_y), yy = dot(to_y, spread_y) + LOW_PASS;
+  float xx = dot(to_x, spread_x) * area + LOW_PASS, xy = dot(to_x, spread_y) * area;
+  float yy = dot(to_y, spread_y) * area + LOW_PASS;
 
   float middle = 0.5 * (xx + yy), difference = 0.5 * (xx - yy);
   float offset = sqrt(difference * difference + xy * xy);
