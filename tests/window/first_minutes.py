@@ -217,7 +217,7 @@ def look_around():
 def render_cycles():
     scene = bpy.context.scene
     scene.render.engine = "CYCLES"
-    scene.cycles.samples = SAMPLES
+    scene.cycles.samples, scene.cycles.use_denoising = SAMPLES, False  # which not every build can
     yield 2
     settings = module("splats.scene_settings")
     yield from press_button("Set Up Scene", lambda: not settings.missing_settings(bpy.context.scene))
