@@ -14,7 +14,20 @@ from ..operator_errors import attempt
 from . import conversion, exporting, importing, loading
 
 _PATTERNS = ";".join(f"*{suffix}" for suffix in formats.SUFFIXES)
-_FORMATS = [(entry.suffix, f"{entry.name} ({entry.suffix})", "") for entry in formats.FORMATS]
+_WHEN = {
+    ".ply": "For most programs: nothing is lost",
+    ".compressed.ply": "For SuperSplat and other programs of PlayCanvas: smaller, with little loss",
+    ".spz": "For Blender 5.3 and small files",
+    ".sog": "For web pages made with PlayCanvas",
+    ".splat": "For older web viewers, which have no view-dependent color",
+    ".glb": "For programs that open splats in glTF, such as Blender 5.3",
+    ".usda": "For USD files that can be read as text",
+    ".usdc": "For programs with USD 26.03 or newer",
+}
+_FORMATS = [
+    (entry.suffix, f"{entry.name} ({entry.suffix})", _WHEN.get(entry.suffix, f"For programs that open {entry.name}"))
+    for entry in formats.FORMATS
+]
 _VERSIONS = [("3", "3", "Opens everywhere"), ("2", "2", "For older programs"), ("4", "4", "Smallest")]
 _DEGREES = [
     ("3", "Full", "Keep all view-dependent color"),
