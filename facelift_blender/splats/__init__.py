@@ -10,6 +10,8 @@ scene_settings  what a scene needs
 placement       boxes of objects, and free places beside them
 importing       from files
 loading         large files, in the background
+previews        a picture of a file that is about to be imported
+web_page        splats as an HTML file
 conversion      files of formats that only the runtime can read or write
 exporting       to files, with everything applied
 editing         what artists do to them
@@ -33,9 +35,10 @@ def register_menus() -> None:
 
 
 def unregister_menus() -> None:
-    from . import loading, menus, viewport
+    from . import loading, menus, previews, viewport
 
     loading.detach()
+    previews.detach()
     viewport.detach()
     menus.detach()
 

@@ -52,12 +52,7 @@ def export_splats(
     """
     path = Path(bpy.path.abspath(str(path)))
     target = formats.format_of(path)
-    read = edited if apply_modifiers else stored
-    parts = [read(scene, item, apply_transform=apply_transform) for item in items]
-    parts = [part for part in parts if len(part)]
-    if not parts:
-        raise FaceLiftError("There is nothing to export; select an object with visible splats.")
-    splats = importing.joined(parts)
+    splats = together(scene, items, apply_transform=apply_transform, apply_modifiers=apply_modifiers)
     if splats.sh_degree > sh_degree:
         splats = replace(splats, sh=np.ascontiguousarray(splats.sh[:, : (sh_degree + 1) ** 2]))
     if target.suffix not in STATED_AXES:
@@ -68,6 +63,26 @@ def export_splats(
     except formats.MissingModule:
         _write_in_runtime(splats, path, options.get("version", 0))
     return len(splats)
+
+
+def together(
+    scene: bpy.types.Scene,
+    items: Sequence[bpy.types.Object],
+    *,
+    apply_transform: bool = True,
+    apply_modifiers: bool = True,
+) -> SplatArrays:
+    """The Gaussians of all `items`; see :func:`export_splats`.
+
+    Raises:
+        FaceLiftError: there are none.
+    """
+    read = edited if apply_modifiers else stored
+    parts = [read(scene, item, apply_transform=apply_transform) for item in items]
+    parts = [part for part in parts if len(part)]
+    if not parts:
+        raise FaceLiftError("There is nothing to export; select an object with visible splats.")
+    return importing.joined(parts)
 
 
 def _write_in_runtime(splats: SplatArrays, path: Path, version: int) -> None:

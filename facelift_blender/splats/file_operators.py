@@ -5,13 +5,22 @@ from __future__ import annotations
 from pathlib import Path
 
 import bpy
-from bpy.props import BoolProperty, CollectionProperty, EnumProperty, FloatProperty, IntProperty, StringProperty
+from bpy.props import (
+    BoolProperty,
+    CollectionProperty,
+    EnumProperty,
+    FloatProperty,
+    FloatVectorProperty,
+    IntProperty,
+    StringProperty,
+)
 from bpy_extras.io_utils import ExportHelper, ImportHelper
 from facelift_core.gaussians import files as formats
 
+from .. import window
 from ..jobs import timer
 from ..operator_errors import attempt
-from . import conversion, exporting, importing, loading
+from . import conversion, exporting, importing, loading, previews, web_page
 
 _PATTERNS = ";".join(f"*{suffix}" for suffix in formats.SUFFIXES)
 _WHEN = {
@@ -78,9 +87,22 @@ class FACELIFT_OT_import_splats(bpy.types.Operator, ImportHelper):
         return attempt(self, work)
 
     def invoke(self, context, event):
-        if self.directory or self.filepath:  # dropped
+        if not (self.directory or self.filepath):
+            return ImportHelper.invoke(self, context, event)
+        if window.background():
             return self.execute(context)
-        return ImportHelper.invoke(self, context, event)
+        return context.window_manager.invoke_props_dialog(self, width=320)  # dropped
+
+    def draw(self, context):
+        layout = self.layout
+        layout.use_property_split, layout.use_property_decorate = True, False
+        path = previews.shown_file(self, context)
+        if path is not None:
+            if icon := previews.icon_of(path, self.up_axis):
+                layout.template_icon(icon, scale=9.0)
+            layout.label(text=path.name)
+        for name in ("scale", "up_axis", "at_cursor"):
+            layout.prop(self, name)
 
 
 class FACELIFT_OT_export_splats(bpy.types.Operator, ExportHelper):
@@ -146,6 +168,34 @@ class FACELIFT_OT_export_splats(bpy.types.Operator, ExportHelper):
         return attempt(self, work)
 
 
+class FACELIFT_OT_export_web_page(bpy.types.Operator, ExportHelper):
+    """Export the selected splats, as they are rendered, to one HTML file that any browser opens"""
+
+    bl_idname = "facelift.export_web_page"
+    bl_label = "Export Web Page"
+
+    filename_ext = ".html"
+    filter_glob: StringProperty(default="*.html", options={"HIDDEN"})
+    background: FloatVectorProperty(
+        name="Background", subtype="COLOR_GAMMA", size=3, min=0.0, max=1.0, default=(1.0, 1.0, 1.0)
+    )
+    auto_rotate: BoolProperty(name="Rotate", default=True, description="Turn until someone touches it")
+
+    @classmethod
+    def poll(cls, context):
+        return bool(exporting.chosen(context))
+
+    def execute(self, context):
+        def work() -> str:
+            items = exporting.chosen(context)
+            background = "#" + "".join(f"{round(255 * value):02x}" for value in self.background)
+            path = Path(bpy.path.abspath(self.filepath))
+            web_page.export(context.scene, items, path, background=background, auto_rotate=self.auto_rotate)
+            return f"{path} written"
+
+        return attempt(self, work)
+
+
 class FACELIFT_OT_cancel_import(bpy.types.Operator):
     """Stop this import"""
 
@@ -173,4 +223,10 @@ class FACELIFT_FH_splats(bpy.types.FileHandler):
         return context.area is not None and context.area.type == "VIEW_3D"
 
 
-CLASSES = (FACELIFT_OT_import_splats, FACELIFT_OT_export_splats, FACELIFT_OT_cancel_import, FACELIFT_FH_splats)
+CLASSES = (
+    FACELIFT_OT_import_splats,
+    FACELIFT_OT_export_splats,
+    FACELIFT_OT_export_web_page,
+    FACELIFT_OT_cancel_import,
+    FACELIFT_FH_splats,
+)

@@ -18,6 +18,7 @@ def _draw_import(menu, context) -> None:
 
 def _draw_export(menu, context) -> None:
     menu.layout.operator("facelift.export_splats", text=_LABEL)
+    menu.layout.operator("facelift.export_web_page", text="Gaussian Splats as Web Page (.html)")
 
 
 def _draw_view(menu, context) -> None:

@@ -1,6 +1,8 @@
 """Files of all formats: exported as rendered, imported again, and pictures compared with pictures."""
 
+import json
 import os
+import re
 from pathlib import Path
 
 import bpy
@@ -11,7 +13,17 @@ from mathutils import Matrix
 from pictures import new_scene, picture, same
 
 from facelift_blender.jobs.job import WorkerSettings
-from facelift_blender.splats import attributes, conversion, editing, exporting, loading, native, nodes
+from facelift_blender.splats import (
+    attributes,
+    conversion,
+    editing,
+    exporting,
+    importing,
+    loading,
+    native,
+    nodes,
+    previews,
+)
 from facelift_core.gaussians import files as formats
 
 TURNED = Matrix.Translation((0.1, 0.2, 0.0)) @ Matrix.Rotation(0.8, 4, "Z") @ Matrix.Rotation(0.4, 4, "X")
@@ -157,6 +169,37 @@ def test_large_files_arrive_in_the_background():
     assert "broken.ply" in load(FOLDER / "broken.ply").error and loading.failed
     entry = load(path, lambda entry: entry.fraction > 0.75 and bpy.ops.wm.read_homefile(use_empty=True))
     assert "another file was opened" in entry.error and not bpy.data.pointclouds
+
+
+def test_a_picture_of_a_file_before_it_is_imported():
+    new_scene()
+    splats = some_splats()
+    path = FOLDER / "shown.spz"
+    formats.write(splats, path)
+    image = previews.picture(splats)
+    assert image.shape == (previews.SIDE, previews.SIDE, 4) and 0.05 < image[..., 3].mean() < 0.95
+    # The nearest Gaussian on top: an opaque red one before all others, in the middle.
+    front = splats[[0]]
+    front.positions[:] = (splats.positions.min(axis=0) + splats.positions.max(axis=0)) / 2 - [0, 9, 0]
+    front.opacity_logits[:], front.log_scales[:] = 5.0, -2.0
+    front.sh[:] = np.float32([1, -1, -1]) * 0.5 / 0.28209479
+    red = (previews.picture(importing.joined([splats, front])) == np.float32([1, 0, 0, 1])).all(axis=-1)
+    assert red.sum() > 20 and np.abs(np.argwhere(red).mean(axis=0) - previews.SIDE / 2).max() < previews.SIDE / 4
+    assert previews.icon_of(FOLDER / "missing.ply", "Z") == 0
+    (FOLDER / "text.ply").write_text("hello")
+    assert previews.icon_of(FOLDER / "text.ply", "Z") == 0
+    assert previews.icon_of(path, "Z") == previews.icon_of(path, "Z")
+
+
+def test_web_page():
+    new_scene()
+    head(Matrix.Translation((5, 0, 0)) @ Matrix.Scale(0.1, 4))
+    path = FOLDER / "head.html"
+    assert bpy.ops.facelift.export_web_page(filepath=str(path), background=(0, 0.5, 1)) == {"FINISHED"}
+    page = path.read_text("utf-8")
+    settings = json.loads(re.search(r'{"background".*?}', page)[0])
+    assert settings["background"] == "#0080ff" and settings["autoRotate"] and "Head" in page
+    assert np.abs(settings["target"]).max() < 0.2, "not in the middle of the page"
 
 
 def test_deleted_points_stay_out():
