@@ -21,8 +21,11 @@ def run(python: Path, script: str, tmp_path: Path, *arguments: str) -> None:
     assert "ALL GOOD" in done.stdout, (done.stdout + done.stderr)[-6000:]
 
 
+SCRIPTS = ["splats.py", "scene.py", "arriving.py", "following.py", "artists.py", "formats.py"]
+
+
 @in_each_blender
-@pytest.mark.parametrize("script", ["splats.py", "scene.py", "arriving.py", "following.py", "formats.py"])
+@pytest.mark.parametrize("script", SCRIPTS)
 def test_splats_in_blender(python, script, tmp_path):
     run(python, script, tmp_path)
 
