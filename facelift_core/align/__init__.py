@@ -15,7 +15,7 @@ from ..photos import ALL_TRANSPARENT, Photo, open_photo
 from .closed_form import unmix
 from .crop import MAX_CUTOUT, SIZE, Box, crop_to_face, cutout_side, face_size, resample, shown_region, visible_region
 from .cutout import cut_out
-from .faces import TURNS, chosen_first, find_faces, turn_to_upright
+from .faces import TURNS, advice, chosen_first, find_faces, turn_to_upright
 from .frames import find_frame
 from .matting import METHODS, Matte, best_network, choose_method, is_on_white, on_white, remove_background
 from .mtcnn import Face, detect_faces
@@ -143,6 +143,7 @@ def align_portrait(
     pixels = place.step * face_size(face.box)
     if pixels < SMALL_FACE:
         notes.append(f"The face is only {pixels:.0f} pixels in size; a closer photo gives a sharper head.")
+    notes += advice(place.in_photo(face))
     cutout = _cutout(photo, matte, faces, shown_region(image.size, face.box))
     # With the other methods the portrait equals that of the published system, to the last bit.
     portrait = on_white(cutout.resize((SIZE, SIZE))) if method == "segmentation" else crop_to_face(image, face.box)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
+
 from PIL import Image
 
-from .crop import crop_to_face
+from .crop import crop_to_face, face_size
 from .landmarks import find_landmarks
 from .mtcnn import Face, detect_faces
 
@@ -18,6 +20,10 @@ BETTER = 0.004
 """How much more certain a face in another direction has to be."""
 LOOK_SIDE = 800
 """Side in pixels of the picture that is searched in other directions."""
+TILTED = 20.0
+"""Angle of the line between the eyes, in degrees, from which the user gets a note."""
+CUT = 0.1
+"""Distance of the face box from the upper border, in face sizes, below which the photo cuts off the head."""
 TURNS = {
     90: Image.Transpose.ROTATE_90,
     180: Image.Transpose.ROTATE_180,
@@ -58,6 +64,22 @@ def turn_to_upright(image: Image.Image, faces: list[Face]) -> int:
         if certainty > best + (BETTER if turn == 0 else 0.0):
             best, turn = certainty, degrees
     return turn
+
+
+def advice(face: Face) -> list[str]:
+    """Return notes for the user on what another photo would do better.
+
+    Args:
+        face: in pixels of the photo.
+    """
+    notes = []
+    (x0, y0), (x1, y1) = face.landmarks[:2]
+    tilt = math.degrees(math.atan2(y1 - y0, x1 - x0))
+    if abs(tilt) > TILTED:
+        notes.append(f"The head is tilted by {abs(tilt):.0f}°; an upright one is reconstructed better.")
+    if face.box[1] < CUT * face_size(face.box):
+        notes.append("The photo cuts off the top of the head; one that shows all of it gives a better head.")
+    return notes
 
 
 def _certainty(image: Image.Image, faces: list[Face]) -> float:

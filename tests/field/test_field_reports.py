@@ -1,0 +1,133 @@
+"""Reports from other projects (README.md beside this file): each with a small input, and what is right for it."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from field_inputs import PICTURES
+from PIL import Image
+
+from facelift_core import FaceLiftError
+from facelift_core.align import NoFace, align_portrait
+from facelift_core.cli import main
+from facelift_core.compute.device import select_device
+from facelift_core.gaussians.files import load
+
+FIELD = Path(__file__).parent
+PORTRAIT = FIELD.parent / "data" / "portrait.jpg"
+README = (FIELD / "README.md").read_text(encoding="utf-8")
+ALIKE = 0.85
+"""Least intersection over union of the cut-out with that of the photo as it is."""
+DIFFERENT = {"tilted by 30°", "tilted by 60°", "cut at the forehead", "fills the frame", "half of the face"}
+"""Inputs that show another head, or less of it."""
+NOTES = {
+    "two people touching": "2 faces were found; the largest one is used",
+    "far away": r"The face is only \d+ pixels in size",
+    "tilted by 30°": r"The head is tilted by \d+°",
+    "tilted by 60°": r"The photo was turned by 90° counterclockwise",
+    "cut at the forehead": "cuts off the top of the head",
+}
+
+
+@pytest.fixture(autouse=True)
+def no_rembg_model(tmp_path, monkeypatch):
+    """Whatever is installed on this machine, "auto" does not find U²-Net."""
+    monkeypatch.setenv("U2NET_HOME", str(tmp_path / "no models"))
+
+
+@pytest.fixture(scope="module")
+def photo() -> Image.Image:
+    return Image.open(PORTRAIT).convert("RGB")
+
+
+@pytest.fixture(scope="module")
+def usual(photo) -> np.ndarray:
+    return alpha_of(align_portrait(photo, matting="segmentation"))
+
+
+def alpha_of(aligned) -> np.ndarray:
+    return np.asarray(aligned.cutout.resize((512, 512)).getchannel("A"), np.float32) / 255
+
+
+def test_every_report_is_listed_with_its_input():
+    rows = [line.strip("| ").split(" | ") for line in README.splitlines() if re.match(r"\| [\w-]+/[\w.-]+ \d+ ", line)]
+    assert len(rows) >= 20 and all(len(row) == 4 for row in rows)
+    assert set(PICTURES) <= {row[2] for row in rows}
+
+
+@pytest.mark.parametrize("name", [name for name in PICTURES if name != "half of the face"])
+def test_the_head_is_found_and_cut_out(photo, usual, name):
+    aligned = align_portrait(PICTURES[name](photo))
+    alpha = alpha_of(aligned)
+    notes = [note for note in aligned.notes if not note.startswith("Background")]
+    if name in NOTES:
+        assert any(re.search(NOTES[name], note) for note in notes)
+    else:
+        assert notes == [] or name in DIFFERENT
+    if name not in DIFFERENT:
+        assert np.minimum(alpha, usual).sum() / np.maximum(alpha, usual).sum() > ALIKE
+    assert alpha[295:330, 225:285].min() > 0.99  # the face itself is never transparent
+    assert alpha[:12, :12].max() < 0.01 or name in DIFFERENT
+
+
+def test_a_black_and_white_photo_stays_black_and_white(photo):
+    pixels = np.asarray(align_portrait(PICTURES["black and white"](photo)).image, np.int16)
+    assert np.ptp(pixels, axis=-1).max() <= 2
+
+
+@pytest.mark.parametrize(
+    "picture",
+    [
+        pytest.param(lambda photo: PICTURES["half of the face"](photo), id="half of the face"),
+        pytest.param(lambda photo: photo.crop((0, 300, 120, 512)), id="no face"),
+        pytest.param(
+            lambda _: Image.fromarray(np.random.default_rng(1).integers(0, 255, (640, 320, 3), np.uint8)),
+            id="only noise",
+        ),
+        pytest.param(lambda photo: photo.resize((4000, 40)), id="a strip"),
+    ],
+)
+def test_without_a_whole_face_one_sentence_says_what_to_do(photo, picture):
+    with pytest.raises(NoFace, match=r"shows a face from the front"):
+        align_portrait(picture(photo))
+
+
+def test_a_graphics_card_too_old_for_pytorch_is_left_alone(monkeypatch):
+    def ones(*sizes, device=None, **_):
+        if torch.device(device or "cpu").type == "cuda":
+            raise RuntimeError("CUDA error: no kernel image is available for execution on the device\nCompile with")
+        return torch.zeros(*sizes) + 1
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(torch, "ones", ones)
+    assert select_device("auto").type != "cuda"
+    with pytest.raises(FaceLiftError, match=r"no kernel image.*; use auto or cpu\.") as error:
+        select_device("cuda")
+    assert "\n" not in str(error.value)
+
+
+POINTS = "ply\nformat ascii 1.0\nelement vertex 1\n" + "".join(f"property float {axis}\n" for axis in "xyz")
+
+
+def test_a_point_cloud_is_no_head(tmp_path):
+    (tmp_path / "points3D.ply").write_text(POINTS + "end_header\n0 0 0\n")
+    with pytest.raises(FaceLiftError, match=r"points3D\.ply"):
+        load(tmp_path / "points3D.ply")
+
+
+def test_comments_in_the_header(tmp_path):
+    names = "f_dc_0 f_dc_1 f_dc_2 opacity scale_0 scale_1 scale_2 rot_0 rot_1 rot_2 rot_3".split()
+    header = POINTS.replace("format ascii 1.0\n", "format ascii 1.0\ncomment Generated by a viewer: 3.0\ncomment\n")
+    header += "".join(f"property float {name}\n" for name in names)
+    (tmp_path / "a.ply").write_text(header + "end_header\n" + "0 " * 10 + "1 0 0 0\n")
+    assert len(load(tmp_path / "a.ply")) == 1
+
+
+def test_a_folder_that_cannot_be_written(photo, tmp_path, capsys):
+    photo.save(tmp_path / "a.jpg")
+    assert main(["reconstruct", str(tmp_path / "a.jpg"), "-o", "/dev/null/heads/a.ply"]) == 1
+    said = capsys.readouterr().err
+    assert "Cannot write to /dev/null/heads" in said and "Unexpected" not in said
