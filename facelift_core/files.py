@@ -67,6 +67,7 @@ def private_folder(folder: Path) -> Path:
     """
     for missing in reversed([each for each in (folder, *folder.parents) if not each.exists()]):
         missing.mkdir(mode=0o700, exist_ok=True)
+    folder.mkdir(exist_ok=True)  # raises if it is a file
     if os.name == "posix" and folder.stat().st_mode & 0o077 and folder.stat().st_uid == os.getuid():
         folder.chmod(0o700)
     return folder
