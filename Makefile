@@ -20,7 +20,7 @@ MINUTES ?= 6
 MINI ?= facelift_core/weights/mini
 TRAINING_PYTHON ?= $(VENV)/bin/python
 
-.PHONY: setup head test test-slow test-setup test-blender extension api release mini-on-gpu clean
+.PHONY: setup head lock fuzz endurance test test-slow test-setup test-blender extension api release mini-on-gpu clean
 
 setup: $(VENV)/installed
 
@@ -39,6 +39,21 @@ test: $(VENV)/installed-test
 # Training, measured memory, installing over and over: what takes long.
 test-slow: $(VENV)/installed-test
 	$(VENV)/bin/python -m pytest -m slow
+
+# facelift_core/environment/lock.txt: what the runtime gets, from requirements.txt.
+lock: $(VENV)/installed-test
+	$(VENV)/bin/python -m pip install --quiet uv==0.13.9
+	$(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header requirements.txt -o $(OUT)/lock.txt
+	{ head -n 1 facelift_core/environment/lock.txt; cat $(OUT)/lock.txt; } > $(OUT)/lock.new
+	mv $(OUT)/lock.new facelift_core/environment/lock.txt
+
+# 3,000 damaged inputs for every parser, always the same ones.
+fuzz: $(VENV)/installed-test
+	$(VENV)/bin/python tests/fuzz.py
+
+# Everything again and again, interrupted, and counted; under an hour, and prints the table of docs/reliability.md.
+endurance: $(VENV)/installed-test $(HEADLESS)/installed
+	FACELIFT_BPY_PYTHONS="$(CURDIR)/$(HEADLESS)/bin/python" $(VENV)/bin/python tests/endurance.py
 
 # From an empty user folder to a head, with the real packages from pip's index and small weights from a hub on this machine.
 test-setup: $(VENV)/installed-test

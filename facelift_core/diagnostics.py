@@ -14,7 +14,7 @@ from typing import Any
 from . import __version__
 from .compute.memory import memory
 from .errors import FaceLiftError, first_line
-from .user_dirs import cache_folder
+from .user_dirs import cache_folder, keep_kernels
 
 PACKAGES = (
     "torch",
@@ -137,6 +137,7 @@ def quiet_libraries(offline: bool = True) -> None:
         offline: also keep them off the network. Models are always loaded from local folders.
     """
     warnings.filterwarnings("ignore")
+    keep_kernels()  # PyTorch's own choice is a folder that others could have made before
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("DIFFUSERS_VERBOSITY", "error")
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)

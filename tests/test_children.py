@@ -102,7 +102,7 @@ CHILDREN = {
 def run_pip(folder: Path) -> None:
     sources = pip.Sources(wheels=folder)
     with pytest.raises(FaceLiftError):
-        pip.install(Path(sys.executable), folder, ["nothing"], sources, "", (25, 1), lambda _: None, lambda: False)
+        pip.install(Path(sys.executable), folder, ["nothing"], sources, (25, 1), lambda _: None, lambda: False)
 
 
 def start_worker() -> None:

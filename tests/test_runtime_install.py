@@ -1,6 +1,7 @@
 """Installing for real: pip, environments and an index on localhost; only the packages and the trial run are small."""
 
 import errno
+import hashlib
 import os
 import shutil
 import subprocess
@@ -47,6 +48,20 @@ def wheels(tmp_path_factory) -> Path:
     return folder
 
 
+def lock_of(wheels: Path, einops: list[str]) -> list[str]:
+    """What is installed besides PyTorch, with the hashes of the files."""
+    names = {"numpy": "2.1.0", "einops": einops[0]}
+    paths = {name: wheels / f"{name}-{version}-py3-none-any.whl" for name, version in names.items()}
+    hashes = {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in paths.items()}
+    return [f"{name}=={version} --hash=sha256:{hashes[name]}" for name, version in names.items()]
+
+
+@pytest.fixture
+def einops() -> list[str]:
+    """The version that is locked; a test may change it."""
+    return ["0.8.2"]
+
+
 @pytest.fixture
 def index(wheels):
     with serving(wheels) as running:
@@ -54,7 +69,7 @@ def index(wheels):
 
 
 @pytest.fixture
-def folder(tmp_path, monkeypatch, template) -> Path:
+def folder(tmp_path, monkeypatch, template, wheels, einops) -> Path:
     """Where to install: a name with spaces and letters of other languages; pip's settings are none of the machine's."""
     for name in [n for n in os.environ if n.startswith("PIP_") or n.lower().endswith("_proxy")]:
         monkeypatch.delenv(name)
@@ -65,6 +80,7 @@ def folder(tmp_path, monkeypatch, template) -> Path:
     monkeypatch.setattr(location.cache, "data_folder", lambda: tmp_path / "data")
     monkeypatch.setattr(plan, "pins", lambda: PINS)
     monkeypatch.setattr(location, "pins", lambda: PINS)
+    monkeypatch.setattr(install, "locked", lambda build_on_pypi: lock_of(wheels, einops))
     monkeypatch.setattr(install, "PIP", "pip>=20.0")  # the one of the template will do
     monkeypatch.setattr(trial, "run", lambda *_: {"device": "cpu", "gaussians": 7})
     monkeypatch.setattr(plan, "MARGIN", 0)
@@ -176,7 +192,7 @@ class Child(launch.Child):
 
 launch.Child = Child
 folder, url = Path(sys.argv[2]), sys.argv[3]
-pip.install(Path(sys.argv[1]), folder, ["torch"], pip.Sources(url), "", (0,), lambda line: None, lambda: False)
+pip.install(Path(sys.argv[1]), folder, ["torch"], pip.Sources(url), (0,), lambda line: None, lambda: False)
 """
 
 
@@ -246,10 +262,11 @@ def test_pip_that_is_damaged_is_brought_back(folder, index, lost):
     assert (site(folder) / "torch" / "__init__.py").stat().st_ino == torch, "the rest stays as it is"
 
 
-def test_other_pins_and_other_builds_replace_what_is_there(folder, index, monkeypatch):
+def test_other_pins_and_other_builds_replace_what_is_there(folder, index, monkeypatch, einops):
     run(planned(folder, index))
     monkeypatch.setattr(plan, "pins", lambda: {**PINS, "einops": "einops==0.8.3"})
     monkeypatch.setattr(location, "pins", lambda: {**PINS, "einops": "einops==0.8.3"})
+    einops[0] = "0.8.3"
     assert location.read(folder).outdated
     run(planned(folder, index))
     assert not location.read(folder).outdated and (site(folder) / "einops-0.8.3.dist-info").exists()
@@ -259,17 +276,49 @@ def test_other_pins_and_other_builds_replace_what_is_there(folder, index, monkey
     assert (site(folder) / "torch").exists() and location.read(folder).build == "cpu"
 
 
-def test_pytorchs_own_index_is_asked_unless_another_is_configured(folder, index, monkeypatch):
+def test_each_package_has_one_source(folder, index, monkeypatch):
+    """PyTorch's builds come from its index alone, everything else from the other, with hashes."""
     asked = []
-    monkeypatch.setattr(pip, "install", lambda *arguments: asked.append(arguments[2:5]))
+    monkeypatch.setattr(pip, "install", lambda *arguments: asked.append((arguments[2], arguments[3].index_url)))
     run(planned(folder))
-    requirements, _, extra = asked.pop()
-    assert "torch==2.13.0+cpu" in requirements and extra == "https://download.pytorch.org/whl/cpu"
+    (torch, its_index), (rest, other) = asked
+    assert torch == ["torch==2.13.0+cpu"] and its_index == "https://download.pytorch.org/whl/cpu"
+    assert other == "" and len(rest) == 2 and all("--hash=sha256:" in line for line in rest)
+    asked.clear()
     run(planned(folder, index))
-    assert asked.pop()[::2] == (list(PINS.values()), "")
+    assert [source for _, source in asked] == [index.url] * 2 and asked[0][0] == ["torch==2.13.0"]
+    asked.clear()
     monkeypatch.setenv("PIP_INDEX_URL", index.url)
     run(planned(folder))
-    assert asked.pop()[::2] == (list(PINS.values()), "")
+    assert asked[0] == (["torch==2.13.0"], "")
+    asked.clear()
+    made = planned(folder)
+    run(replace(made, build=replace(made.build, own_index=False)))
+    assert len(asked) == 1, "what is on PyPI is locked with everything else"
+
+
+def test_another_file_under_the_same_name_is_refused(folder, index, wheels, tmp_path):
+    """An index may list other files and their true hashes: they are not the locked ones."""
+    other = tmp_path / "other wheels"
+    shutil.copytree(wheels, other)
+    make_wheel(other, "einops", "0.8.2", size=10)
+    with serving(other) as bad:
+        said = refusal(planned(folder, bad))
+    assert "checksum" in said and "einops" in said, said
+    assert not (site(folder) / "einops").exists()
+
+
+def test_the_lock_is_complete():
+    """Every tested version is in it, everything has hashes, and what a build brings itself is left out."""
+    from facelift_core.environment.pins import locked, pins
+
+    lines = locked(build_on_pypi=True)
+    assert len(lines) > 50 and all("--hash=sha256:" in line and "==" in line.partition(" ")[0] for line in lines)
+    bare = {line.partition(" ")[0].lower().replace("_", "-") for line in lines}
+    assert {line.lower().replace("_", "-") for line in pins().values()} <= bare
+    small = locked(build_on_pypi=False)
+    assert len(small) < len(lines) and not [line for line in small if line.startswith(("torch==", "nvidia", "triton"))]
+    assert any(line.startswith("sympy==") for line in small)
 
 
 # What goes wrong
@@ -385,7 +434,7 @@ def test_from_a_folder_that_lacks_wheels(folder, wheels, tmp_path):
         shutil.copy(wheels / f"{name}-py3-none-any.whl", poor)
     said = refusal(planned(folder, wheels=poor))
     assert "lacks wheels for Python 3." in said
-    for name in ("einops==0.8.2", "sympy>=1", "numpy<3,>=2.0 (there is one of another version)"):
+    for name in ("einops==0.8.2", "sympy>=1", "numpy==2.1.0 (there is one of another version)"):
         assert name in said
     with pytest.raises(FaceLiftError, match="does not exist"):
         planned(folder, wheels=tmp_path / "nowhere")

@@ -24,7 +24,7 @@ from ..progress import Cancel
 from . import damage, location, pip, smoke_test
 from .install_plan import InstallPlan, size_text
 from .location import Installation
-from .pins import PIP, PYTHONS
+from .pins import PIP, PYTHONS, locked
 from .remove import ENVIRONMENT, LOG, remove
 
 PROBE = """
@@ -37,6 +37,7 @@ except Exception:
 print(json.dumps([sys.version_info[:2], version]))
 """
 PROBE_SECONDS = 300.0
+LOGGED = 2000
 """Generous, because virus scanners can make a working environment very slow."""
 
 
@@ -172,29 +173,49 @@ def _remove_pip(folder: Path) -> None:
 
 
 def _packages(plan: InstallPlan, python: Path, version: tuple[int, ...], tell: _Teller) -> None:
-    own = bool(plan.sources.index_url or plan.sources.wheels) or pip.has_own_index(python, plan.folder)
-    extra = "" if own else plan.build.index
-    tag = f"+{plan.build.name}" if extra else ""
-    requirements = [f"{line}{tag}" if line.startswith("torch==") else line for line in plan.requirements]
+    """Install PyTorch and then what is locked. Each package has one source, so no index can offer another's names."""
     tell("packages", 0.1, "Looking for the downloads")
     if version < tuple(map(int, PIP.partition(">=")[2].split("."))):
         version = _bring_pip(plan, python, version, tell)
-    if plan.sources.wheels is not None:
-        _check_wheels(plan.sources.wheels, requirements, python)
-    meter = pip.Meter(plan.build.download)
+    sources, build = plan.sources, plan.build
+    rest = locked(build_on_pypi=not build.own_index)
+    torch = [line for line in plan.requirements if line.startswith("torch==")] if build.own_index else []
+    if sources.wheels is not None:
+        _check_wheels(sources.wheels, [*torch, *(line.partition(" --hash")[0] for line in rest)], python)
+    share = 0.9 if torch else 0.0
+    if torch:
+        own = bool(sources.index_url or sources.wheels) or pip.has_own_index(python, plan.folder)
+        first = sources if own else replace(sources, index_url=build.index)
+        torch = torch if own else [f"{line}+{build.name}" for line in torch]
+        _install(plan, python, version, torch, first, tell, 0.0, share)
+    _install(plan, python, version, rest, sources, tell, share, 1.0)
+
+
+def _install(
+    plan: InstallPlan,
+    python: Path,
+    version: tuple[int, ...],
+    requirements: list[str],
+    sources: pip.Sources,
+    tell: _Teller,
+    start: float,
+    end: float,
+) -> None:
+    """Install requirements from one source, reported as the part from `start` to `end` of all packages."""
+    meter = pip.Meter(round(plan.build.download * (end - start)))
     before = {info.name for info in damage.installed(plan.folder)}
 
     def each(line: str | None) -> None:
         if line is not None and meter.read(line):
-            tell.log(line)
-        if not meter.unpacking:
-            tell("packages", 0.1 + 0.55 * meter.fraction, meter.message, meter.left)
-            return
-        done = len({info.name for info in damage.installed(plan.folder)} - before)
-        part = min(1.0, done / len(meter.unpacking))
-        tell("unpack", 0.65 + 0.2 * part, f"Unpacking: {done} of {len(meter.unpacking)} packages")
+            tell.log(line[:LOGGED])
+        part, stage, message = 0.75 * meter.fraction, "packages", meter.message
+        if meter.unpacking:
+            done = len({info.name for info in damage.installed(plan.folder)} - before)
+            part, stage = 0.75 + 0.25 * min(1.0, done / len(meter.unpacking)), "unpack"
+            message = f"Unpacking: {done} of {len(meter.unpacking)} packages"
+        tell(stage, 0.1 + 0.75 * (start + (end - start) * part), message, meter.left)
 
-    pip.install(python, plan.folder, requirements, plan.sources, extra, version, each, tell.cancelled)
+    pip.install(python, plan.folder, requirements, sources, version, each, tell.cancelled)
 
 
 def _bring_pip(plan: InstallPlan, python: Path, version: tuple[int, ...], tell: _Teller) -> tuple[int, ...]:
@@ -209,7 +230,7 @@ def _bring_pip(plan: InstallPlan, python: Path, version: tuple[int, ...], tell: 
         if line and not line.startswith("Progress "):
             tell.log(line)
 
-    pip.install(python, plan.folder, ["--upgrade", PIP], plan.sources, "", version, each, tell.cancelled)
+    pip.install(python, plan.folder, ["--upgrade", PIP], plan.sources, version, each, tell.cancelled)
     return _probe(python)[1]
 
 

@@ -16,6 +16,9 @@ PYTHONS = ((3, 11), (3, 13))
 PIP = "pip>=25.1"
 """The pip that installs the runtime: the first version that resumes interrupted downloads."""
 PROJECT = "facelift-blender"
+LOCK = "lock.txt"
+TORCH_LIBRARIES = r"(torch|triton|nvidia-[\w-]+|cuda-[\w-]+)=="
+"""What PyTorch's builds bring themselves or need in other versions."""
 
 
 @cache
@@ -47,6 +50,23 @@ def ranges() -> dict[str, str]:
         return _by_name(importlib.metadata.requires(PROJECT) or [])
     except importlib.metadata.PackageNotFoundError:
         raise FaceLiftError("This copy of FaceLift lacks its list of dependencies; reinstall it.") from None
+
+
+def locked(build_on_pypi: bool) -> list[str]:
+    """Return every package of the runtime: its version, markers, and the hashes of its files.
+
+    Args:
+        build_on_pypi: include PyTorch and its libraries; otherwise they come from PyTorch's own index.
+
+    Raises:
+        FaceLiftError: this copy lacks the file.
+    """
+    try:
+        text = (FOLDER / "environment" / LOCK).read_text(encoding="utf-8")
+    except OSError:
+        raise FaceLiftError("This copy of FaceLift lacks its list of packages; reinstall it.") from None
+    lines = re.sub(r"\\\n\s*", " ", text).splitlines()
+    return [line for line in lines if "==" in line and (build_on_pypi or not re.match(TORCH_LIBRARIES, line))]
 
 
 def _by_name(lines: Iterable[str]) -> dict[str, str]:

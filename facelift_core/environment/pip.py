@@ -100,11 +100,10 @@ class Sources:
     proxy: str = ""
     wheels: Path | None = None
 
-    def arguments(self, extra_index: str = "") -> list[str]:
+    def arguments(self) -> list[str]:
         if self.wheels is not None:
             return ["--no-index", "--find-links", str(self.wheels)]
         given = ["--index-url", self.index_url] if self.index_url else []
-        given += ["--extra-index-url", extra_index] if extra_index else []
         return given + (["--proxy", self.proxy] if self.proxy else [])
 
 
@@ -202,19 +201,19 @@ def install(
     folder: Path,
     requirements: Sequence[str],
     sources: Sources,
-    extra_index: str,
     version: tuple[int, ...],
     each: Callable[[str | None], None],
     cancelled: Callable[[], bool],
 ) -> None:
     """Install `requirements` with the environment's pip. Installed packages that satisfy them are kept.
 
+    Requirements with hashes are installed as they are listed, without what they depend on.
+
     Args:
         python: the environment's Python.
         folder: the runtime folder.
         requirements: requirement specifiers.
         sources: where packages come from.
-        extra_index: additional package index, or "".
         version: version of the environment's pip; 24.1 and newer report progress in a machine-readable format.
         each: called with every line of output, and with None a few times a second.
         cancelled: polled; returns true to stop.
@@ -234,9 +233,13 @@ def install(
 
     arguments = ["install", "--only-binary", ":all:", "--no-compile", "--no-warn-script-location"]
     arguments += ["--cache-dir", str(folder / DOWNLOADS), "--progress-bar", "raw" if version >= (24, 1) else "off"]
+    if any("--hash=" in line for line in requirements):
+        listed = folder / DOWNLOADS / "requirements.txt"
+        listed.write_text("\n".join(requirements) + "\n", encoding="utf-8")
+        requirements = ["--require-hashes", "--no-deps", "--requirement", str(listed)]
     log = folder / DOWNLOADS / "pip.log"
     arguments += ["--log", str(log)]
-    command = launch.isolated(python, "-c", GUARDED, *arguments, *sources.arguments(extra_index), *requirements)
+    command = launch.isolated(python, "-c", GUARDED, *arguments, *sources.arguments(), *requirements)
     own = environment(folder)
     log.unlink(missing_ok=True)
     with launch.Child(command, own, said="") as child:

@@ -1,0 +1,43 @@
+"""A few of the cases of ``make fuzz`` for every parser."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).parent
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="measures memory as POSIX does")
+@pytest.mark.parametrize("parser", ["photo", "ply", "weights", "config", "zip", "hub", "protocol"])
+def test_damaged_inputs_give_one_sentence(parser, tmp_path):
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join((str(HERE), str(HERE.parent)))}
+    command = [sys.executable, HERE / "fuzz.py", parser, "--cases", "60", "--keep", tmp_path / "found"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0 and f"| {parser} | 60 |" in done.stdout, done.stdout + done.stderr
+
+
+def test_the_fuzzer_finds_what_is_there(tmp_path):
+    """A parser that fails, one that is slow, and one that takes memory are found."""
+    program = """
+import fuzz, fuzz_parsers, json, pathlib, sys, time
+fuzz.SECONDS = 0.2
+def spin(content, case):
+    end = time.process_time() + 0.3
+    while case > 1 and time.process_time() < end: pass
+def fail(content, case): {}[case] if case == 2 else None
+bad = {"raises": fail, "slow": spin,
+       "large": lambda content, case: bytearray(400 << 20) if case > 1 else 0}
+for name, read in bad.items():
+    fuzz_parsers.PARSERS[name] = lambda folder, read=read: fuzz_parsers.Parser([b"abc"], read)
+print(json.dumps([fuzz.fuzz(name, 3, pathlib.Path(sys.argv[1])) for name in bad]))
+"""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join((str(HERE), str(HERE.parent)))}
+    done = subprocess.run([sys.executable, "-c", program, tmp_path], env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    raises, slow, large = json.loads(done.stdout)
+    assert raises["exceptions"] == 1 and "KeyError" in raises["problems"][0]
+    assert slow["slow"] == 1 and slow["problems"] and large["problems"] == ["large: 400 MB"]
