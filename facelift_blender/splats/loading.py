@@ -28,6 +28,8 @@ LARGE = 50_000_000
 SHOWN = 1_000_000
 """Number of Gaussians that the viewport shows of a large import; *In Viewport* in the panel shows more."""
 _TICK = 0.05
+BUSY = 0.25
+"""Seconds for which a tick goes on with the next part."""
 
 
 @dataclass(eq=False)
@@ -79,8 +81,11 @@ class Loading:
         except (FaceLiftError, MemoryError) as error:
             self.error = str(error) or f"There is not enough memory to read {path}."
 
-    def steps(self) -> Iterator[None]:
-        """What the main thread does, a part at a time; ends when the object is there, or the import has failed."""
+    def steps(self) -> Iterator[bool]:
+        """What the main thread does, a part at a time; ends when the object is there, or the import has failed.
+
+        Yields whether the next part can follow at once; otherwise something is being waited for.
+        """
         self.read(self.path)
         yield from self._wait()
         if self._needs_runtime:
@@ -92,7 +97,7 @@ class Loading:
         parts = [partial(attributes.create, name=name, kind=kind) for name, (kind, _) in self._values.items()]
         parts += [partial(attributes.set_values, name=name, values=array) for name, (_, array) in self._values.items()]
         for number, part in enumerate([*parts, self._add]):
-            yield
+            yield True
             # Looked up each time, because undo or opening a file may have replaced or removed it.
             cloud = next((other for other in bpy.data.pointclouds if other.session_uid == key), None)
             if cloud is None:
@@ -104,11 +109,11 @@ class Loading:
             part(cloud)
             self.fraction = 0.7 + 0.3 * number / len(parts)
 
-    def _wait(self) -> Iterator[None]:
+    def _wait(self) -> Iterator[bool]:
         while self._thread.is_alive():
-            yield
+            yield False
 
-    def _convert(self) -> Iterator[None]:
+    def _convert(self) -> Iterator[bool]:
         folder = folders.new_folder()
         try:
             folder.mkdir(parents=True)
@@ -123,12 +128,12 @@ class Loading:
         finally:
             folders.remove(folder)
 
-    def _follow(self, job: Job) -> Iterator[None]:
+    def _follow(self, job: Job) -> Iterator[bool]:
         while not job.over:
             if self.cancel.is_set() and not job.cancelling:
                 conversion.timer.jobs.cancel(job)
             self.message, self.fraction = job.message or self.message, 0.4 * job.fraction
-            yield
+            yield False
         if job.state == FAILED:
             self.error = job.error
         elif job.state != DONE:
@@ -150,7 +155,7 @@ class Loading:
             bpy.ops.ed.undo_push(message="Import Gaussian Splats")
 
 
-active: list[tuple[Loading, Iterator[None]]] = []
+active: list[tuple[Loading, Iterator[bool]]] = []
 failed: list[Loading] = []
 """The latest that failed, for the panel."""
 
@@ -175,20 +180,18 @@ def start(context: bpy.types.Context, path: Path, *, scale: float, up_axis: str,
 
 
 def tick() -> float | None:
-    """Do one part of each import; returns the seconds until the next, or None when there is nothing left."""
-    before = time.monotonic()
-    for entry in list(active):
-        loading, steps = entry
+    """Go on with each import for a moment; returns the seconds until the next, or None when there is nothing left."""
+    for loading, steps in list(active):
+        end, more = time.monotonic() + BUSY, True
         try:
-            over = next(steps, loading) is loading
+            while more and (more := next(steps, None)) and time.monotonic() < end:
+                pass
         except (FaceLiftError, RuntimeError, MemoryError) as error:
-            loading.error, over = str(error) or "There is not enough memory for the import.", True
-        if over:
-            active.remove(entry)
+            loading.error, more = str(error) or "There is not enough memory for the import.", None
+        if more is None:
+            active.remove((loading, steps))
             if loading.error:
                 failed.append(loading)
-        if time.monotonic() - before > 0.5:
-            break
     window.redraw()
     return _TICK if active else None
 

@@ -131,6 +131,7 @@ def test_options():
 
 def load(path: Path, each=lambda entry: None, **options) -> loading.Loading:
     """Import `path` as a window does, with the timer's ticks from here."""
+    loading.BUSY = 0.0
     options = {"scale": 1.0, "up_axis": "Z", "at_cursor": False} | options
     entry = loading.start(bpy.context, path, **options)
     while loading.active:

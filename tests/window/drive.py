@@ -397,7 +397,10 @@ def drops():
     head = import_module(f"{PACKAGE}.reconstruct.session").head_of(newest())
     yield from drop(head.head, *place)
     picture("drop_ply", sidebar_only=False)
-    yield from answer("g", *place)
+    yield from answer("g", *place)  # Gaussian Splats (FaceLift), which asks first and shows a picture
+    assert len(heads()) == count, "imported without asking"
+    picture("drop_ply_asked", sidebar_only=False)
+    yield from answer("Return", *place)
     assert len(heads()) == count + 1, "a .ply dropped on the view"
     say("drops: good")
 
