@@ -10,6 +10,7 @@ import sys
 import tracemalloc
 import zipfile
 import zlib
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -22,6 +23,9 @@ from facelift_core.errors import FaceLiftError
 from facelift_core.gaussians import axes, quantization
 from facelift_core.gaussians.files import FORMATS, MissingModule, SplatArrays, format_of, read, write
 from facelift_core.gaussians.transforms import rotation_matrices, transform
+from facelift_core.rendering import render
+from facelift_core.rendering.cameras import intrinsics, orbit
+from facelift_core.rendering.metrics import psnr
 
 WITHOUT_USD = pytest.mark.skipif(find_spec("pxr") is None, reason="usd-core, of requirements.txt, is not installed")
 SUFFIXES = [
@@ -38,6 +42,17 @@ def splats(count: int = 700, degree: int = 0, seed: int = 0) -> SplatArrays:
         draw.normal(size=(count, 4)),
         draw.normal(1, 2, count),
     )
+    return SplatArrays(*(array.astype(np.float32) for array in arrays))
+
+
+def ball(count: int = 6000, degree: int = 0) -> SplatArrays:
+    """A colored surface of the size of a head."""
+    draw = np.random.default_rng(1)
+    directions = draw.normal(size=(count, 3))
+    directions /= np.linalg.norm(directions, axis=1, keepdims=True)
+    sh = np.concatenate([1.5 * directions[:, None], draw.normal(0, 0.1, (count, (degree + 1) ** 2 - 1, 3))], axis=1)
+    scales = draw.normal(-3.6, 0.3, (count, 3))
+    arrays = (0.6 * directions, sh, scales, draw.normal(size=(count, 4)), draw.normal(2, 1, count))
     return SplatArrays(*(array.astype(np.float32) for array in arrays))
 
 
@@ -108,6 +123,21 @@ def test_one_gaussian_and_extreme_values(suffix, tmp_path):
     found = matched(read(tmp_path / f"a{suffix}"), many)
     assert quantization.opacities(found.opacity_logits)[:2].tolist() == pytest.approx([1, 0], abs=1e-6)
     assert np.exp(found.log_scales[2]).max() < 1e-4 and found.colors[3].min() > 0.99
+
+
+@pytest.mark.parametrize("degree", [0, 2])
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_pictures_agree(suffix, degree, tmp_path):
+    head = ball(3000, degree)
+    write(head, tmp_path / f"a{suffix}")
+    if format_of(f"a{suffix}").sh_degree == 0:
+        head = replace(head, sh=head.sh[:, :1])
+    cameras, lens = orbit(torch.tensor([270.0, 315.0, 90.0])), intrinsics(128)
+    pictures = [
+        render(each.to_gaussians(), cameras, lens, 128, 128).clamp(0, 1).permute(0, 3, 1, 2)
+        for each in (read(tmp_path / f"a{suffix}"), head)
+    ]
+    assert psnr(*pictures).min() > 40
 
 
 @pytest.mark.parametrize("version", [2, 3, 4])

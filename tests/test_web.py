@@ -12,26 +12,15 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from test_formats import splats
+from test_formats import ball, splats
 
 from facelift_core.cli import main
 from facelift_core.errors import FaceLiftError
-from facelift_core.gaussians.files import SplatArrays, write
+from facelift_core.gaussians.files import write
 from facelift_core.rendering import render
 from facelift_core.rendering.cameras import intrinsics, orbit
 from facelift_core.rendering.metrics import psnr
 from facelift_core.web import FOLDER, MODULES, Look, framing, write_page
-
-
-def ball(count: int = 6000, degree: int = 0) -> SplatArrays:
-    """A colored surface of the size of a head."""
-    draw = np.random.default_rng(1)
-    directions = draw.normal(size=(count, 3))
-    directions /= np.linalg.norm(directions, axis=1, keepdims=True)
-    sh = np.concatenate([1.5 * directions[:, None], draw.normal(0, 0.1, (count, (degree + 1) ** 2 - 1, 3))], axis=1)
-    scales = draw.normal(-3.6, 0.3, (count, 3))
-    arrays = (0.6 * directions, sh, scales, draw.normal(size=(count, 4)), draw.normal(2, 1, count))
-    return SplatArrays(*(array.astype(np.float32) for array in arrays))
 
 
 def test_the_viewer_is_the_one_of_npm():

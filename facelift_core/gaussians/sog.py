@@ -96,7 +96,8 @@ def _opaque(rgb: np.ndarray) -> np.ndarray:
 
 def _webp(pixels: np.ndarray, path: Path) -> bytes:
     file = io.BytesIO()
-    needed(path, "PIL.Image").fromarray(pixels, "RGBA").save(file, "WEBP", lossless=True, exact=True, quality=100)
+    how = {"lossless": True, "exact": True, "quality": 50, "method": 1}  # more effort: slower, and hardly smaller
+    needed(path, "PIL.Image").fromarray(pixels, "RGBA").save(file, "WEBP", **how)
     return file.getvalue()
 
 

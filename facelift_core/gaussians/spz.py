@@ -35,7 +35,7 @@ def write(splats: SplatArrays, path: Path, *, version: int = 3) -> None:
     Args:
         splats: the Gaussians.
         path: the file.
-        version: 2, 3 or 4. Every program reads 3; 4 is smaller and needs ``zstandard``.
+        version: 2, 3 or 4. Every program reads 3; 4 needs ``zstandard``.
 
     Raises:
         FaceLiftError: the version is unknown, or the file cannot be written.
@@ -54,7 +54,7 @@ def write(splats: SplatArrays, path: Path, *, version: int = 3) -> None:
                 file.write(packer.compress(part))
             file.write(packer.flush())
         else:
-            streams = [zstandard.ZstdCompressor(level=12).compress(part) for part in parts]
+            streams = [zstandard.ZstdCompressor(level=19).compress(part) for part in parts]
             file.write(header + struct.pack("<I12x", _HEADER_4_SIZE))
             for part, stream in zip(parts, streams, strict=True):
                 file.write(struct.pack("<QQ", len(stream), len(part)))
