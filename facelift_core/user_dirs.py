@@ -21,15 +21,21 @@ def home_folder() -> Path:
     try:
         return Path.home()
     except RuntimeError:
-        return _temporary_home()
+        return _temporary_folder()
 
 
 @cache
-def _temporary_home() -> Path:
+def _temporary_folder() -> Path:
     folder = Path(tempfile.mkdtemp(prefix="facelift-"))  # only this user can read it
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    logger.warning("This account has no home folder; FaceLift keeps its cache in %s until it ends.", folder)
+    logger.warning("No folder for the cache can be written; FaceLift keeps it in %s until it ends.", folder)
     return folder
+
+
+def _can_be_written(folder: Path) -> bool:
+    """Return whether files can be made in `folder`, or in the nearest of its parents that exists."""
+    existing = next((path for path in (folder, *folder.parents) if os.path.lexists(path)), folder)
+    return existing.is_dir() and os.access(existing, os.W_OK | os.X_OK)
 
 
 def check_home() -> None:
@@ -48,7 +54,8 @@ def expanded(path: str | Path) -> Path:
 def cache_folder() -> Path:
     """Return the platform's per-user cache folder for FaceLift. It may not exist yet.
 
-    Everything in it may be deleted at any time, so the data folder is never inside it.
+    Everything in it may be deleted at any time, so the data folder is never inside it. If it cannot be written, this is
+    a temporary folder that this process removes again.
     """
     if os.environ.get("XDG_CACHE_HOME"):
         root = Path(os.environ["XDG_CACHE_HOME"])
@@ -58,7 +65,8 @@ def cache_folder() -> Path:
         root = home_folder() / "Library" / "Caches"
     else:
         root = home_folder() / ".cache"
-    return root / "facelift"
+    folder = root / "facelift"
+    return folder if _can_be_written(folder) else _temporary_folder() / "cache"
 
 
 def kernels_folder() -> Path:

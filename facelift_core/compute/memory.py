@@ -40,7 +40,7 @@ def group_limits(root: Path = Path("/")) -> list[tuple[int, int]]:
     groups = root / "sys/fs/cgroup"
     limits = []
     for line in _text(root / "proc/self/cgroup").splitlines():
-        hierarchy, controllers, path = (line.split(":", 2) + ["", ""])[:3]
+        hierarchy, controllers, path = [*line.split(":", 2), "", ""][:3]
         if hierarchy == "0" and not controllers:
             folder, names = groups, ("memory.max", "memory.current", "inactive_file ")
         elif "memory" in controllers.split(","):

@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 
 import facelift_core as fl
+from facelift_core import user_dirs
 from facelift_core.cli import main
 from facelift_core.cli.options import matching
 from facelift_core.files import replacing
@@ -178,7 +179,7 @@ def test_an_account_without_a_home(tmp_path, command, message):
     )
     said = done.stdout + done.stderr
     assert message in said and "Traceback" not in said and "Unexpected" not in said
-    assert said.count("This account has no home") <= 1
+    assert said.count("No folder for the cache") <= 1
     assert not list(tmp_path.iterdir())
 
 
@@ -193,6 +194,16 @@ def test_the_models_work_without_a_home_and_without_a_cache(tmp_path, weights_fo
     (pipeline / CACHE_FILE).mkdir()  # cannot be written, whoever runs the test
     monkeypatch.setenv("XDG_CACHE_HOME", "/dev/null/cache")
     assert load_prompt_embeds(pipeline).shape[0] == 6
+
+
+def test_a_cache_that_cannot_be_written_is_replaced_by_a_temporary_one(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", "/dev/null/cache")
+    folder = user_dirs.cache_folder()
+    folder.mkdir(parents=True, exist_ok=True)
+    assert folder.is_dir() and not folder.is_relative_to("/dev") and user_dirs.cache_folder() == folder
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "not" / "yet"))
+    assert user_dirs.cache_folder() == tmp_path / "not" / "yet" / "facelift"
+    assert not (tmp_path / "not").exists()
 
 
 # Outputs
