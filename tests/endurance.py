@@ -162,8 +162,10 @@ import os, sys
 from pathlib import Path
 from facelift_core.multiview.prompts import embed_prompts
 from facelift_core.progress import Monitor
-from facelift_core.weights import convert, licence
+from facelift_core.user_dirs import keep_kernels
+from facelift_core.weights import convert
 from facelift_core.weights.store import open_store
+keep_kernels()
 own = open_store(sys.argv[1])
 def tell(stage, fraction, message):
     if message.startswith("Converting") and fraction >= float(sys.argv[2]):
