@@ -144,9 +144,10 @@ def insert(path: Path, head: bpy.types.Object) -> bpy.types.Object:
     data = load_mesh(path, f"{head.name} Mesh")
     item = mesh_of(head)
     if item is not None:
-        old, item.data = item.data, data
-        if not old.users:
-            bpy.data.meshes.remove(old)
+        old = item.data
+        for user in [other for other in bpy.data.objects if other.data == old]:  # its shadow, too
+            user.data = data
+        bpy.data.meshes.remove(old)
         return item
     item = bpy.data.objects.new(data.name, data)
     for collection in head.users_collection:

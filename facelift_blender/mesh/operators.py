@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import bpy
-from bpy.props import EnumProperty, IntProperty
+from bpy.props import BoolProperty, EnumProperty, IntProperty
 
 from ..operator_errors import attempt
-from . import making
+from . import making, proxy
 
 TEXTURES = [
     ("1024", "1K", "1024 × 1024 pixels"),
@@ -34,6 +34,9 @@ class FACELIFT_OT_make_mesh(bpy.types.Operator):
     def poll(cls, context):
         return making.is_head(context.object)
 
+    def invoke(self, context, event):
+        return context.window_manager.invoke_props_dialog(self)
+
     def execute(self, context):
         def work() -> None:
             making.make_mesh(context, context.object, self.faces, int(self.texture), self.bottom)
@@ -41,4 +44,25 @@ class FACELIFT_OT_make_mesh(bpy.types.Operator):
         return attempt(self, work)
 
 
-CLASSES = (FACELIFT_OT_make_mesh,)
+class FACELIFT_OT_cast_shadows(bpy.types.Operator):
+    """Let the active head cast shadows on other objects, through an invisible mesh that moves with it. Without a mesh,
+    one is made first, in the background"""
+
+    bl_idname = "facelift.cast_shadows"
+    bl_label = "Cast Shadows"
+    bl_options = {"REGISTER", "UNDO"}
+
+    on: BoolProperty(name="On", default=True, options={"SKIP_SAVE"})
+
+    @classmethod
+    def poll(cls, context):
+        return making.is_head(context.object)
+
+    def execute(self, context):
+        def work() -> None:
+            proxy.cast_shadows(context, context.object) if self.on else proxy.remove_proxy(context.object)
+
+        return attempt(self, work)
+
+
+CLASSES = (FACELIFT_OT_make_mesh, FACELIFT_OT_cast_shadows)

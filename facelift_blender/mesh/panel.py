@@ -5,7 +5,7 @@ from __future__ import annotations
 import bpy
 
 from ..jobs import bar
-from . import making
+from . import making, proxy
 
 
 class FACELIFT_PT_mesh(bpy.types.Panel):
@@ -25,7 +25,9 @@ class FACELIFT_PT_mesh(bpy.types.Panel):
         made = making.mesh_of(context.object)
         if made is not None:
             layout.prop(made, "hide_viewport", text=made.name, icon="MESH_DATA", invert_checkbox=True)
-        layout.operator("facelift.make_mesh", text="Make Mesh" if made is None else "Update Mesh", icon="MESH_MONKEY")
+        layout.operator("facelift.make_mesh", text="Make Mesh…" if made is None else "Update Mesh…", icon="MESH_MONKEY")
+        shadows = proxy.proxy_of(context.object) is not None
+        layout.operator("facelift.cast_shadows", depress=shadows, icon="LIGHT_SUN").on = not shadows
         bar.draw_latest(layout, making.KIND, context)
 
 

@@ -79,6 +79,55 @@ with case("it survives saving, and is updated in place"):
     assert bpy.ops.facelift.make_mesh(faces=1000, texture="1024") == {"FINISHED"}
     assert making.mesh_of(head) is not None
 
+with case("shadows: dark on the floor, nothing else in the picture"):
+    scene = bpy.context.scene
+    scene.render.engine, scene.cycles.samples, scene.cycles.use_denoising = "CYCLES", 4, False
+    scene.cycles.transparent_max_bounces = 64
+    scene.render.resolution_x = scene.render.resolution_y = 48
+    scene.render.image_settings.file_format = "PNG"
+    scene.view_settings.view_transform = "Standard"
+    lamp = bpy.data.objects.new("Sun", bpy.data.lights.new("Sun", "SUN"))
+    lamp.data.energy = 3.0
+    floor_data = bpy.data.meshes.new("Floor")
+    floor_data.from_pydata([(-4, -4, 0), (4, -4, 0), (4, 4, 0), (-4, 4, 0)], [], [(0, 1, 2, 3)])
+    floor = bpy.data.objects.new("Floor", floor_data)
+    camera = bpy.data.objects.new("Camera", bpy.data.cameras.new("Camera"))
+    camera.location, camera.rotation_euler = (0, -6, 6), (np.pi / 4, 0, 0)
+    for item in (lamp, floor, camera):
+        scene.collection.objects.link(item)
+    scene.camera = camera
+    head.location, head.rotation_euler, head.scale = (0, 0, 1), (0, 0, 0), (1, 1, 1)
+    making.mesh_of(head).hide_render = True
+
+    def light() -> np.ndarray:
+        scene.render.filepath = str(FOLDER / "light.png")
+        bpy.ops.render.render(write_still=True)
+        image = bpy.data.images.load(scene.render.filepath)
+        found = np.empty(48 * 48 * 4, np.float32)
+        image.pixels.foreach_get(found)
+        bpy.data.images.remove(image)
+        return found.reshape(48, 48, 4)[..., 1]
+
+    head.visible_shadow = False
+    before = light()
+    head.visible_shadow = True
+    assert bpy.ops.facelift.cast_shadows() == {"FINISHED"}
+    proxy = head["facelift_proxy"]
+    assert proxy.parent == head and proxy.data == making.mesh_of(head).data and not head.visible_shadow
+    after = light()
+    darker = after < before - 0.3
+    # The sun is at the zenith: the shadow lies below the head, which hides a part of it.
+    assert 15 < darker.sum() < 250, darker.sum()
+    assert np.abs(after - before)[~darker].max() < 0.3 and np.abs(after - before)[~darker].mean() < 0.02
+    count = len(bpy.data.meshes)
+    assert bpy.ops.facelift.make_mesh(faces=1000, texture="1024") == {"FINISHED"}
+    assert proxy.data == making.mesh_of(head).data and len(bpy.data.meshes) == count, "the shadow is updated, too"
+    assert bpy.ops.facelift.cast_shadows(on=False) == {"FINISHED"}
+    assert "facelift_proxy" not in head and head.visible_shadow
+    bpy.data.objects.remove(making.mesh_of(head))
+    assert bpy.ops.facelift.cast_shadows() == {"FINISHED"}
+    assert making.mesh_of(head).hide_render and head["facelift_proxy"].data == making.mesh_of(head).data
+
 with case("no files are left behind"):
     assert not any((making.folders.cache_folder() / "meshes").iterdir())
 
