@@ -14,6 +14,7 @@ previews        a picture of a file that is about to be imported
 web_page        splats as an HTML file
 conversion      files of formats that only the runtime can read or write
 exporting       to files, with everything applied
+assets          heads for the asset browser
 editing         what artists do to them
 following       Gaussians follow their points, whatever moves these
 operators       buttons; each only calls a function; file_operators those that read and write files

@@ -6,7 +6,7 @@ import bpy
 from bpy.props import BoolProperty, EnumProperty
 
 from ..operator_errors import attempt
-from . import editing, native, nodes, objects, scene_settings
+from . import assets, editing, native, nodes, objects, scene_settings
 
 _MODE_ITEMS = [
     (nodes.CAMERA_FACING, "Camera Facing", "For final renders: exact from the scene camera only"),
@@ -135,6 +135,16 @@ class FACELIFT_OT_splats_duplicate(_OnSplats, bpy.types.Operator):
         )
 
 
+class FACELIFT_OT_splats_mark_asset(_OnSplats, bpy.types.Operator):
+    """Offer this head in the asset browser of the current file, with a picture of its front"""
+
+    bl_idname = "facelift.splats_mark_asset"
+    bl_label = "Mark as Asset"
+
+    def execute(self, context):
+        return attempt(self, lambda: assets.mark(objects.active_splats(context)))
+
+
 class FACELIFT_OT_splats_join(_OnSplats, bpy.types.Operator):
     """Join the selected splats into the active object, applying all edits, so that EEVEE sorts them together"""
 
@@ -205,6 +215,7 @@ CLASSES = (
     FACELIFT_OT_splats_delete_selected,
     FACELIFT_OT_splats_restore_deleted,
     FACELIFT_OT_splats_duplicate,
+    FACELIFT_OT_splats_mark_asset,
     FACELIFT_OT_splats_join,
     FACELIFT_OT_splats_instances_real,
     FACELIFT_OT_splats_native,

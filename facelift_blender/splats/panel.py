@@ -97,7 +97,10 @@ class FACELIFT_PT_splats(bpy.types.Panel):
         layout.operator("facelift.splats_duplicate", icon="DUPLICATE")
         if len(objects.splat_objects(context.selected_objects)) > 1:
             layout.operator("facelift.splats_join", icon="AUTOMERGE_ON")
+        if item.asset_data is None:
+            layout.operator("facelift.splats_mark_asset", icon="ASSET_MANAGER")
         layout.operator("facelift.export_splats", icon="EXPORT")
+        paragraphs(layout, "Blender's own exporters leave splats out.", context, icon="INFO")
 
 
 def _draw_missing(layout: bpy.types.UILayout, context) -> None:

@@ -10,7 +10,7 @@ from from_source import head as new_head
 from mathutils import Matrix
 from pictures import different, new_scene, picture, same
 
-from facelift_blender.splats import nodes
+from facelift_blender.splats import assets, attributes, menus, nodes
 
 TURNED = Matrix.Translation((0.1, 0.2, 0.0)) @ Matrix.Rotation(0.8, 4, "Z") @ Matrix.Scale(0.8, 4)
 
@@ -112,6 +112,55 @@ def test_linked_appended_and_overridden():
     new_scene()
     head(Matrix.Translation((0.3, 0, 0)) @ TURNED, degree=1)
     same(found, picture(), 60)
+
+
+def test_assets_have_a_preview_and_keep_everything():
+    new_scene()
+    item = head(TURNED, degree=1)
+    truth = picture()
+    assert bpy.ops.facelift.splats_mark_asset() == {"FINISHED"}
+    path = saved("assets")
+    item = brought_in(path, link=False)
+    assert item.asset_data is not None
+    same(picture(), truth, 90)
+    pixels = np.array(item.preview.image_pixels_float[:]).reshape(assets.SIDE, assets.SIDE, 4)
+    middle = assets.SIDE // 2
+    assert pixels[middle, middle, 3] > 0.8 > 0.1 > pixels[0, 0, 3], (pixels[middle, middle], pixels[0, 0])
+    expected = attributes.read(item.data).colors.clip(0, 1).mean(axis=0)
+    part = slice(middle - 20, middle + 20)
+    assert np.abs(pixels[part, part, :3].mean(axis=(0, 1)) - expected).max() < 0.15
+
+
+def test_menus_offer_our_exporter_first():
+    new_scene()
+
+    class Layout:
+        def __init__(self):
+            self.operators = []
+
+        def operator(self, name, **_):
+            self.operators.append(name)
+
+        def separator(self):
+            pass
+
+    class Menu:
+        layout = Layout()
+
+    for chosen, draw, other in (
+        (True, menus._draw_export_first, menus._draw_export_last),
+        (False, menus._draw_export_last, menus._draw_export_first),
+    ):
+        head(name="Head").select_set(chosen)
+        Menu.layout = Layout()
+        other(Menu, bpy.context)
+        assert Menu.layout.operators == []
+        draw(Menu, bpy.context)
+        assert Menu.layout.operators[0] == "facelift.export_splats"
+        bpy.ops.object.select_all(action="DESELECT")
+    Menu.layout = Layout()
+    menus._draw_convert(Menu, bpy.context)
+    assert Menu.layout.operators == ["facelift.make_mesh"]
 
 
 def test_overrides_of_a_view_layer():
