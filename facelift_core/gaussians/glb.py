@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from .. import bounded_json
 from ..files import replacing
 from . import quantization, spz
 from .arrays import SplatArrays, concatenated
@@ -131,7 +132,7 @@ def _chunks(path: Path) -> tuple[dict, np.ndarray]:
     if size > min(len(data) - 20, _MAX_JSON):
         raise Damaged("is cut short inside its description")
     try:
-        document = json.loads(data[20 : 20 + size].tobytes())
+        document = bounded_json.parse(data[20 : 20 + size].tobytes(), size)
     except (ValueError, RecursionError):
         raise Damaged("is damaged: its description is not JSON") from None
     if not isinstance(document, dict):

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from .. import bounded_json
 from ..files import replacing
 from . import palettes, quantization
 from .arrays import SplatArrays
@@ -127,7 +128,7 @@ class _Reader:
         if not found:
             raise Damaged("is not a .sog file: it has no meta.json")
         self.folder = min(found, key=len)[: -len("meta.json")]
-        self.meta = json.loads(self._file("meta.json", _MAX_DESCRIPTION))
+        self.meta = bounded_json.parse(self._file("meta.json", _MAX_DESCRIPTION), _MAX_DESCRIPTION)
         if self.meta.get("version") != 2:
             raise Damaged(f"is a .sog file of version {self.meta.get('version', 1)}, which is not supported; 2 is")
         self.count = self.meta["count"]
