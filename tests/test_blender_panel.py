@@ -17,7 +17,7 @@ def test_the_panel(python, tmp_path):
     done = subprocess.run(
         [python, HERE / "blender" / "panel.py", tmp_path], capture_output=True, text=True, timeout=300,
         env={
-            **os.environ,
+            **{name: value for name, value in os.environ.items() if name != "FACELIFT_PYTHON"},  # no PyTorch chosen
             "BLENDER_USER_RESOURCES": str(tmp_path / "user"),
             "TEST_PHOTO": str(HERE / "goldens" / "input.png"),
         },
