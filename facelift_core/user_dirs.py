@@ -32,10 +32,18 @@ def _temporary_folder() -> Path:
     return folder
 
 
+@cache
 def _can_be_written(folder: Path) -> bool:
-    """Return whether files can be made in `folder`, or in the nearest of its parents that exists."""
+    """Return whether a folder can be made in `folder`, or in the nearest of its parents that exists.
+
+    It is tried, because the permissions do not tell: not to an administrator, on Windows, or in a full file system.
+    """
     existing = next((path for path in (folder, *folder.parents) if os.path.lexists(path)), folder)
-    return existing.is_dir() and os.access(existing, os.W_OK | os.X_OK)
+    try:
+        os.rmdir(tempfile.mkdtemp(prefix=".facelift-", dir=existing))
+    except OSError:
+        return False
+    return True
 
 
 def check_home() -> None:
