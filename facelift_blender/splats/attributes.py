@@ -6,7 +6,7 @@
 ``rotation``      QUATERNION    w, x, y, z, normalised
 ``radiance:base`` FLOAT4        f_dc_0 to 2 and the opacity after the sigmoid; FLOAT_COLOR before Blender 5.2
 ``radiance:sh_k`` FLOAT_VECTOR  k = 0 to 14, red green blue; only as many as the degree needs
-``Color``         FLOAT_COLOR   the view-independent colour in linear light, for Solid mode and other node trees
+``Color``         FLOAT_COLOR   the view-independent color in linear light, for Solid mode and other node trees
 ``splat_rest``    FLOAT_VECTOR  the position that scale and rotation belong to, see :mod:`.following`
 ================  ============  =================================================================
 """
@@ -57,7 +57,7 @@ def is_splats(item: bpy.types.ID | None) -> bool:
 
 
 def sh_bases(cloud: bpy.types.PointCloud) -> int:
-    """Spherical-harmonic features per colour: 1, 4, 9 or 16."""
+    """Spherical-harmonic features per color: 1, 4, 9 or 16."""
     found = next((k for k in range(15) if sh_name(k) not in cloud.attributes), 15)
     return max(bases for bases in (1, 4, 9, 16) if bases <= found + 1)
 

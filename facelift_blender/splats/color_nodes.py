@@ -1,4 +1,4 @@
-"""Node formulas for colours: what an artist changes about them, sRGB, and colours that depend on the view."""
+"""Node formulas for colors: what an artist changes about them, sRGB, and colors that depend on the view."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _CHANGES = {"Tint": "Color", "Exposure": "Float", "Hue": "Float", "Saturation": 
 
 
 def recolored(b: Builder, inputs: Sockets, color: NodeSocket) -> NodeSocket:
-    """Hue, saturation, value, tint and exposure: linear in the displayed colour, so that spherical harmonics follow."""
+    """Hue, saturation, value, tint and exposure: linear in the displayed color, so that spherical harmonics follow."""
     group = part("FaceLift Recolor", VERSION, {"As Displayed": "Vector", **_CHANGES}, _recolored)
     return b.call(group, {"As Displayed": color, **{name: inputs[name] for name in _CHANGES}})[0]
 

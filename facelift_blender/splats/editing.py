@@ -8,9 +8,10 @@ import bpy
 import numpy as np
 from facelift_core import FaceLiftError
 from facelift_core.gaussians import transforms
+from facelift_core.gaussians.arrays import concatenated
 from mathutils import Matrix, Vector
 
-from . import attributes, exporting, importing, native, nodes, objects
+from . import attributes, exporting, native, nodes, objects
 from .viewport import state
 
 SELECTION = ".selection"
@@ -120,7 +121,7 @@ def join(context: bpy.types.Context, item: bpy.types.Object, others: Sequence[bp
     """
     if not others:
         raise FaceLiftError("Select at least two splat objects.")
-    splats = importing.joined([exporting.edited(context.scene, part) for part in (item, *others)])
+    splats = concatenated([exporting.edited(context.scene, part) for part in (item, *others)])
     to_item = np.linalg.inv(np.array(item.matrix_world))
     cloud = objects.splat_cloud(item.name, transforms.transform(splats, to_item))
     kept = {name: nodes.get_input(modifier_of(item), name) for name in ("Render As", "Viewport As", "Match Viewers")}

@@ -11,6 +11,7 @@ import numpy as np
 from facelift_core import FaceLiftError
 from facelift_core.gaussians import files as formats
 from facelift_core.gaussians import transforms
+from facelift_core.gaussians.arrays import concatenated
 from facelift_core.processes.protocol import Event
 
 from ..jobs import folders
@@ -82,7 +83,7 @@ def together(
     parts = [part for part in parts if len(part)]
     if not parts:
         raise FaceLiftError("There is nothing to export; select an object with visible splats.")
-    return importing.joined(parts)
+    return concatenated(parts)
 
 
 def _write_in_runtime(splats: SplatArrays, path: Path, version: int) -> None:

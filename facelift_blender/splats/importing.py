@@ -79,15 +79,6 @@ def read(path: Path) -> SplatArrays:
             folders.remove(folder)
 
 
-def joined(parts: list[SplatArrays]) -> SplatArrays:
-    """Concatenate several sets of Gaussians, padded to the highest spherical-harmonics degree among them."""
-    bases = max(part.sh.shape[1] for part in parts)
-    sh = [np.pad(part.sh, ((0, 0), (0, bases - part.sh.shape[1]), (0, 0))) for part in parts]
-    names = ("positions", "log_scales", "rotations", "opacity_logits")
-    fields = {name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
-    return SplatArrays(sh=np.concatenate(sh), **fields)
-
-
 def paths_of(operator: bpy.types.Operator) -> list[Path]:
     """The paths that the file browser, a drop or a script passed in `filepath` or `directory` and `files`."""
     several = [Path(operator.directory) / file.name for file in operator.files if file.name]

@@ -103,10 +103,10 @@ def _interface(group: bpy.types.GeometryNodeTree) -> None:
     add("Size", "Float", 1.0, 0.0, 10.0, tip="Factor for the size of each Gaussian")
     add("Density", "Float", 1.0, 0.0, 10.0, tip="Optical thickness: 2 is as if each Gaussian were there twice")
     add("Opacity", "Float", 1.0, 0.0, 1.0, "FACTOR", tip="Factor for the opacity of each Gaussian")
-    add("Tint", "Color", (1.0, 1.0, 1.0, 1.0), tip="Colours are multiplied by this")
+    add("Tint", "Color", (1.0, 1.0, 1.0, 1.0), tip="Colors are multiplied by this")
     add("Exposure", "Float", 0.0, -10.0, 10.0, tip="In stops")
-    add("Hue", "Float", 0.0, -math.pi, math.pi, "ANGLE", tip="Turns all colours around grey")
-    add("Saturation", "Float", 1.0, 0.0, 4.0, tip="0 is grey")
+    add("Hue", "Float", 0.0, -math.pi, math.pi, "ANGLE", tip="Turns all colors around gray")
+    add("Saturation", "Float", 1.0, 0.0, 4.0, tip="0 is gray")
     add("Value", "Float", 1.0, 0.0, 4.0, tip="Factor for the brightness as displayed")
     panel = sockets.new_panel("Edit")
     add("Minimum Opacity", "Float", 0.0, 0.0, 1.0, "FACTOR", tip="Fainter Gaussians are left out")
@@ -260,7 +260,7 @@ def _points(b, geometry, sigma, base, rest, opacity, recolor) -> NodeSocket:
         combined = b.node("FunctionNodeCombineColor", {0: red, 1: green, 2: blue, 3: opacity}, mode="RGB").outputs[0]
         geometry, combined, sigma = b.captured(geometry, {"Base": ("RGBA", combined), "Sigma": ("VECTOR", sigma)})
         geometry = b.stored(geometry, attributes.SCALE, "FLOAT_VECTOR", sigma)
-        # As a colour even where the type is FLOAT4: a colour loses its alpha on the way to a vector.
+        # As a color even where the type is FLOAT4: a color loses its alpha on the way to a vector.
         geometry = b.stored(geometry, attributes.BASE, "FLOAT_COLOR", combined)
         for k, features in enumerate(rest):
             geometry = b.stored(geometry, attributes.sh_name(k), "FLOAT_VECTOR", recolor(features))

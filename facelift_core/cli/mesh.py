@@ -6,10 +6,9 @@ import argparse
 from pathlib import Path
 
 from ..diagnostics import quiet_libraries
-from ..errors import FaceLiftError
 from ..mesh.files import check_suffix
 from .console import progress_bar
-from .options import whole_number
+from .options import check_output, whole_number
 
 
 def add_parser(commands) -> None:
@@ -44,8 +43,7 @@ def add_parser(commands) -> None:
 
 def run(options: argparse.Namespace) -> int:
     check_suffix(options.output)
-    if options.output.is_dir() or not options.output.parent.is_dir():
-        raise FaceLiftError(f"Cannot write {options.output}: its folder does not exist, or it is a folder itself.")
+    check_output(options.output)
     quiet_libraries()
     from ..gaussians.files import load
     from ..mesh.head_mesh import make_mesh

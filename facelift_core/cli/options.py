@@ -6,7 +6,7 @@ import glob
 import math
 import os
 import re
-from argparse import ArgumentTypeError
+from argparse import ArgumentParser, ArgumentTypeError
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -50,6 +50,27 @@ def device(text: str) -> str:
     return text
 
 
+def add_camera_arguments(parser: ArgumentParser, azimuth: str) -> None:
+    """Add --azimuth, --elevation and --background; `azimuth` is the help of the first."""
+    parser.add_argument("--azimuth", type=number(-360, 360), default=0.0, metavar="DEGREES", help=azimuth)
+    parser.add_argument(
+        "--elevation",
+        type=number(-89, 89),
+        default=0.0,
+        metavar="DEGREES",
+        help="camera elevation above the horizon (default 0)",
+    )
+    parser.add_argument(
+        "--background", type=color, default=(1.0, 1.0, 1.0), help="color name or #rrggbb (default white)"
+    )
+
+
+def check_output(path: Path) -> None:
+    """Raise FaceLiftError if `path` is a folder, or in a folder that does not exist."""
+    if path.is_dir() or not path.parent.is_dir():
+        raise FaceLiftError(f"Cannot write {path}: its folder does not exist, or it is a folder itself.")
+
+
 def matching(paths: Sequence[Path]) -> list[Path]:
     """Expand patterns such as “*.jpg”, which shells on Windows pass on; a file of that very name comes first."""
     expanded = []
@@ -59,7 +80,7 @@ def matching(paths: Sequence[Path]) -> list[Path]:
     return expanded
 
 
-def colour(text: str) -> tuple[float, float, float]:
+def color(text: str) -> tuple[float, float, float]:
     """Parse a color name or #rrggbb to RGB in [0, 1]."""
     try:
         from PIL import ImageColor

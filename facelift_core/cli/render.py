@@ -6,9 +6,8 @@ import argparse
 from pathlib import Path
 
 from ..diagnostics import quiet_libraries
-from ..errors import FaceLiftError
 from .console import progress_bar, say
-from .options import UsageError, colour, device, number, whole_number
+from .options import UsageError, add_camera_arguments, check_output, device, whole_number
 from .reconstruct import PICTURE_SUFFIXES, VIDEO_SUFFIXES
 
 FRONT = 270.0
@@ -26,19 +25,8 @@ def add_parser(commands) -> None:
     parser.add_argument(
         "-o", "--output", metavar="FILE", required=True, type=Path, help="image (.png, .jpg, .webp) or video (.mp4)"
     )
-    parser.add_argument(
-        "--azimuth",
-        type=number(-360, 360),
-        default=0.0,
-        metavar="DEGREES",
-        help="camera direction: 0 front (default), 90 the head's left side, 180 back; for a video, the start",
-    )
-    parser.add_argument(
-        "--elevation",
-        type=number(-89, 89),
-        default=0.0,
-        metavar="DEGREES",
-        help="camera elevation above the horizon (default 0)",
+    add_camera_arguments(
+        parser, "camera direction: 0 front (default), 90 the head's left side, 180 back; for a video, the start"
     )
     parser.add_argument(
         "--camera",
@@ -48,9 +36,6 @@ def add_parser(commands) -> None:
     )
     parser.add_argument(
         "--size", type=whole_number(16, 4096), default=512, help="width and height in pixels (default 512)"
-    )
-    parser.add_argument(
-        "--background", type=colour, default=(1.0, 1.0, 1.0), help="color name or #rrggbb (default white)"
     )
     parser.add_argument("--device", type=device, default="auto", help="auto (default), cuda, cuda:1, mps or cpu")
     parser.set_defaults(run=run)
@@ -62,8 +47,7 @@ def run(options: argparse.Namespace) -> int:
         raise UsageError(f"{options.output}: the name must end with {' or '.join(PICTURE_SUFFIXES + VIDEO_SUFFIXES)}.")
     if suffix in VIDEO_SUFFIXES and options.size % 2:
         raise UsageError(f"The size of a video must be an even number of pixels, not {options.size}.")
-    if options.output.is_dir() or not options.output.parent.is_dir():
-        raise FaceLiftError(f"Cannot write {options.output}: its folder does not exist, or it is a folder itself.")
+    check_output(options.output)
     quiet_libraries()
     import torch
 

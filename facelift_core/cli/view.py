@@ -7,9 +7,8 @@ import io
 from pathlib import Path
 
 from ..diagnostics import quiet_libraries
-from ..errors import FaceLiftError
 from .console import say
-from .options import UsageError, colour, number
+from .options import UsageError, add_camera_arguments, check_output
 
 POSTER_SIZE = 1024
 
@@ -24,23 +23,7 @@ def add_parser(commands) -> None:
     )
     parser.add_argument("head", metavar="HEAD", type=Path, help="the head to show: .ply or any other format")
     parser.add_argument("-o", "--output", metavar="FILE.html", required=True, type=Path, help="the page to write")
-    parser.add_argument(
-        "--azimuth",
-        type=number(-360, 360),
-        default=0.0,
-        metavar="DEGREES",
-        help="where the camera starts: 0 front (default), 90 the head's left side, 180 back",
-    )
-    parser.add_argument(
-        "--elevation",
-        type=number(-89, 89),
-        default=0.0,
-        metavar="DEGREES",
-        help="camera elevation above the horizon (default 0)",
-    )
-    parser.add_argument(
-        "--background", type=colour, default=(1.0, 1.0, 1.0), help="color name or #rrggbb (default white)"
-    )
+    add_camera_arguments(parser, "where the camera starts: 0 front (default), 90 the head's left side, 180 back")
     parser.add_argument("--still", action="store_true", help="the head does not turn by itself")
     parser.set_defaults(run=run)
 
@@ -48,8 +31,7 @@ def add_parser(commands) -> None:
 def run(options: argparse.Namespace) -> int:
     if options.output.suffix.lower() not in (".html", ".htm"):
         raise UsageError(f"{options.output}: the name must end with .html.")
-    if options.output.is_dir() or not options.output.parent.is_dir():
-        raise FaceLiftError(f"Cannot write {options.output}: its folder does not exist, or it is a folder itself.")
+    check_output(options.output)
     quiet_libraries()
     from ..gaussians.files import read
     from ..web import Look, write_page

@@ -18,13 +18,13 @@ from facelift_blender.splats import (
     conversion,
     editing,
     exporting,
-    importing,
     loading,
     native,
     nodes,
     previews,
 )
 from facelift_core.gaussians import files as formats
+from facelift_core.gaussians.arrays import concatenated
 
 TURNED = Matrix.Translation((0.1, 0.2, 0.0)) @ Matrix.Rotation(0.8, 4, "Z") @ Matrix.Rotation(0.4, 4, "X")
 UNEVEN = TURNED @ Matrix.Diagonal((1.2, 0.7, 0.9, 1.0))
@@ -184,7 +184,7 @@ def test_a_picture_of_a_file_before_it_is_imported():
     front.positions[:] = (splats.positions.min(axis=0) + splats.positions.max(axis=0)) / 2 - [0, 9, 0]
     front.opacity_logits[:], front.log_scales[:] = 5.0, -2.0
     front.sh[:] = np.float32([1, -1, -1]) * 0.5 / 0.28209479
-    red = (previews.picture(importing.joined([splats, front])) == np.float32([1, 0, 0, 1])).all(axis=-1)
+    red = (previews.picture(concatenated([splats, front])) == np.float32([1, 0, 0, 1])).all(axis=-1)
     assert red.sum() > 20 and np.abs(np.argwhere(red).mean(axis=0) - previews.SIDE / 2).max() < previews.SIDE / 4
     assert previews.icon_of(FOLDER / "missing.ply", "Z") == 0
     (FOLDER / "text.ply").write_text("hello")
