@@ -105,7 +105,8 @@ class PromptAttention:
         return attn.to_out[1](attn.to_out[0](rearrange(attended, "n h l d -> n l (h d)")))
 
     def _keys_and_values(self, attn, prompts: Tensor) -> tuple[Tensor, Tensor]:
-        known = self.known.get(threading.get_ident())
+        # The compiler cannot trace which thread it is in; compiled blocks compute keys and values in each step.
+        known = None if torch.compiler.is_compiling() else self.known.get(threading.get_ident())
         if known is not None and (found := known.get(id(prompts))) is not None:
             return found[1:]
         key, value = (
