@@ -143,3 +143,8 @@ PICTURES: dict[str, Callable[[Image.Image], Image.Image]] = {
     "fills the frame": lambda photo: photo.crop((184, 66, 264, 186)).resize((512, 768)),
     "half of the face": lambda photo: photo.crop((0, 0, 226, 512)),
 }
+
+
+def alpha_of(aligned) -> np.ndarray:
+    """(512, 512) float32 alpha in [0, 1] of an aligned portrait."""
+    return np.asarray(aligned.cutout.resize((512, 512)).getchannel("A"), np.float32) / 255

@@ -1,9 +1,8 @@
 """Frames and transparency, photos on their side, several faces (tests/field/README.md)."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
+from field_inputs import alpha_of
 from PIL import Image, ImageChops, ImageDraw, ImageOps
 
 from facelift_core import FaceLiftError, align
@@ -12,28 +11,13 @@ from facelift_core.align.faces import find_faces
 from facelift_core.align.frames import MARGIN, TRANSPARENT
 from facelift_core.align.matting import on_white
 
-PORTRAIT = Path(__file__).parents[1] / "data" / "portrait.jpg"
-
-
-@pytest.fixture(autouse=True)
-def no_rembg_model(tmp_path, monkeypatch):
-    """Whatever is installed on this machine, "auto" does not find U²-Net."""
-    monkeypatch.setenv("U2NET_HOME", str(tmp_path / "no models"))
-
-
-@pytest.fixture(scope="module")
-def photo() -> Image.Image:
-    return Image.open(PORTRAIT).convert("RGB")
+pytestmark = pytest.mark.usefixtures("no_rembg_model")
 
 
 @pytest.fixture(scope="module")
 def usual(photo) -> np.ndarray:
     """The portrait's alpha."""
     return alpha_of(align_portrait(photo))
-
-
-def alpha_of(aligned) -> np.ndarray:
-    return np.asarray(aligned.cutout.resize((512, 512)).getchannel("A"), np.float32) / 255
 
 
 def overlap(a: np.ndarray, b: np.ndarray) -> float:

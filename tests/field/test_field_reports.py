@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from field_inputs import PICTURES
+from field_inputs import PICTURES, alpha_of
 from PIL import Image
 
 from facelift_core import FaceLiftError
@@ -16,7 +16,7 @@ from facelift_core.compute.device import select_device
 from facelift_core.gaussians.files import load
 
 FIELD = Path(__file__).parent
-PORTRAIT = FIELD.parent / "data" / "portrait.jpg"
+pytestmark = pytest.mark.usefixtures("no_rembg_model")
 README = (FIELD / "README.md").read_text(encoding="utf-8")
 ALIKE = 0.85
 """Least intersection over union of the cut-out with that of the photo as it is."""
@@ -31,24 +31,9 @@ NOTES = {
 }
 
 
-@pytest.fixture(autouse=True)
-def no_rembg_model(tmp_path, monkeypatch):
-    """Whatever is installed on this machine, "auto" does not find U²-Net."""
-    monkeypatch.setenv("U2NET_HOME", str(tmp_path / "no models"))
-
-
-@pytest.fixture(scope="module")
-def photo() -> Image.Image:
-    return Image.open(PORTRAIT).convert("RGB")
-
-
 @pytest.fixture(scope="module")
 def usual(photo) -> np.ndarray:
     return alpha_of(align_portrait(photo, matting="segmentation"))
-
-
-def alpha_of(aligned) -> np.ndarray:
-    return np.asarray(aligned.cutout.resize((512, 512)).getchannel("A"), np.float32) / 255
 
 
 def test_every_report_is_listed_with_its_input():
