@@ -1,6 +1,8 @@
-"""What several modules of tests use: small checkpoints of the goldens, a fake runtime, the extension in Blenders."""
+"""Fixtures of several modules of tests: small checkpoints, a fake runtime, the extension in Blenders.
 
-import json
+What tests import by name is in modules of their own: `conftest` would be the nearest folder's, or another's.
+"""
+
 import os
 import shutil
 import signal
@@ -11,6 +13,7 @@ from pathlib import Path
 
 import blenders
 import pytest
+from checkpoints import GOLDENS, copy_checkpoint
 
 sys.path.insert(0, str(Path(__file__).parent.parent))  # for facelift_blender, which nobody installs
 
@@ -22,18 +25,6 @@ if shutil.which("nvidia-smi") is None:
 
 # Shells start background jobs with SIGINT ignored, and children would inherit that; the tests of Ctrl-C need it.
 signal.signal(signal.SIGINT, signal.default_int_handler)
-
-GOLDENS = Path(__file__).parent / "goldens"
-
-
-def copy_checkpoint(folder: Path) -> Path:
-    """The goldens' multi-view diffusion (views of 64²) and GS-LRM as one checkpoint in `folder`."""
-    shutil.copytree(GOLDENS / "mvdiffusion", folder / "mvdiffusion")
-    (folder / "gslrm").mkdir()
-    for file in (GOLDENS / "gslrm").glob("ckpt_*.pt"):
-        shutil.copy(file, folder / "gslrm")
-    (folder / "gslrm" / "config.json").write_text(json.dumps({"head_dim": 16, "sh_degree": 0}))
-    return folder
 
 
 @pytest.fixture(scope="session")

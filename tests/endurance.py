@@ -25,7 +25,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent)]
 
-from conftest import GOLDENS, copy_checkpoint
+from checkpoints import GOLDENS, copy_checkpoint
 from local_hub import LICENCE, LocalHub, repository_of
 from package_index import make_wheel, serving
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import copy_checkpoint
+from checkpoints import copy_checkpoint
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
