@@ -32,14 +32,14 @@ def transform(splats: SplatArrays, matrix: np.ndarray) -> SplatArrays:
     if np.array_equal(matrix, np.eye(4)):
         return splats
     if np.allclose(stretch, stretch.mean(), rtol=1e-6) and np.linalg.det(linear) > 0:
-        rotations = _times(_quaternions(orthogonal[None])[0], splats.rotations.astype(np.float64))
+        rotations = _times(quaternions(orthogonal[None])[0], splats.rotations.astype(np.float64))
         log_scales = splats.log_scales + np.log(stretch.mean())
     else:
         scales = np.exp(splats.log_scales.astype(np.float64))
         axes = linear @ (rotation_matrices(splats.rotations) * scales[:, None, :])
         variances, turns = np.linalg.eigh(axes @ axes.transpose(0, 2, 1))
         turns[np.linalg.det(turns) < 0] *= -1.0
-        rotations = _quaternions(turns)
+        rotations = quaternions(turns)
         log_scales = 0.5 * np.log(np.maximum(variances, 1e-38))
     return replace(
         splats,
@@ -107,7 +107,7 @@ def rotation_matrices(quaternions: np.ndarray) -> np.ndarray:
     return np.stack(rows, axis=1).reshape(-1, 3, 3)
 
 
-def _quaternions(matrices: np.ndarray) -> np.ndarray:
+def quaternions(matrices: np.ndarray) -> np.ndarray:
     """(N, 4) quaternions w, x, y, z from (N, 3, 3) rotations, by Shepperd's method."""
     m = matrices
     trace = m[:, 0, 0] + m[:, 1, 1] + m[:, 2, 2]
