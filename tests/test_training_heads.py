@@ -251,6 +251,15 @@ def test_an_open_smile_shows_teeth_and_closed_lips_do_not(monkeypatch):
     assert bright[1] > 60 and bright[0] < 0.2 * bright[1]
 
 
+def test_one_person_moves_only_what_an_action_moves():
+    anatomy = load_anatomy()
+    still, open_jaw = scene.make_head(7, {}), scene.make_head(7, {"jawOpen": 0.8})
+    moved = np.linalg.norm(open_jaw.vertices - still.vertices, axis=1)
+    height = anatomy.template[:, 2]
+    assert moved[: len(height)][height > 0.76].max() < 1e-5 and moved[len(height) :].max() < 1e-5
+    assert moved[: len(height)].max() > 0.1
+
+
 def test_wet_things_have_small_highlights():
     vertices, triangles = sphere(0.8)
     lamp = Lighting(np.array([[0, -1, 0]], np.float32), np.ones((1, 3), np.float32), 1)

@@ -70,8 +70,12 @@ _EXPRESSION = {
 _MOODS = {"neutral": 0.33, "smile": 0.22, "grin": 0.26, "laugh": 0.07, "speak": 0.08, "sulk": 0.04}
 
 
-def sample_person(anatomy: Anatomy, rng: np.random.Generator) -> Person:
-    """A random person aged about seven or older: ancestry, age, sex, over 100 local changes, asymmetry, expression."""
+def sample_person(anatomy: Anatomy, rng: np.random.Generator, neutral: bool = False) -> Person:
+    """A random person aged about seven or older: ancestry, age, sex, over 100 local changes, asymmetry, expression.
+
+    Args:
+        neutral: the same person without an expression.
+    """
     ancestry = rng.dirichlet([0.6, 0.6, 0.6])
     female = float(rng.integers(2))
     age = float(
@@ -90,12 +94,11 @@ def sample_person(anatomy: Anatomy, rng: np.random.Generator) -> Person:
         "firmness": rng.uniform(0.4, 0.8),
     }
     actions = sample_expression(rng)
+    expression = _action_coefficients(anatomy, actions, rng)
+    if neutral:
+        actions, expression = {}, np.zeros_like(expression)
     coefficients = np.concatenate(
-        [
-            _phenotype_coefficients(anatomy, phenotype, ancestry),
-            _action_coefficients(anatomy, actions, rng),
-            _local_coefficients(anatomy, rng),
-        ]
+        [_phenotype_coefficients(anatomy, phenotype, ancestry), expression, _local_coefficients(anatomy, rng)]
     )[anatomy.rows]
     used = np.flatnonzero(np.abs(coefficients) > 1e-4)
     shift = coefficients[used].astype(np.float32) @ anatomy.basis[used]
@@ -106,6 +109,15 @@ def sample_person(anatomy: Anatomy, rng: np.random.Generator) -> Person:
     upper = anatomy.template[teeth, 2] > MOUTH_HEIGHT
     vertices[teeth] -= np.outer(upper * actions.get("mouthUpperUp", 0.0), [0, 0.004, 0.009]).astype(np.float32)
     return Person(vertices, female, age, ancestry, actions.get("mouthSmile", 0.0))
+
+
+def displacement(anatomy: Anatomy, actions: dict[str, float]) -> np.ndarray:
+    """(V, 3) float32 displacement of the template's vertices by facial actions, such as {"eyeBlinkLeft": 1.0}."""
+    first = anatomy.phenotype_projection.shape[1]
+    place = {first + anatomy.facial_actions.index(label): strength for label, strength in actions.items()}
+    stored = np.flatnonzero(np.isin(anatomy.rows, list(place)))
+    strengths = np.array([place[row] for row in anatomy.rows[stored]], np.float32)
+    return anatomy.subdivide((strengths @ anatomy.basis[stored]).reshape(-1, 3))
 
 
 def sample_expression(rng: np.random.Generator) -> dict[str, float]:

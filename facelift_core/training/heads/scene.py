@@ -17,7 +17,7 @@ from .glasses import sample_glasses
 from .hair import grow
 from .jewelry import sample_jewelry
 from .lighting import Lighting, irradiance, sample_lighting
-from .people import sample_person
+from .people import displacement, sample_person
 
 FACE_CENTER = (251.83270369057132, 280.0133630862363)
 FACE_SIZE = 194.2749650813705
@@ -49,20 +49,28 @@ class Head:
     visibility: np.ndarray
 
 
-def make_head(seed: int) -> Head:
+def make_head(seed: int, actions: dict[str, float] | None = None) -> Head:
     """Generate the head with this seed; deterministic. Every aspect has its own random stream, so changing one does not
-    affect the others."""
+    affect the others.
+
+    Args:
+        actions: facial actions, such as {"jawOpen": 0.5}, in place of the random expression. The head is where it would
+            be without them, so that several expressions of one seed are one person who moves only the face.
+    """
     anatomy = load_anatomy()
     streams = (np.random.default_rng([seed, part]) for part in range(8))
     shape, surface, hairstyle, pose, light, eyewear, clothing, jewels = streams
-    person = sample_person(anatomy, shape)
+    person = sample_person(anatomy, shape, neutral=actions is not None)
     look = paint(anatomy, person, surface)
     pieces = dress(anatomy, person, look, clothing)
     pieces += grow(anatomy, person, look, hairstyle)
     pieces += sample_glasses(anatomy, person, eyewear) + sample_jewelry(anatomy, person, jewels)
     vertices, triangles = _assemble(anatomy, person.vertices, look, pieces)
     heights = np.concatenate([anatomy.template[:, 2], *(piece.heights for piece in pieces)])
-    vertices = _pose_and_place(anatomy, vertices, heights, pose)
+    moved = vertices.copy()
+    if actions:
+        moved[: len(anatomy.template)] += displacement(anatomy, actions)
+    vertices = _pose_and_place(anatomy, vertices, moved, heights, pose)
     normals = vertex_normals(vertices, triangles)
 
     albedo = np.concatenate([look.albedo, *(piece.albedo for piece in pieces)])
@@ -102,40 +110,48 @@ def _assemble(anatomy: Anatomy, body: np.ndarray, look: Look, pieces: list[Piece
     )
 
 
-def _pose_and_place(anatomy: Anatomy, vertices: np.ndarray, height: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Lower the shoulders, turn the head on its neck, and place it in world coordinates as in an aligned portrait."""
-    points = vertices.astype(np.float64)
-    shoulder = np.abs(points[:, 0]) - 0.11
+def _pose_and_place(
+    anatomy: Anatomy, still: np.ndarray, moved: np.ndarray, height: np.ndarray, rng: np.random.Generator
+) -> np.ndarray:
+    """Lower the shoulders, turn the head on its neck, and place it in world coordinates as in an aligned portrait.
+
+    Args:
+        still: (V, 3) vertices that determine the place.
+        moved: (V, 3) the vertices to pose and place.
+        height: (V,) heights on the template.
+    """
+    both = np.stack([still, moved]).astype(np.float64)
+    shoulder = np.abs(both[..., 0]) - 0.11
     droop = rng.uniform(0.15, 0.45)
-    points[:, 2] -= droop * np.clip(shoulder, 0, None) * smoothstep(0.60, 0.57, height)
+    both[..., 2] -= droop * np.clip(shoulder, 0, None) * smoothstep(0.60, 0.57, height)
 
     turn = smoothstep(0.555, 0.635, height)
-    pivot = np.median(points[(height > 0.575) & (height < 0.60)], axis=0)
+    pivot = np.median(both[0, (height > 0.575) & (height < 0.60)], axis=0)
     spread = 13.0 if rng.random() < 0.25 else 5.0
     yaw = np.clip(rng.normal(0, spread), -24, 24)
     pitch, roll = np.clip(rng.normal(0, 4.5), -12, 12), np.clip(rng.normal(0, 3.5), -10, 10)
     for axis, degrees in ((2, yaw), (0, pitch), (1, roll)):
-        points = _rotate(points, pivot, axis, np.radians(degrees) * turn)
-    points = _rotate(points, pivot, 2, np.full(len(points), np.radians(rng.normal(0, 3))))
+        both = _rotate(both, pivot, axis, np.radians(degrees) * turn)
+    both = _rotate(both, pivot, 2, np.full(both.shape[1], np.radians(rng.normal(0, 3))))
 
     skull = height > 0.68
-    middle = 0.5 * (points[skull].min(0) + points[skull].max(0))
-    points -= [middle[0], middle[1], 0]
+    middle = 0.5 * (both[0, skull].min(0) + both[0, skull].max(0))
+    both -= [middle[0], middle[1], 0]
     face = _face_vertices(anatomy)
-    points *= 6.2  # meters to world units, approximately
+    both *= 6.2  # meters to world units, approximately
     # Random offsets of the size that face detectors' boxes cause in alignment.
     scale = np.exp(np.clip(rng.normal(0, 0.03), -0.08, 0.08))
     target = np.array(FACE_CENTER) + np.clip(rng.normal(0, 0.013 * 512, 2), -18, 18)
     # The box depends on perspective, so its position and size are found iteratively.
     for _ in range(3):
-        center, size = _face_box(points[face])
-        points *= FACE_SIZE * scale / size
-        center, _ = _face_box(points[face])
-        depth = cameras.RADIUS + points[face, 1].mean()
+        center, size = _face_box(both[0, face])
+        both *= FACE_SIZE * scale / size
+        center, _ = _face_box(both[0, face])
+        depth = cameras.RADIUS + both[0, face, 1].mean()
         focal = float(cameras.intrinsics(512)[0])
-        points[:, 0] += (target[0] - center[0]) * depth / focal
-        points[:, 2] -= (target[1] - center[1]) * depth / focal
-    return np.ascontiguousarray(points, np.float32)
+        both[..., 0] += (target[0] - center[0]) * depth / focal
+        both[..., 2] -= (target[1] - center[1]) * depth / focal
+    return np.ascontiguousarray(both[1], np.float32)
 
 
 def _rotate(points: np.ndarray, pivot: np.ndarray, axis: int, angles: np.ndarray) -> np.ndarray:
@@ -144,8 +160,8 @@ def _rotate(points: np.ndarray, pivot: np.ndarray, axis: int, angles: np.ndarray
     offset = points - pivot
     cos, sin = np.cos(angles), np.sin(angles)
     rotated = points.copy()
-    rotated[:, a] = pivot[a] + offset[:, a] * cos - offset[:, b] * sin
-    rotated[:, b] = pivot[b] + offset[:, a] * sin + offset[:, b] * cos
+    rotated[..., a] = pivot[a] + offset[..., a] * cos - offset[..., b] * sin
+    rotated[..., b] = pivot[b] + offset[..., a] * sin + offset[..., b] * cos
     return rotated
 
 
