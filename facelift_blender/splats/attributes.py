@@ -30,8 +30,22 @@ DELETED = "splat_deleted"
 DRAWN = "splat_drawn"
 """BOOLEAN on evaluated points that the viewport's own drawing shows in place of the engine."""
 
-_VALUE_NAMES = {"FLOAT": "value", "BOOLEAN": "value", "QUATERNION": "value", "FLOAT_COLOR": "color"}
+_VALUE_NAMES = {
+    **dict.fromkeys(("FLOAT", "BOOLEAN", "INT", "INT8", "INT16_2D", "INT32_2D", "QUATERNION", "FLOAT4X4"), "value"),
+    "FLOAT_COLOR": "color",
+    "BYTE_COLOR": "color",
+}
 """Name of the value for ``foreach_get``; "vector" for the other types."""
+_TYPES = {"BOOLEAN": bool, **dict.fromkeys(("INT", "INT8", "INT16_2D", "INT32_2D"), np.int32)}
+"""Of values; float32 for the other types."""
+_WIDTHS = {
+    **dict.fromkeys(("FLOAT", "BOOLEAN", "INT", "INT8"), 1),
+    **dict.fromkeys(("FLOAT2", "INT16_2D", "INT32_2D"), 2),
+    "FLOAT_VECTOR": 3,
+    **dict.fromkeys(("FLOAT_COLOR", "BYTE_COLOR", "QUATERNION", "FLOAT4"), 4),
+    "FLOAT4X4": 16,
+}
+"""Numbers per value."""
 _SMALLEST_SCALE = 1e-20
 
 
@@ -122,19 +136,34 @@ def read(cloud: bpy.types.PointCloud) -> SplatArrays:
 
 def set_values(cloud: bpy.types.PointCloud, name: str, values: np.ndarray) -> None:
     attribute = cloud.attributes[name]
-    dtype = bool if attribute.data_type == "BOOLEAN" else np.float32
+    dtype = _TYPES.get(attribute.data_type, np.float32)
     attribute.data.foreach_set(
         _VALUE_NAMES.get(attribute.data_type, "vector"), np.ascontiguousarray(values, dtype).ravel()
     )
 
 
 def get_values(cloud: bpy.types.PointCloud, name: str, width: int) -> np.ndarray:
-    """(N, width) float32 values of an attribute; (N,) bool of a boolean one."""
+    """(N, width) float32 values of an attribute, or int32; (N,) bool of a boolean one."""
     attribute = cloud.attributes[name]
-    flag = attribute.data_type == "BOOLEAN"
-    values = np.empty(len(attribute.data) * width, bool if flag else np.float32)
+    dtype = _TYPES.get(attribute.data_type, np.float32)
+    values = np.empty(len(attribute.data) * width, dtype)
     attribute.data.foreach_get(_VALUE_NAMES.get(attribute.data_type, "vector"), values)
-    return values if flag else values.reshape(-1, width)
+    return values if dtype is bool else values.reshape(-1, width)
+
+
+def copy_others(source: bpy.types.PointCloud, target: bpy.types.PointCloud, rows: np.ndarray) -> None:
+    """Copy the attributes that `target` lacks from the chosen points of `source` to its first points.
+
+    Args:
+        rows: (N,) bool, points of `source`, at most as many as `target` has.
+    """
+    kinds = {a.name: a.data_type for a in source.attributes if a.domain == "POINT" and a.data_type in _WIDTHS}
+    for name in kinds.keys() - set(target.attributes.keys()):
+        values = get_values(source, name, _WIDTHS[kinds[name]])[rows]
+        create(target, name, kinds[name])
+        padded = np.zeros((len(target.points), *values.shape[1:]), values.dtype)
+        padded[: len(values)] = values
+        set_values(target, name, padded)
 
 
 def adopt_native_base(cloud: bpy.types.PointCloud) -> bool:

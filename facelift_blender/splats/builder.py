@@ -130,13 +130,15 @@ class Builder:
             self.set(find_input(node, name), value)
         return next(socket for socket in node.outputs if socket.enabled)
 
-    def captured(self, geometry: Value, fields: Mapping[str, tuple[str, NodeSocket]]) -> tuple[NodeSocket, ...]:
-        """Fields evaluated on the points of `geometry` now: the geometry, then one socket each.
+    def captured(
+        self, geometry: Value, fields: Mapping[str, tuple[str, NodeSocket]], domain: str = "POINT"
+    ) -> tuple[NodeSocket, ...]:
+        """Fields evaluated on the points, or on another domain, of `geometry` now: the geometry, then one socket each.
 
         Args:
             fields: name → (socket type of a capture item such as "MATRIX", value).
         """
-        node = self.node("GeometryNodeCaptureAttribute", {"Geometry": geometry}, domain="POINT")
+        node = self.node("GeometryNodeCaptureAttribute", {"Geometry": geometry}, domain=domain)
         for name, (kind, value) in fields.items():
             node.capture_items.new(kind, name)
             self.set(node.inputs[name], value)

@@ -1,0 +1,195 @@
+"""Faces that move Gaussians, in one process: `animation.py [WORD…] FOLDER`."""
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import bpy
+import numpy as np
+from from_source import empty_file, run_tests
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from mathutils import Matrix
+from synthetic_rig import make_rig
+
+from facelift_blender.animation import names, rigs
+from facelift_blender.splats import attributes, exporting, nodes, objects
+from facelift_core.animation.deform import deform, deformed_vertices
+from facelift_core.animation.rig import BONES, NEUTRAL, SHAPES
+
+OWN = 170
+"""Of the rig's Gaussians, those that the head had before."""
+
+
+def new_head(**arguments) -> tuple[bpy.types.Object, object]:
+    empty_file()
+    rig = make_rig()
+    rig = replace(rig, mesh=replace(rig.mesh, neutral=0.01 * np.cos(40 * rig.mesh.vertices)))
+    head = objects.create_splat_object(bpy.context, rig.gaussians[np.arange(OWN)], "Head", **arguments)
+    rigs.insert(rig, head)
+    bpy.context.view_layer.update()
+    return head, rig
+
+
+def shape(head: bpy.types.Object, weights: np.ndarray, neutral: float = 0.0) -> None:
+    keys = names.face_of(head).data.shape_keys.key_blocks
+    for name, weight in zip((NEUTRAL, *SHAPES), (neutral, *weights), strict=True):
+        keys[name].value = weight
+
+
+def some_weights(seed: int) -> np.ndarray:
+    return (np.random.default_rng(seed).random(len(SHAPES)) * 0.9).astype(np.float32)
+
+
+def evaluated(head: bpy.types.Object) -> attributes.SplatArrays:
+    return exporting.edited(bpy.context.scene, head, apply_transform=False)
+
+
+def agree(found: attributes.SplatArrays, expected: attributes.SplatArrays, tolerance: float = 2e-5) -> None:
+    def covariances(splats):
+        return exporting.transforms.rotation_matrices(splats.rotations) * np.exp(splats.log_scales)[:, None]
+
+    assert len(found) == len(expected)
+    size = max(1.0, np.abs(expected.positions).max())
+    np.testing.assert_allclose(found.positions, expected.positions, atol=tolerance * size)
+    np.testing.assert_allclose(found.log_scales, expected.log_scales, atol=10 * tolerance)
+    np.testing.assert_allclose(covariances(found), covariances(expected), atol=tolerance * size)
+
+
+def kept(splats: attributes.SplatArrays, of: attributes.SplatArrays) -> attributes.SplatArrays:
+    """Those of `splats` that the modifier does not leave out for being too faint."""
+    return splats[1 / (1 + np.exp(-of.opacity_logits)) >= 1 / 255]
+
+
+def test_parts():
+    head, rig = new_head()
+    face, armature = names.face_of(head), names.rig_of(head)
+    assert names.head_of(face) == names.head_of(armature) == names.head_of(head) == head
+    keys = face.data.shape_keys.key_blocks
+    assert [key.name for key in keys] == ["Basis", NEUTRAL, *SHAPES]
+    assert all((key.slider_min, key.slider_max, key.value) == (0, 1, 0) for key in keys[1:])
+    assert {len(polygon.vertices) for polygon in face.data.polygons} == {4}
+    uv = np.empty(rig.mesh.uvs.size, np.float32)
+    face.data.uv_layers[0].data.foreach_get("uv", uv)
+    np.testing.assert_array_equal(uv.reshape(rig.mesh.uvs.shape), rig.mesh.uvs)
+    assert [group.name for group in face.vertex_groups] == [names.BODY, *BONES]
+    bones = armature.data.bones
+    for number, bone in enumerate(BONES):
+        np.testing.assert_allclose(bones[bone].head_local, rig.mesh.joints[number, 0], atol=1e-6)
+        np.testing.assert_allclose(bones[bone].tail_local, rig.mesh.joints[number, 1], atol=1e-6)
+    assert bones["jaw"].parent.name == bones["eye.L"].parent.name == "head" and bones["head"].parent.name == "neck"
+    assert [modifier.name for modifier in head.modifiers] == ["Face Motion", "Splats"]
+    assert face.hide_render and armature.hide_render and not face.visible_get() and not armature.visible_get()
+    assert len(bpy.data.scenes) == 1 and bpy.context.view_layer.objects.get("Head Face") == face
+    found = attributes.read(head.data)
+    assert len(found) == len(rig.gaussians) and head.data.materials[0] is not None
+    np.testing.assert_allclose(found.positions, rig.gaussians.positions)
+
+
+def test_at_rest_nothing_changes():
+    head, _ = new_head()
+    before = attributes.read(head.data)
+    found, expected = evaluated(head), kept(before, before)
+    np.testing.assert_array_equal(found.positions, expected.positions)
+    np.testing.assert_array_equal(found.rotations, expected.rotations)
+    np.testing.assert_array_equal(found.log_scales, expected.log_scales)
+
+
+def test_shape_keys_move_the_splats():
+    head, rig = new_head()
+    for seed in range(3):
+        weights, neutral = some_weights(seed), 0.3 * seed
+        shape(head, weights, neutral)
+        expected = deform(rig, deformed_vertices(rig.mesh, weights, neutral))
+        assert np.abs(expected.positions - rig.gaussians.positions).max() > 0.02
+        agree(evaluated(head), kept(expected, rig.gaussians))
+
+
+def test_bones_move_the_splats():
+    head, rig = new_head()
+    face, armature = names.face_of(head), names.rig_of(head)
+    armature.pose.bones["jaw"].rotation_euler.x = 0.3
+    armature.pose.bones["neck"].rotation_euler.z = -0.4
+    weights = some_weights(4)
+    shape(head, weights)
+    bpy.context.view_layer.update()
+    vertices = np.empty((len(rig.mesh.vertices), 3), np.float32)
+    face.evaluated_get(bpy.context.evaluated_depsgraph_get()).data.vertices.foreach_get("co", vertices.ravel())
+    assert np.abs(vertices - deformed_vertices(rig.mesh, weights)).max() > 0.05
+    agree(evaluated(head), kept(deform(rig, vertices), rig.gaussians))
+    # About the joint: what belongs to the jaw alone keeps its distance from it.
+    reset(armature)
+    armature.pose.bones["jaw"].rotation_euler.x = 0.3
+    shape(head, 0 * weights)
+    bpy.context.view_layer.update()
+    face.evaluated_get(bpy.context.evaluated_depsgraph_get()).data.vertices.foreach_get("co", vertices.ravel())
+    of_jaw = rig.mesh.bone_weights[2] == 1
+    joint = rig.mesh.joints[2, 0]
+    before, after = (np.linalg.norm(v[of_jaw] - joint, axis=1) for v in (rig.mesh.vertices, vertices))
+    np.testing.assert_allclose(after, before, atol=1e-5)
+
+
+def reset(armature: bpy.types.Object) -> None:
+    for bone in armature.pose.bones:
+        bone.rotation_euler = (0, 0, 0)
+
+
+def test_the_face_goes_where_its_head_goes():
+    head, rig = new_head()
+    matrix = Matrix.Translation((3, -2, 1)) @ Matrix.Rotation(0.7, 4, "Z") @ Matrix.Scale(0.2, 4)
+    head.matrix_world = matrix
+    shape(head, some_weights(5))
+    expected = kept(deform(rig, deformed_vertices(rig.mesh, some_weights(5))), rig.gaussians)
+    bpy.context.view_layer.update()
+    for part in (names.face_of(head), names.rig_of(head)):
+        np.testing.assert_allclose(part.matrix_world, matrix, atol=1e-6)
+    agree(evaluated(head), expected)
+    copy = head.copy()
+    bpy.context.scene.collection.objects.link(copy)
+    copy.matrix_world = Matrix.Translation((0, 9, 0)) @ Matrix.Rotation(2, 4, "X")
+    bpy.context.view_layer.update()
+    agree(evaluated(copy), expected)
+    # What Object > Apply does: the points are in the world now, and the rest follows.
+    bpy.data.objects.remove(copy)
+    bpy.context.view_layer.objects.active = head
+    head.select_set(True)
+    assert bpy.ops.object.transform_apply(location=True, rotation=True, scale=True) == {"FINISHED"}
+    assert head.matrix_world == Matrix()
+    bpy.context.view_layer.update()
+    agree(evaluated(head), exporting.transforms.transform(expected, np.array(matrix)))
+
+
+def test_a_face_made_again_replaces_the_first():
+    head, rig = new_head()
+    head.data.attributes.new("artists_own", "FLOAT_VECTOR", "POINT")
+    mine = np.random.default_rng(0).normal(size=(len(rig.gaussians), 3)).astype(np.float32)
+    attributes.set_values(head.data, "artists_own", mine)
+    modifier = nodes.find_modifier(head)
+    nodes.set_input(modifier, "Saturation", 0.25)
+    assert len(rigs.own_splats(head)) == OWN
+    np.testing.assert_array_equal(rigs.own_splats(head).positions, rig.gaussians.positions[:OWN])
+    counts = [len(items) for items in (bpy.data.objects, bpy.data.pointclouds, bpy.data.meshes, bpy.data.armatures)]
+    rigs.insert(rig, head)
+    assert counts == [
+        len(items) for items in (bpy.data.objects, bpy.data.pointclouds, bpy.data.meshes, bpy.data.armatures)
+    ]
+    assert [modifier.name for modifier in head.modifiers] == ["Face Motion", "Splats"]
+    assert nodes.get_input(nodes.find_modifier(head), "Saturation") == 0.25
+    found = attributes.get_values(head.data, "artists_own", 3)
+    np.testing.assert_array_equal(found[:OWN], mine[:OWN])
+    assert not found[OWN:].any() and head.data.name == "Head"
+
+
+def test_without_its_mesh_a_head_stays_as_it_is():
+    head, rig = new_head()
+    shape(head, some_weights(6))
+    face = names.face_of(head)
+    face.data.attributes.remove(face.data.attributes[names.REST])
+    np.testing.assert_array_equal(evaluated(head).positions, kept(rig.gaussians, rig.gaussians).positions)
+    bpy.data.objects.remove(face)
+    assert names.head_of(head) is None
+    np.testing.assert_array_equal(evaluated(head).positions, kept(rig.gaussians, rig.gaussians).positions)
+
+
+if __name__ == "__main__":
+    run_tests(globals())
