@@ -106,7 +106,7 @@ def outline(gaussians: Gaussians, mesh: HeadMesh) -> float:
     nothing, lights = np.zeros(len(mesh.vertices), np.float32), np.zeros((1, 3), np.float32)
     solid = Head(
         mesh.vertices, mesh.normals, np.zeros_like(mesh.vertices), nothing, mesh.faces, Lighting(lights, lights, 1),
-        nothing[None],
+        nothing[None], np.zeros_like(mesh.vertices),
     )  # fmt: skip
     covered = render(solid, c2w.numpy(), SIZE, supersampling=1).rgba[..., 3] > 127
     return float(np.mean([(a & b).sum() / (a | b).sum() for a, b in zip(alpha, covered, strict=True)]))

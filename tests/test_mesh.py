@@ -17,7 +17,7 @@ from facelift_core.jobs import handlers
 from facelift_core.jobs.reconstruct import Models
 from facelift_core.mesh import unwrap
 from facelift_core.mesh.head_mesh import HeadMesh, make_mesh
-from facelift_core.mesh.occupancy import _optical_depth
+from facelift_core.mesh.occupancy import optical_depth
 from facelift_core.mesh.texels import texels_of
 
 RADIUS = np.array([0.45, 0.5, 0.6])
@@ -119,11 +119,11 @@ def test_texels_are_those_whose_centers_a_triangle_covers():
 
 
 @pytest.mark.parametrize("direction", [(0, 0, 1.0), (0, -1.0, 0), (0.6, 0.8, 0), (-0.7, 0.3, 0.2)])
-def test_optical_depth_is_what_lies_outwards(direction):
+def testoptical_depth_is_what_lies_outwards(direction):
     direction = np.array(direction) / np.linalg.norm(direction)
     density = np.zeros((21, 21, 21), np.float32)
     density[10, 10, 10] = 1.0
-    depth = _optical_depth(density, direction)
+    depth = optical_depth(density, direction)
     inward = np.round(10 - 6 * direction).astype(int)
     outward = np.round(10 + 6 * direction).astype(int)
     assert depth[tuple(inward)] > 0.1 and depth[tuple(outward)] == 0

@@ -49,6 +49,7 @@ def mesh_head(vertices, triangles, colors) -> scene.Head:
         triangles,
         none,
         np.zeros((0, len(vertices)), np.float32),
+        np.ascontiguousarray(colors, np.float32),
     )
 
 

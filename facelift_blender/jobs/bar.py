@@ -27,6 +27,7 @@ STAGES = {
     "refine": "Fitting to the photo",
     "surface": "Finding the surface",
     "texture": "Baking the texture",
+    "light": "Removing the light",
     "read": "Reading",
     "write": "Writing",
 }

@@ -85,9 +85,9 @@ def make_mesh(
         from . import surface, unwrap
         from .texture import bake
 
-        placed, middle, scale = _placed(SplatArrays.from_gaussians(gaussians))
+        splats, middle, scale = placed(SplatArrays.from_gaussians(gaussians))
         volume = occupancy(
-            placed,
+            splats,
             STEP * max(1.0, 0.5 * (FACES / faces) ** 0.5),
             lambda share: surface_monitor(0.5 * share, "Finding the surface"),
         )
@@ -102,7 +102,7 @@ def make_mesh(
     normals[np.unique(triangles[cut])] = (0, 0, -1)
     texture_monitor(0.0, "Baking the texture")
     picture = bake(
-        placed.to_gaussians(),
+        splats.to_gaussians(),
         vertices,
         normals,
         triangles,
@@ -115,7 +115,7 @@ def make_mesh(
     return _without_faces(mesh, cut) if bottom == "open" else mesh
 
 
-def _placed(splats: SplatArrays) -> tuple[SplatArrays, np.ndarray, float]:
+def placed(splats: SplatArrays) -> tuple[SplatArrays, np.ndarray, float]:
     """The Gaussians around the origin, :data:`SIZE` large; the middle and the scale with which they were placed."""
     if not len(splats):
         raise FaceLiftError("There are no Gaussians to make a mesh of.")

@@ -80,7 +80,7 @@ def occupancy(splats: SplatArrays, step: float, checkpoint: Callable[[float], No
     for number, direction in enumerate(_directions()):
         if number % 4 == 0:
             checkpoint(number / DIRECTIONS)
-        light = np.exp(-_optical_depth(density.values, direction))
+        light = np.exp(-optical_depth(density.values, direction))
         for kept in best:
             lower = np.minimum(kept, light)
             np.maximum(kept, light, out=kept)
@@ -143,7 +143,7 @@ def _directions() -> np.ndarray:
     return np.stack([ring * np.cos(turn), ring * np.sin(turn), z], axis=1)
 
 
-def _optical_depth(density: np.ndarray, direction: np.ndarray) -> np.ndarray:
+def optical_depth(density: np.ndarray, direction: np.ndarray) -> np.ndarray:
     """Optical depth from every grid point outwards along `direction`, to the middle of the point's own voxel."""
     axis = int(np.abs(direction).argmax())
     slices = np.moveaxis(density, axis, 0)

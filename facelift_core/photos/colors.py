@@ -112,12 +112,12 @@ def _changes_nothing(transform: ImageCms.ImageCmsTransform, mode: str) -> bool:
 def by_code_points(primaries: int, transfer: int) -> Encoding | None:
     """Return the encoding of two numbers of ITU-T H.273, or None if it is not known."""
     linear = {
-        1: _srgb_to_linear,
+        1: srgb_to_linear,
         4: lambda v: v**2.2,
         5: lambda v: v**2.8,
-        6: _srgb_to_linear,
+        6: srgb_to_linear,
         8: lambda v: v,
-        13: _srgb_to_linear,
+        13: srgb_to_linear,
         16: _pq_to_linear,
         18: _hlg_to_linear,
     }.get(transfer)
@@ -127,7 +127,7 @@ def by_code_points(primaries: int, transfer: int) -> Encoding | None:
 
 def convert(image: Image.Image, encoding: Encoding) -> Image.Image:
     """Convert an RGB image of another encoding to sRGB; colors outside of sRGB are clipped."""
-    if encoding.primaries == SRGB and encoding.linear is _srgb_to_linear:
+    if encoding.primaries == SRGB and encoding.linear is srgb_to_linear:
         return image
     table = encoding.linear(np.arange(256) / 255).astype(np.float32)
     matrix = np.linalg.inv(_matrix(SRGB)) @ _matrix(encoding.primaries)
@@ -135,7 +135,7 @@ def convert(image: Image.Image, encoding: Encoding) -> Image.Image:
     rows = max(1, _ROWS // image.width)
     for start in range(0, image.height, rows):
         linear = table[pixels[start : start + rows]] @ matrix.T.astype(np.float32)
-        pixels[start : start + rows] = (_linear_to_srgb(linear.clip(0, 1)) * 255).round()
+        pixels[start : start + rows] = (linear_to_srgb(linear.clip(0, 1)) * 255).round()
     return Image.fromarray(pixels)
 
 
@@ -155,11 +155,13 @@ def _matrix(chromaticities: Chromaticities) -> np.ndarray | None:
     return adapt @ matrix
 
 
-def _srgb_to_linear(values: np.ndarray) -> np.ndarray:
+def srgb_to_linear(values: np.ndarray) -> np.ndarray:
+    """Linear light of sRGB values of at least 0."""
     return np.where(values <= 0.04045, values / 12.92, ((values + 0.055) / 1.055) ** 2.4)
 
 
-def _linear_to_srgb(values: np.ndarray) -> np.ndarray:
+def linear_to_srgb(values: np.ndarray) -> np.ndarray:
+    """sRGB values of linear light of at least 0."""
     return np.where(values <= 0.0031308, values * 12.92, 1.055 * values ** np.float32(1 / 2.4) - np.float32(0.055))
 
 

@@ -38,6 +38,7 @@ class Head:
         triangles: (T, 3) int32.
         lighting: the lights, for highlights.
         visibility: (L, V) float32, visibility of each light at each vertex.
+        albedo: (V, 3) float32 linear RGB, without light.
     """
 
     vertices: np.ndarray
@@ -47,15 +48,17 @@ class Head:
     triangles: np.ndarray
     lighting: Lighting
     visibility: np.ndarray
+    albedo: np.ndarray
 
 
-def make_head(seed: int, actions: dict[str, float] | None = None) -> Head:
+def make_head(seed: int, actions: dict[str, float] | None = None, lighting: Lighting | None = None) -> Head:
     """Generate the head with this seed; deterministic. Every aspect has its own random stream, so changing one does not
     affect the others.
 
     Args:
         actions: facial actions, such as {"jawOpen": 0.5}, in place of the random expression. The head is where it would
             be without them, so that several expressions of one seed are one person who moves only the face.
+        lighting: other lights than those of the seed. The camera exposes for them, so their radiance is scaled.
     """
     anatomy = load_anatomy()
     streams = (np.random.default_rng([seed, part]) for part in range(8))
@@ -76,14 +79,15 @@ def make_head(seed: int, actions: dict[str, float] | None = None) -> Head:
     albedo = np.concatenate([look.albedo, *(piece.albedo for piece in pieces)])
     gloss = np.concatenate([look.gloss, *(piece.gloss for piece in pieces)])
     scatter = np.concatenate([look.scatter, *(piece.scatter for piece in pieces)])
-    lighting = sample_lighting(light)
+    own = sample_lighting(light)
+    lighting = own if lighting is None else lighting
     arriving, visibility = irradiance(vertices, normals, triangles, scatter, lighting)
     _light_from_within(anatomy, arriving)
     exposure = _exposure(anatomy, albedo, arriving) * light.lognormal(0, 0.15)
     lighting = Lighting(lighting.directions, lighting.radiance * np.float32(exposure), lighting.lamps)
     colors = albedo * arriving * np.float32(exposure)
     shine = np.where(gloss < WET, np.float32(light.uniform(0.3, 1.0)), np.float32(1))
-    return Head(vertices, normals, colors, gloss * shine, triangles, lighting, visibility)
+    return Head(vertices, normals, colors, gloss * shine, triangles, lighting, visibility, albedo)
 
 
 def vertex_normals(vertices: np.ndarray, triangles: np.ndarray) -> np.ndarray:

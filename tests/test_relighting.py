@@ -1,0 +1,137 @@
+"""Relighting: normals, albedo and light of a ball whose own are known; lamps; refusals in a sentence."""
+
+import threading
+
+import numpy as np
+import pytest
+import torch
+
+import facelift_core as fl
+from facelift_core.gaussians.tensors import SH_C0, Gaussians
+from facelift_core.gaussians.transforms import basis
+from facelift_core.jobs import handlers
+from facelift_core.jobs.reconstruct import Models
+from facelift_core.photos.colors import linear_to_srgb
+from facelift_core.relighting import Reflectance, estimate
+
+RADIUS = 0.75
+SKIN, HAIR = np.array([0.5, 0.3, 0.22]), np.array([0.1, 0.06, 0.05])
+SIDE = np.array([-0.8, -0.6, 0.0])
+"""Toward the light, which is on the left in a picture from the front."""
+
+
+def unit_vectors(count: int) -> np.ndarray:
+    k = np.arange(count) + 0.5
+    z, turn = 1 - 2 * k / count, k * np.pi * (3 - 5**0.5)
+    return np.stack([np.cos(turn) * np.sqrt(1 - z * z), np.sin(turn) * np.sqrt(1 - z * z), z], 1)
+
+
+def ball(colors: np.ndarray, unit: np.ndarray) -> Gaussians:
+    """Discs on a sphere with (N, 3) linear `colors`; their smallest axis is the normal, with either sign."""
+    n = len(unit)
+    sh = ((linear_to_srgb(colors) - 0.5) / SH_C0)[:, None]
+    # A rotation by half a turn around the middle of z and the normal moves the one to the other.
+    halfway = unit + np.array([0, 0, 1.0])
+    halfway /= np.linalg.norm(halfway, axis=1, keepdims=True)
+    rotations = np.concatenate([np.zeros((n, 1)), halfway], axis=1)
+    fields = (unit * RADIUS, sh, np.tile(np.log([0.02, 0.02, 0.006]), (n, 1)), rotations)
+    return Gaussians(*(torch.tensor(x, dtype=torch.float32) for x in fields), torch.full((n,), 4.0))
+
+
+def light_of_side() -> np.ndarray:
+    """(9, 3) harmonics: twice as bright from the side as from the other."""
+    toward = unit_vectors(400)
+    bright = 0.75 + 0.5 * toward @ SIDE
+    return (basis(toward, 2).T @ np.tile(bright[:, None], 3)) * 4 * np.pi / len(toward)
+
+
+def irradiance(normals: np.ndarray, light: np.ndarray) -> np.ndarray:
+    """(N, 3) irradiance / π without shadows, by summing directions."""
+    toward = unit_vectors(400)
+    return (normals @ toward.T).clip(0) @ (basis(toward, 2) @ light) * 4 / len(toward)
+
+
+@pytest.fixture(scope="module")
+def lit() -> tuple[Gaussians, np.ndarray, np.ndarray]:
+    """A ball under a light from the side, its normals, and its albedo: skin in front, hair behind."""
+    unit = unit_vectors(8_000)
+    albedo = np.where(unit[:, 1:2] < 0.2, SKIN, HAIR)
+    return ball(albedo * irradiance(unit, light_of_side()), unit), unit, albedo
+
+
+@pytest.fixture(scope="module")
+def found(lit) -> Reflectance:
+    return estimate(lit[0])
+
+
+def test_normals_are_those_of_the_surface_and_point_outward(lit, found):
+    above = lit[1][:, 2] > -0.7  # below, the solid is cut
+    angles = np.degrees(np.arccos((found.normals * lit[1]).sum(1).clip(-1, 1)))
+    assert angles[above].mean() < 5 and angles[above].max() < 30
+    assert np.allclose(np.linalg.norm(found.normals, axis=1), 1, atol=1e-4)
+
+
+def test_the_albedo_has_no_light_in_it(lit, found):
+    gaussians, unit, albedo = lit
+    assert len(found) == len(gaussians) and found.albedo.dtype == found.normals.dtype == found.light.dtype == np.float32
+    assert found.albedo.min() >= 0 and found.albedo.max() <= 1 and found.light.shape == (9, 3)
+    face = (unit[:, 1] < -0.3) & (np.abs(unit[:, 2]) < 0.6)
+    ratio = found.albedo / albedo
+    level = np.median(ratio[face])  # one factor is not known
+    assert 0.5 < level < 2
+    assert np.abs(ratio[face] / level - 1).mean() < 0.06
+    seen = np.abs(unit[:, 2]) < 0.6
+    assert np.abs(ratio[seen] / level - 1).mean() < 0.2, "the rest, too"
+    # In the colors themselves, there is light.
+    colors = irradiance(unit, light_of_side())
+    assert np.abs(colors[face] / np.median(colors[face]) - 1).mean() > 0.12
+
+
+def test_the_light_comes_from_its_side(found):
+    toward = unit_vectors(500)
+    shown = (basis(toward, 2) @ found.light).mean(axis=1)
+    assert (shown * (toward @ SIDE)).sum() > 0
+    assert shown[(toward @ SIDE) > 0.8].mean() > 1.3 * shown[(toward @ SIDE) < -0.3].mean()
+
+
+def test_size_and_place_make_no_difference(lit, found):
+    gaussians = lit[0]
+    moved = Gaussians(gaussians.positions * 0.2 + torch.tensor([3.0, -2, 1]), *list(vars(gaussians).values())[1:])
+    shrunk = Gaussians(moved.positions, moved.sh, moved.log_scales + np.log(0.2), moved.rotations, moved.opacity_logits)
+    other = estimate(shrunk)
+    assert np.abs(other.normals - found.normals).mean() < 0.02 and np.abs(other.albedo - found.albedo).mean() < 0.03
+
+
+def test_refusals_are_sentences(lit):
+    green = Gaussians(**{**vars(lit[0]), "opacity_logits": torch.full((len(lit[0]),), -9.0)})
+    with pytest.raises(fl.FaceLiftError, match="too few visible"):
+        estimate(green)
+    with pytest.raises(fl.FaceLiftError, match="no Gaussians"):
+        estimate(lit[0][:0])
+    black = Gaussians(**{**vars(lit[0]), "sh": torch.full_like(lit[0].sh, -0.5 / SH_C0)})
+    with pytest.raises(fl.FaceLiftError, match="No skin"):
+        estimate(black)
+
+
+def test_a_job_writes_its_file_at_once_and_stops(lit, tmp_path):
+    lit[0].save(tmp_path / "head.ply")
+    request = {"head": str(tmp_path / "head.ply"), "output": str(tmp_path / "light.npz")}
+    events = []
+    done = handlers.run("relight", request, events.append, lambda: False, Models())
+    assert done.result == {"count": len(lit[0])}
+    with np.load(tmp_path / "light.npz") as arrays:
+        assert sorted(arrays) == ["albedo", "light", "normals"]
+        assert arrays["normals"].shape == arrays["albedo"].shape == (len(lit[0]), 3)
+        assert (arrays["normals"] * lit[1]).sum(1).mean() > 0.95, "in the order of the file"
+    assert {event.stage for event in events} == {"surface", "light"}
+    fractions = [event.fraction for event in events]
+    assert fractions == sorted(fractions) and 0 <= fractions[0] and fractions[-1] <= 1
+    (tmp_path / "light.npz").unlink()
+    stop = threading.Event()
+    stopped = handlers.run("relight", request, lambda event: stop.set(), stop.is_set, Models())
+    assert type(stopped).__name__ == "Stopped" and [path.name for path in tmp_path.iterdir()] == ["head.ply"]
+
+
+def test_a_file_that_cannot_be_written_is_one_sentence(found, tmp_path):
+    with pytest.raises(fl.FaceLiftError, match="Cannot write"):
+        found.save(tmp_path / "none" / "light.npz")
