@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import bpy
 
-from . import mesh, reconstruct, splats
+from . import animation, mesh, reconstruct, splats
 from .jobs import bar, timer
 from .setup import preferences, runtime_operators, runtime_state, weights_operators
 
-PARTS = (preferences, bar, runtime_operators, weights_operators, reconstruct, splats, mesh)
+PARTS = (preferences, bar, runtime_operators, weights_operators, reconstruct, splats, animation, mesh)
 
 
 def register() -> None:
@@ -17,6 +17,7 @@ def register() -> None:
             bpy.utils.register_class(cls)
     timer.watch(runtime_state.watch)
     reconstruct.attach()
+    animation.attach()
     mesh.attach()
     splats.register_menus()
 

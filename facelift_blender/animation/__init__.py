@@ -5,4 +5,32 @@ face_mesh     the mesh with its shape keys, and the armature
 binding       what the Gaussians follow, as attributes of their point cloud
 motion_nodes  the Geometry Nodes group by which they follow
 rigs          a rig inserted into the scene
+model_space   where the model has a head, and where the scene has it
+background    jobs for a head
+rigging       rigs from the worker
+poses         ready-made expressions; posing shows them, and inserts keyframes
+gaze          eyes that look at an object
+takes         face captures as F-curves
+capturing     face captures from files, and from videos by the worker
+operators     buttons; each only calls a function
+panel         how it looks
+
+From scripts: ``bpy.ops.facelift.rig_face()``, ``bpy.ops.facelift.import_face_capture(filepath=…)``.
 """
+
+from __future__ import annotations
+
+
+def attach() -> None:
+    """Use finished rigs and takes from the timer."""
+    from . import background
+
+    background.attach()
+
+
+def __getattr__(name: str):
+    if name == "CLASSES":
+        from . import operators, panel
+
+        return (*operators.CLASSES, *panel.CLASSES)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -21,6 +21,8 @@ FILE = "facelift_file"
 """Custom property of pictures: the file they were loaded from, so that none is added twice."""
 HEAD = "facelift_photo"
 """Custom property of heads: the name of the photo."""
+PLACING = "facelift_placing"
+"""Custom property of heads: how much larger and how much higher their Gaussians are than in the model's world."""
 
 
 def add_head(head: Finished, scene: bpy.types.Scene, scale: float = 1.0) -> bpy.types.Object:
@@ -33,7 +35,8 @@ def add_head(head: Finished, scene: bpy.types.Scene, scale: float = 1.0) -> bpy.
     Raises:
         FaceLiftError: the files are missing or damaged.
     """
-    splats = _standing(files.read(head.head), scale * head_scale(scene))
+    scale *= head_scale(scene)
+    splats, lift = _standing(files.read(head.head), scale)
     low, high = bounds(splats.positions, placement.SHARE)
     request = head.summary.get("request", {})
     pictures = {
@@ -47,6 +50,7 @@ def add_head(head: Finished, scene: bpy.types.Scene, scale: float = 1.0) -> bpy.
         "facelift_weights": Path(str(request.get("weights", ""))).name,
         "facelift_version": str(head.summary.get("version", "")),
         "facelift_seconds": float(head.summary.get("seconds", 0.0)),
+        PLACING: (scale, lift),
         # Pointers, so that the pictures are saved with the head.
         **{name: picture for name, picture in pictures.items() if picture is not None},
     }
@@ -63,11 +67,11 @@ def add_head(head: Finished, scene: bpy.types.Scene, scale: float = 1.0) -> bpy.
     return ob
 
 
-def _standing(splats: SplatArrays, scale: float) -> SplatArrays:
-    """Scale the head, and raise it so that it stands on its origin."""
+def _standing(splats: SplatArrays, scale: float) -> tuple[SplatArrays, float]:
+    """Scale the head, and raise it so that it stands on its origin; also by how much it was raised."""
     splats = transform(splats, np.diag([scale, scale, scale, 1.0]))
     low, _ = bounds(splats.positions, placement.SHARE)
-    return replace(splats, positions=splats.positions - np.float32([0.0, 0.0, low[2]]))
+    return replace(splats, positions=splats.positions - np.float32([0.0, 0.0, low[2]])), -float(low[2])
 
 
 def _others(scene: bpy.types.Scene, ob: bpy.types.Object) -> list[bpy.types.Object]:

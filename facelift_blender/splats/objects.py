@@ -31,7 +31,7 @@ def create_splat_object(
     collection: bpy.types.Collection | None = None,
     location: tuple[float, float, float] = (0.0, 0.0, 0.0),
     scale: float = 1.0,
-    metadata: Mapping[str, str | int | float] | None = None,
+    metadata: Mapping[str, str | int | float | tuple[float, ...]] | None = None,
 ) -> bpy.types.Object:
     """Create a point cloud object that shows `splats`, and link it to a collection without selecting it.
 

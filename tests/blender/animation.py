@@ -9,11 +9,12 @@ import numpy as np
 from from_source import empty_file, run_tests
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from mathutils import Matrix
+from mathutils import Matrix, Vector
 from synthetic_rig import make_rig
 
-from facelift_blender.animation import names, rigs
+from facelift_blender.animation import gaze, names, poses, posing, rigs, takes
 from facelift_blender.splats import attributes, exporting, nodes, objects
+from facelift_core.animation.capture import Take
 from facelift_core.animation.deform import deform, deformed_vertices
 from facelift_core.animation.rig import BONES, NEUTRAL, SHAPES
 
@@ -189,6 +190,123 @@ def test_without_its_mesh_a_head_stays_as_it_is():
     bpy.data.objects.remove(face)
     assert names.head_of(head) is None
     np.testing.assert_array_equal(evaluated(head).positions, kept(rig.gaussians, rig.gaussians).positions)
+
+
+def values(head: bpy.types.Object) -> dict[str, float]:
+    return {name: key.value for name, key in posing.sliders(head).items()}
+
+
+def test_poses():
+    head, _ = new_head()
+    scene = bpy.context.scene
+    for name, pose in poses.POSES.items():
+        assert {shape.replace("*", "Left") for shape in pose.weights} <= set(SHAPES), name
+        posing.pose(scene, head, name)
+        assert sum(value > 0 for value in values(head).values()) >= len(pose.weights)
+        assert all(0 <= value <= 1 for value in values(head).values())
+    names.face_of(head).data.shape_keys.key_blocks[NEUTRAL].value = 0.5
+    posing.pose(scene, head, "WINK", 0.5)
+    found = values(head)
+    assert found["eyeBlinkLeft"] == 0.5 and found["eyeBlinkRight"] == 0 and found[NEUTRAL] == 0.5
+    posing.pose(scene, head, "BLINK")
+    assert values(head)["eyeBlinkLeft"] == values(head)["eyeBlinkRight"] == 1 and values(head)["mouthSmileLeft"] == 0
+    names.rig_of(head).pose.bones["jaw"].rotation_euler.x = 0.3
+    posing.reset(scene, head)
+    assert not any(values(head).values()) and not any(names.rig_of(head).pose.bones["jaw"].rotation_euler)
+    assert sorted(shape for group in poses.GROUPS for shape in poses.shapes_of(group)) == sorted(SHAPES)
+    assert poses.label_of("mouthSmileLeft") == "Mouth Smile Left"
+
+
+def curve(head: bpy.types.Object, shape: str) -> bpy.types.FCurve:
+    keys = names.face_of(head).data.shape_keys
+    return next(c for c in takes.curves_of(keys) if c.data_path == f'key_blocks["{shape}"].value')
+
+
+def test_keyframes():
+    head, _ = new_head()
+    scene = bpy.context.scene
+    scene.frame_set(10)
+    posing.pose(scene, head, "SMILE")
+    assert posing.key_all(scene, head) == len(SHAPES) + 1
+    scene.frame_set(20)
+    posing.reset(scene, head)
+    posing.key_all(scene, head)
+    scene.frame_set(10)
+    assert abs(values(head)["mouthSmileLeft"] - 0.6) < 1e-6
+    scene.frame_set(20)
+    assert values(head)["mouthSmileLeft"] == 0
+    assert posing.blink(scene, head) == 1
+    assert [tuple(point.co) for point in curve(head, "eyeBlinkRight").keyframe_points] == [
+        (10, 0), (20, 0), (23, 1), (26, 0),
+    ]  # fmt: skip
+    scene.frame_set(23)
+    assert values(head)["eyeBlinkLeft"] == 1
+    scene.frame_set(30)
+    scene.frame_end = 1000
+    assert 970 / 24 / 6 < posing.blink(scene, head, repeat=True) < 970 / 24 / 2 + 1
+    assert curve(head, "eyeBlinkLeft").range()[1] <= 1000
+    scene.tool_settings.use_keyframe_insert_auto = True
+    scene.frame_set(40)
+    posing.pose(scene, head, "SAD")
+    assert 40 in [point.co.x for point in curve(head, "browInnerUp").keyframe_points]
+
+
+def looks(head: bpy.types.Object) -> list[Vector]:
+    """Where the eyes look."""
+    bpy.context.view_layer.update()
+    armature = names.rig_of(head)
+    return [(armature.matrix_world @ armature.pose.bones[name].matrix).to_3x3().col[1] for name in gaze.EYES]
+
+
+def test_eyes_look_at_an_object():
+    head, _ = new_head()
+    before = looks(head)
+    target = gaze.look_at(head)
+    assert gaze.target_of(head) == target and target.parent == head
+    assert all(now.angle(then) < 0.05 for now, then in zip(looks(head), before, strict=True))
+    target.location.x += 1.0
+    assert all(now.angle(then) > 0.1 for now, then in zip(looks(head), before, strict=True))
+    target.location = (0, 5, 0)  # behind the head
+    assert all(now.angle(then) < 0.9 for now, then in zip(looks(head), before, strict=True))
+    cube = bpy.data.objects.new("Other", None)
+    bpy.context.scene.collection.objects.link(cube)
+    assert gaze.look_at(head, cube) == cube == gaze.target_of(head)
+    gaze.stop(head)
+    assert gaze.target_of(head) is None and looks(head) == before
+
+
+def some_take(count: int = 61, rate: float = 60.0) -> Take:
+    weights = np.zeros((count, len(SHAPES)), np.float32)
+    weights[:, SHAPES.index("jawOpen")] = np.linspace(0, 1, count)
+    head = np.zeros((count, 3), np.float32)
+    head[:, 0] = np.linspace(0, 0.5, count)
+    return Take(weights, head, np.arange(count) / rate)
+
+
+def test_captures_become_animation():
+    head, rig = new_head()
+    scene = bpy.context.scene
+    keys = names.face_of(head).data.shape_keys
+    for _ in range(2):  # the second replaces the first
+        scene.frame_set(11)
+        keys.key_blocks["browInnerUp"].value = 0.7
+        assert takes.insert(scene, head, some_take(), "Speech") == 25
+        assert keys.animation_data.action.name.startswith("Speech")
+        assert len(list(takes.curves_of(keys))) == 2 and len(list(takes.curves_of(names.rig_of(head)))) == 3
+        for frame in (11, 17, 35):
+            scene.frame_set(frame)
+            found = values(head)
+            assert abs(found["jawOpen"] - (frame - 11) / 24) < 1e-5, (frame, found["jawOpen"])
+            assert found[NEUTRAL] == 1 and found["browInnerUp"] == 0
+            turned = names.rig_of(head).pose.bones["head"].matrix.to_3x3()
+            rest = names.rig_of(head).data.bones["head"].matrix_local.to_3x3()
+            expected = Matrix.Rotation(0.5 * (frame - 11) / 24, 3, "Z")
+            np.testing.assert_allclose(turned, expected @ rest, atol=1e-5)
+        scene.frame_set(23)
+        assert np.abs(evaluated(head).positions - kept(rig.gaussians, rig.gaussians).positions).max() > 0.02
+    names.rig_of(head).animation_data_clear()
+    assert takes.insert(scene, head, some_take(), "Still", turn_head=False) == 25
+    assert not list(takes.curves_of(names.rig_of(head)))
 
 
 if __name__ == "__main__":

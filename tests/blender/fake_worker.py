@@ -1,8 +1,8 @@
 """A stand-in for the worker process without models: quick, and as badly behaved as FAKE_MODE says.
 
 Tests copy it, with a first line that makes it executable, to where a runtime's Python would be. Steps of the "views"
-stage take FAKE_STEP seconds. FAKE_HEAD, FAKE_PICTURE and FAKE_CUTOUT are what it makes. The job "weights" writes
-FAKE_LINES lines of a log and goes on for FAKE_WEIGHTS seconds.
+stage take FAKE_STEP seconds. FAKE_HEAD, FAKE_PICTURE, FAKE_CUTOUT, FAKE_RIG and FAKE_TRACK are what it makes. The job
+"weights" writes FAKE_LINES lines of a log and goes on for FAKE_WEIGHTS seconds.
 """
 
 import json
@@ -34,6 +34,8 @@ def listen():
                 runs.append(message)
             elif message["do"] == "weights":
                 threading.Thread(target=weights, args=(message["job"],), daemon=True).start()
+            elif message["do"] in ("rig", "track"):
+                threading.Thread(target=make, args=(message["do"], message["job"], message["request"])).start()
             elif message["do"] == "cutout":
                 arguments = message["job"], message["request"]
                 threading.Thread(target=cut_out, args=arguments, daemon=True).start()
@@ -56,6 +58,16 @@ def cut_out(job, request):
         return
     notes = ["2 faces were found; the largest is used."]
     say(event="cutout", job=job, cutout=request["file"], preview=request["preview"], notes=notes)
+    say(event="done", job=job, result={})
+
+
+def make(kind, job, request):
+    """A rig or a take: FAKE_RIG, FAKE_TRACK."""
+    say(event="progress", job=job, stage=kind, fraction=0.5, message="half")
+    if kind == "track" and "nobody" in request["video"]:
+        say(event="failed", job=job, message="There is no face in the video.")
+        return
+    shutil.copyfile(os.environ[f"FAKE_{kind.upper()}"], request["file" if kind == "rig" else "output"])
     say(event="done", job=job, result={})
 
 

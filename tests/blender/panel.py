@@ -14,11 +14,12 @@ from inspect import get_annotations
 from pathlib import Path
 from types import SimpleNamespace
 
-sys.path.insert(0, str(Path(__file__).parent))
+sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1])]
 
 import bpy  # isort: skip, for it makes the next importable
 import addon_utils
 from from_source import head, some_splats
+from synthetic_rig import make_rig
 
 NAME = "facelift_blender"
 SIDEBAR, PANEL = 292.0, 236.0
@@ -177,7 +178,7 @@ def drawn(panel: str, scale: float = 1.0, opened: bool = True) -> list[Shown]:
     layout = Layout([], PANEL, opened=opened)
     context = context_at(scale)
     assert not hasattr(cls, "poll") or cls.poll(context)
-    cls.draw(SimpleNamespace(layout=layout), context)
+    cls.draw(SimpleNamespace(layout=layout, bl_label=cls.bl_label), context)
     settle(layout)
     return layout.seen
 
@@ -281,6 +282,12 @@ def everything():
     jobs.jobs = []
     head(location=(0, 0, 0))
     yield "splats", drawn_now("FACELIFT_PT_splats")
+    yield "no face", drawn_now("FACELIFT_PT_pose")
+    import_module(f"{NAME}.animation.rigs").insert(make_rig(), bpy.context.object)
+    panels = import_module(f"{NAME}.animation.panel").CLASSES
+    assert sum(len(drawn_now(cls.bl_idname)) for cls in panels[1:]) == 52
+    for cls in panels:
+        yield f"face, {cls.bl_label}", drawn_now(cls.bl_idname)
 
 
 _scale = 1.0
