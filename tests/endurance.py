@@ -53,7 +53,7 @@ class Place:
         return subprocess.Popen(
             [sys.executable, "-m", "facelift_core", *map(str, arguments)],
             env={**self.environment, **variables}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-            start_new_session=True,
+            start_new_session=True, preexec_fn=hear_signals,
         )  # fmt: skip
 
     def left(self) -> list[str]:
@@ -69,6 +69,12 @@ class Place:
             except OSError:
                 continue
         return found
+
+
+def hear_signals() -> None:
+    """In a child: what a shell or nohup had the background ignore counts again."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 def _made(folder: Path) -> Path:
@@ -110,11 +116,14 @@ def two_on_one_output(place: Place) -> str:
 def signals(place: Place) -> str:
     source, count, out = random.Random(15), place.times(30), _made(place.folder / "out" / "signals")
     codes: dict[int, int] = {}
+    began = time.monotonic()
+    said(place.facelift("reconstruct", PICTURE, "-o", out / "whole.ply", "--weights", place.weights, *QUICK))
+    whole = time.monotonic() - began
     for i in range(count):
         head = out / f"{i}.ply"
         run = place.facelift("reconstruct", PICTURE, "-o", head, "--weights", place.weights, *QUICK,
                              "--views", out / f"{i}.png")  # fmt: skip
-        time.sleep(source.uniform(0.2, 9.0))
+        time.sleep(source.uniform(0.05, 1.0) * whole)
         number = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)[i % 3]
         run.send_signal(number)
         said(run)
@@ -122,6 +131,7 @@ def signals(place: Place) -> str:
         assert run.returncode in (0, 130, 143, -signal.SIGHUP, -signal.SIGINT, -signal.SIGTERM), run.returncode
         if head.exists():
             subprocess.run([sys.executable, "-c", CHECK_HEAD, head], env=place.environment, check=True)
+    assert codes.get(0, 0) < count / 2, f"most runs were over before their signal came: {codes}"
     return f"{count} runs, exit codes {dict(sorted(codes.items()))}"
 
 
@@ -160,12 +170,12 @@ def downloads(place: Place) -> str:
 CONVERT = """
 import os, sys
 from pathlib import Path
+from facelift_core.user_dirs import keep_kernels
+keep_kernels()  # as the commands do, before PyTorch is imported
 from facelift_core.multiview.prompts import embed_prompts
 from facelift_core.progress import Monitor
-from facelift_core.user_dirs import keep_kernels
 from facelift_core.weights import convert
 from facelift_core.weights.store import open_store
-keep_kernels()
 own = open_store(sys.argv[1])
 def tell(stage, fraction, message):
     if message.startswith("Converting") and fraction >= float(sys.argv[2]):

@@ -20,6 +20,7 @@ import time
 import traceback
 from pathlib import Path
 
+NAMES = ("photo", "ply", "formats", "weights", "config", "zip", "hub", "protocol")
 SECONDS = 10.0
 EXPECTED_MEMORY = 100 << 20
 """What reading a small valid input may take beyond its own bytes: buffers, caches of libraries."""
@@ -124,7 +125,7 @@ def fuzz(name: str, cases: int, keep: Path) -> dict[str, object]:
 def main() -> int:
     from_here = Path(__file__).resolve()
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("parsers", nargs="*", metavar="PARSER", help="photo, ply, weights, config, zip, hub, protocol")
+    parser.add_argument("parsers", nargs="*", metavar="PARSER", help=", ".join(NAMES))
     parser.add_argument("--cases", type=int, default=3000)
     parser.add_argument("--keep", type=Path, default=Path(tempfile.gettempdir()) / "facelift_fuzz")
     parser.add_argument("--here", action="store_true", help=argparse.SUPPRESS)
@@ -132,7 +133,7 @@ def main() -> int:
     if options.here:
         print(json.dumps(fuzz(options.parsers[0], options.cases, options.keep)))
         return 0
-    names = options.parsers or ["photo", "ply", "weights", "config", "zip", "hub", "protocol"]
+    names = options.parsers or NAMES
     path = os.pathsep.join((str(from_here.parent), str(from_here.parents[1])))
     bad = 0
     print(

@@ -21,6 +21,7 @@ from safetensors.torch import save_file
 from facelift_core.environment import location
 from facelift_core.errors import FaceLiftError
 from facelift_core.gaussians import files as gaussian_files
+from facelift_core.gaussians.arrays import SplatArrays
 from facelift_core.gaussians.tensors import Gaussians
 from facelift_core.jobs import cutout, reconstruct, weights
 from facelift_core.jobs.worker import _Inbox
@@ -85,6 +86,26 @@ def ply(folder: Path) -> Parser:
         gaussian_files.read(folder / "case.ply", lambda note: None)
 
     return Parser([binary, binary, mesh], read)
+
+
+def formats(folder: Path) -> Parser:
+    """A head in each of the formats in turn. USD is read in a process with limits; tests/test_hostile_formats.py."""
+    draw = np.random.default_rng(0)
+    head = SplatArrays(
+        draw.normal(size=(40, 3)).astype(np.float32), draw.normal(size=(40, 4, 3)).astype(np.float32),
+        np.full((40, 3), -3.0, np.float32), draw.normal(size=(40, 4)).astype(np.float32), np.zeros(40, np.float32),
+    )  # fmt: skip
+    paths = [folder / f"case{known.suffix}" for known in gaussian_files.FORMATS if "USD" not in known.name]
+    for path in paths:
+        gaussian_files.write(head, path)
+    seeds = [path.read_bytes() for path in paths]
+
+    def read(content: bytes, case: int) -> None:
+        path = paths[case % len(paths)]
+        path.write_bytes(content)
+        gaussian_files.read(path, lambda note: None)
+
+    return Parser(seeds, read, text=True)
 
 
 def weight_files(folder: Path) -> Parser:
@@ -246,6 +267,7 @@ def _store(folder: Path, files: dict[str, bytes]) -> Store:
 PARSERS: dict[str, Callable[[Path], Parser]] = {
     "photo": photo,
     "ply": ply,
+    "formats": formats,
     "weights": weight_files,
     "config": config,
     "zip": archive,

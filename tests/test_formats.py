@@ -183,8 +183,8 @@ def test_damaged_files_get_one_sentence_and_no_more_memory_than_they_need(suffix
     path = tmp_path / f"a{suffix}"
     write(splats(200, degree=1), path)
     whole, draw = path.read_bytes(), np.random.default_rng(0)
-    refused = 0
-    for i in range(150):
+    refused, cases = 0, 8 if suffix in (".usda", ".usdc") else 150  # those are read in a process of their own
+    for i in range(cases):
         content = bytearray(whole)
         for _ in range(int(draw.integers(1, 5))):
             end = min(len(content), 60) if i % 2 else len(content)
@@ -199,7 +199,7 @@ def test_damaged_files_get_one_sentence_and_no_more_memory_than_they_need(suffix
             assert str(path) in str(error) and "\n" not in str(error)
         else:
             assert all(np.isfinite(values).all() for values in (found.positions, found.log_scales, found.sh))
-    assert refused > 10
+    assert refused > cases / 15
 
 
 def test_a_package_that_is_missing_is_named(tmp_path, monkeypatch):

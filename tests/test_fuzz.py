@@ -6,13 +6,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import fuzz
 import pytest
 
 HERE = Path(__file__).parent
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="measures memory as POSIX does")
-@pytest.mark.parametrize("parser", ["photo", "ply", "weights", "config", "zip", "hub", "protocol"])
+@pytest.mark.parametrize("parser", fuzz.NAMES)
 def test_damaged_inputs_give_one_sentence(parser, tmp_path):
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join((str(HERE), str(HERE.parent)))}
     command = [sys.executable, HERE / "fuzz.py", parser, "--cases", "60", "--keep", tmp_path / "found"]

@@ -8,5 +8,5 @@ files           read and write files by suffix; one module per format, listed in
 repair          what makes the Gaussians of a file drawable
 damage          errors and limits of readers; quantization the arithmetic of compressed formats
 ply             .ply; ply_header and ply_rows read any .ply, compressed_ply the packed one
-spz, splat      the formats of these names
+spz, sog, splat, glb, usd  the formats of these names; gltf_nodes the scene of a .glb, usd_apart the reader of USD
 """

@@ -72,6 +72,10 @@ class SplatArrays:
         return SplatArrays(**{f.name: getattr(self, f.name)[index] for f in fields(self)})
 
     @property
+    def nbytes(self) -> int:
+        return sum(getattr(self, f.name).nbytes for f in fields(self))
+
+    @property
     def sh_degree(self) -> int:
         return int(self.sh.shape[1] ** 0.5) - 1
 

@@ -111,11 +111,13 @@ def unpack(file: BinaryIO, header: Header, size: int) -> SplatArrays:
 
     color = _unpack(words["packed_color"], (8, 8, 8, 8))
     base = spread(color[:, :3], 12) if set(_RANGES[12:]) <= ranges.keys() else color[:, :3]
+    with np.errstate(over="ignore"):  # infinite ones are dropped
+        base = ((base - 0.5) / SH_C0).astype(np.float32)
     rotation = words["packed_rotation"]
     others = (_unpack(rotation, (10, 10, 10)) - 0.5) * np.sqrt(2.0)
     return SplatArrays(
         positions=spread(_unpack(words["packed_position"], (11, 10, 11)), 0),
-        sh=np.concatenate([((base - 0.5) / SH_C0).astype(np.float32)[:, None], _rest(file, header, size)], axis=1),
+        sh=np.concatenate([base[:, None], _rest(file, header, size)], axis=1),
         log_scales=spread(_unpack(words["packed_scale"], (11, 10, 11)), 6),
         rotations=quantization.from_smallest_three(rotation >> np.uint32(30), others),
         opacity_logits=quantization.logits(color[:, 3]),

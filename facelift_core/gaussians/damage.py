@@ -13,6 +13,9 @@ from ..errors import FaceLiftError
 MAX_EXPANSION = 1000
 """Compressed files may unpack to this many times their size. Real ones reach 20."""
 
+MALFORMED = (LookupError, TypeError, AttributeError, ValueError, ArithmeticError)
+"""What the use of values raises that are missing, or not of the expected kind, size or shape."""
+
 
 class Damaged(Exception):
     """Says what is wrong with the file; the message follows the file name in a sentence."""

@@ -21,14 +21,18 @@ from ..files import replacing
 from . import quantization, spz
 from .arrays import SplatArrays, concatenated
 from .axes import Y_UP_TO_Z_UP, Z_UP_TO_Y_UP, placed
-from .damage import Damaged, reading
+from .damage import MALFORMED, Damaged, reading
 from .gltf_nodes import placed_meshes
 from .transforms import transform
 
 EXTENSION = "KHR_gaussian_splatting"
 _SPZ = ("KHR_gaussian_splatting_compression_spz_2", "KHR_gaussian_splatting_compression_spz")
 _MAGIC, _JSON, _BIN = 0x46546C67, 0x4E4F534A, 0x004E4942
-_MAX_JSON = 1 << 26
+_MAX_JSON = 1 << 24
+_MAX_PRIMITIVES = 1000
+"""Groups of Gaussians in the scene; a mesh counts as often as it is placed."""
+_MAX_COPIES = 30
+"""Gaussians may take this many times the file's size in memory, although nodes and arrays may share data."""
 _COMPONENTS = {5120: "i1", 5121: "u1", 5122: "<i2", 5123: "<u2", 5125: "<u4", 5126: "<f4"}
 _WIDTHS = {"SCALAR": 1, "VEC3": 3, "VEC4": 4}
 
@@ -107,15 +111,18 @@ def read(path: Path) -> SplatArrays:
     """
     with reading(path):
         document, binary = _chunks(path)
-        parts = []
+        parts, room = [], _MAX_COPIES * path.stat().st_size
         try:
             for matrix, mesh in placed_meshes(document):
                 for primitive in mesh["primitives"]:
                     if EXTENSION in primitive.get("extensions", {}):
                         splats = _primitive(_Buffer(document, binary), primitive, path)
+                        room -= splats.nbytes
+                        if room < 0 or len(parts) == _MAX_PRIMITIVES:
+                            raise Damaged("is damaged: its nodes repeat its Gaussians too often")
                         parts.append(placed(splats, Y_UP_TO_Z_UP @ matrix))
-        except (KeyError, IndexError, TypeError, AttributeError) as error:
-            raise Damaged(f"is damaged: its description is incomplete ({type(error).__name__}: {error})") from None
+        except MALFORMED as error:
+            raise Damaged("is damaged: its description is incomplete, or wrong") from error
         if not parts:
             raise Damaged(f"does not contain Gaussians: nothing in it has the extension {EXTENSION}")
         return concatenated(parts)

@@ -10,6 +10,7 @@ from .damage import Damaged
 from .transforms import rotation_matrices
 
 _MAX_NODES = 100_000
+_PLACES = {"matrix", "rotation", "scale", "translation"}
 
 
 def placed_meshes(document: dict) -> Iterator[tuple[np.ndarray, dict]]:
@@ -17,7 +18,7 @@ def placed_meshes(document: dict) -> Iterator[tuple[np.ndarray, dict]]:
 
     Raises:
         Damaged: the nodes are not trees.
-        KeyError, IndexError, TypeError, AttributeError: the document is incomplete.
+        one of :data:`.damage.MALFORMED`: the document is incomplete, or wrong.
     """
     nodes, meshes = document.get("nodes", []), document.get("meshes", [])
     scenes = document.get("scenes")
@@ -37,6 +38,9 @@ def placed_meshes(document: dict) -> Iterator[tuple[np.ndarray, dict]]:
 
 
 def _matrix(node: dict) -> np.ndarray:
+    """The (4, 4) matrix from the node to its parent."""
+    if not _PLACES & node.keys():
+        return np.eye(4)
     if "matrix" in node:
         matrix = np.array(node["matrix"], np.float64).reshape(4, 4).T
     else:

@@ -20,7 +20,7 @@ from .. import bounded_json
 from ..files import replacing
 from . import palettes, quantization
 from .arrays import SplatArrays
-from .damage import MAX_EXPANSION, Damaged, check_expansion, needed, reading
+from .damage import MALFORMED, MAX_EXPANSION, Damaged, check_expansion, needed, reading
 
 _MAX_DESCRIPTION = 1 << 22
 _SH_BASES = {1: 3, 2: 8, 3: 15}
@@ -116,8 +116,8 @@ def read(path: Path) -> SplatArrays:
                 return _Reader(bundle, path).splats()
         except (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError) as error:
             raise Damaged(f"is not a .sog file, or damaged ({error})") from None
-        except (KeyError, TypeError, IndexError, AttributeError, ValueError) as error:
-            raise Damaged(f"is damaged: its description is incomplete ({type(error).__name__}: {error})") from None
+        except MALFORMED as error:
+            raise Damaged("is damaged: its description is incomplete, or wrong") from error
 
 
 class _Reader:
@@ -186,11 +186,14 @@ class _Reader:
     def _image(self, name: str, needs: int) -> np.ndarray:
         """(H, W, 4) uint8 image with at least `needs` pixels, and not many more."""
         image = needed(self.path, "PIL.Image")
+        content = io.BytesIO(self._file(name, 16 * needs + 65536))
         try:
-            with image.open(io.BytesIO(self._file(name, 16 * needs + 65536)), formats=("WEBP", "PNG")) as picture:
+            with image.open(content, formats=("WEBP", "PNG")) as picture:
                 if picture.width * picture.height > 2 * needs + 65536:
                     raise Damaged(f"is damaged: {name} is larger than its Gaussians need")
                 return np.asarray(picture.convert("RGBA"))
+        except image.DecompressionBombError:
+            raise Damaged(f"is damaged: {name} is larger than any image that can be read") from None
         except (OSError, SyntaxError) as error:
             raise Damaged(f"is damaged: {name} is not an image ({error})") from None
 

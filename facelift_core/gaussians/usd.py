@@ -6,18 +6,25 @@ written here; everything else is done by ``usd-core``.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
+from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from ..files import replacing
+from ..processes import confined, launch
 from . import quantization
-from .arrays import SplatArrays, concatenated
-from .axes import Y_UP_TO_Z_UP, placed
-from .damage import Damaged, needed, reading
+from .arrays import SplatArrays
+from .damage import Damaged, MissingModule, needed, reading
 
-_PRIM = "ParticleField3DGaussianSplat"
+PRIM = "ParticleField3DGaussianSplat"
+SECONDS, SECONDS_PER_BYTE = 8.0, 1e-6
+"""Processor time for a file, and more for each of its bytes."""
+MEMORY, MEMORY_PER_BYTE = 2 * 2**30, 100
+"""Address space for a file, and more for each of its bytes: USD takes up to 70 for text."""
 _ROWS = 4096
 
 
@@ -46,7 +53,7 @@ def write_text(splats: SplatArrays, path: Path) -> None:
     """
     with replacing(path) as temporary, open(temporary, "w", encoding="ascii", newline="\n") as file:
         file.write('#usda 1.0\n(\n    defaultPrim = "Head"\n    metersPerUnit = 1\n    upAxis = "Z"\n)\n\n')
-        file.write(f'def {_PRIM} "Head"\n{{\n')
+        file.write(f'def {PRIM} "Head"\n{{\n')
         file.write(f"    float3[] extent = [{', '.join(_tuples(_extent(splats)))}]\n")
         for name, (kind, values) in _attributes(splats).items():
             file.write(f"    {kind} {name} = [")
@@ -79,7 +86,7 @@ def write_binary(splats: SplatArrays, path: Path) -> None:
     stage = usd.Stage.CreateInMemory()
     geom.SetStageUpAxis(stage, geom.Tokens.z)
     geom.SetStageMetersPerUnit(stage, 1.0)
-    prim = stage.DefinePrim("/Head", _PRIM)
+    prim = stage.DefinePrim("/Head", PRIM)
     stage.SetDefaultPrim(prim)
     for name, (kind, values) in (_attributes(splats) | {"extent": ("float3[]", _extent(splats))}).items():
         if kind == "quatf[]":
@@ -99,53 +106,43 @@ def write_binary(splats: SplatArrays, path: Path) -> None:
 
 
 def read(path: Path) -> SplatArrays:
-    """Read the Gaussians of a USD file, at their places in its scene.
+    """Read the Gaussians of a USD file, at their places in its scene. No other file is opened.
+
+    USD allocates what a damaged file announces, so it reads in a process with limits: :mod:`.usd_apart`.
 
     Raises:
-        FaceLiftError: the file is missing or damaged, or does not hold Gaussians.
+        FaceLiftError: the file is missing or damaged, does not hold Gaussians, or takes too much memory or time.
         MissingModule: this Python lacks ``usd-core``.
     """
     with reading(path):
-        usd, geom, tf = (needed(path, f"pxr.{name}") for name in ("Usd", "UsdGeom", "Tf"))
+        needed(path, "pxr.Usd")
+        size = path.stat().st_size
+        seconds, memory = SECONDS + SECONDS_PER_BYTE * size, MEMORY + MEMORY_PER_BYTE * size
         try:
-            stage = usd.Stage.Open(str(path))
-        except tf.ErrorException:
-            raise Damaged("is not a USD file, or damaged") from None
-        turn = Y_UP_TO_Z_UP if geom.GetStageUpAxis(stage) == geom.Tokens.y else np.eye(4)
-        places = geom.XformCache()
-        parts = []
-        for prim in stage.Traverse():
-            if prim.GetTypeName() == _PRIM:
-                matrix = np.array(places.GetLocalToWorldTransform(prim)).T
-                parts.append(placed(_particles(prim), turn @ matrix))
-        if not parts:
-            raise Damaged(f"does not contain Gaussians: nothing in it is a {_PRIM}")
-        return concatenated(parts)
+            about, data = confined.run(
+                "gaussians.usd_apart", {"path": str(path.absolute())}, seconds=seconds, memory=memory
+            )
+        except launch.OutOfTime:
+            raise Damaged("is damaged, or too large: USD takes too long to read it") from None
+        except confined.OutOfMemory:
+            raise Damaged("is damaged, or too large: USD takes too much memory to read it") from None
+        except confined.Crashed:
+            raise Damaged("is damaged so that USD cannot read it") from None
+        if "missing" in about:
+            raise MissingModule(path, about["missing"])
+        return unpack(about, data)
 
 
-def _particles(prim) -> SplatArrays:
-    def values(name: str, width: int) -> np.ndarray:
-        for chosen in (name, f"{name}h"):  # USD prefers floats to half floats
-            found = prim.GetAttribute(chosen).Get() if prim.HasAttribute(chosen) else None
-            if found is not None and len(found):
-                return np.array(found, np.float32).reshape(-1, width)
-        raise Damaged(f"is damaged: {prim.GetPath()} has no {name}")
+def pack(splats: SplatArrays) -> tuple[dict[str, Any], bytes]:
+    """What the process answers: shapes, and the arrays one after the other."""
+    arrays = {field.name: np.ascontiguousarray(getattr(splats, field.name), np.float32) for field in fields(splats)}
+    return {name: array.shape for name, array in arrays.items()}, b"".join(array.tobytes() for array in arrays.values())
 
-    positions = values("positions", 3)
-    degree = prim.GetAttribute("radiance:sphericalHarmonicsDegree").Get()
-    bases = ((degree if isinstance(degree, int) else -1) + 1) ** 2
-    sh = values("radiance:sphericalHarmonicsCoefficients", 3)
-    rotations, scales, opacity = values("orientations", 4), values("scales", 3), values("opacities", 1)
-    if bases not in (1, 4, 9, 16):
-        raise Damaged(f"has spherical harmonics of degree {degree}, which is not supported")
-    if {len(rotations), len(scales), len(opacity), len(sh) / bases} != {len(positions)}:
-        raise Damaged(f"is damaged: the arrays of {prim.GetPath()} have different lengths")
-    with np.errstate(divide="ignore", invalid="ignore"):
-        log_scales = np.log(scales)
-    return SplatArrays(
-        positions=positions,
-        sh=sh.reshape(-1, bases, 3),
-        log_scales=log_scales,
-        rotations=np.ascontiguousarray(rotations[:, [3, 0, 1, 2]]),
-        opacity_logits=quantization.logits(opacity[:, 0]),
-    )
+
+def unpack(shapes: dict[str, Any], data: bytes) -> SplatArrays:
+    arrays, start = {}, 0
+    for name, shape in shapes.items():
+        count = math.prod(shape)
+        arrays[name] = np.frombuffer(data, np.float32, count, start).reshape(shape).copy()
+        start += 4 * count
+    return SplatArrays(**arrays)
