@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ..compute.threads import share_cores
 from ..errors import FaceLiftError
+from . import face_template
 from .heads import command as heads_command
 
 
@@ -36,6 +37,10 @@ def _parser() -> argparse.ArgumentParser:
     heads = commands.add_parser("heads", help="generate synthetic heads")
     heads_command.add_arguments(heads)
     heads.set_defaults(run=heads_command.run)
+
+    template = commands.add_parser("face-template", help="make the face template of the animation")
+    face_template.add_arguments(template)
+    template.set_defaults(run=face_template.run)
 
     autoencoder = commands.add_parser("autoencoder", help="train the autoencoder of the view diffusion")
     _add_training_arguments(autoencoder, steps=3000, batch=12, learning_rate=1e-3)

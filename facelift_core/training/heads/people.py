@@ -25,6 +25,7 @@ class Person:
         age: 1/3 is about 11 years, 2/3 about 25, 1 about 85.
         ancestry: (3,) proportions of African, Asian and European ancestry.
         smile: from 0 to 1, how far the cheeks and the corners of the mouth are raised.
+        expression: (52,) strengths of the anatomy's facial actions, in [0, 1].
     """
 
     vertices: np.ndarray
@@ -32,6 +33,26 @@ class Person:
     age: float
     ancestry: np.ndarray
     smile: float
+    expression: np.ndarray
+
+
+@dataclass(frozen=True)
+class Traits:
+    """What a random person is made of.
+
+    Attributes:
+        female, age, ancestry: as in :class:`Person`.
+        identity: (C,) coefficients of all blend shapes of anny, without expression.
+        actions: facial action (without side) → strength.
+        expression: (52,) strengths of the anatomy's facial actions, which differ between left and right.
+    """
+
+    female: float
+    age: float
+    ancestry: np.ndarray
+    identity: np.ndarray
+    actions: dict[str, float]
+    expression: np.ndarray
 
 
 MOUTH_HEIGHT = 0.6605
@@ -71,11 +92,37 @@ _MOODS = {"neutral": 0.33, "smile": 0.22, "grin": 0.26, "laugh": 0.07, "speak": 
 
 
 def sample_person(anatomy: Anatomy, rng: np.random.Generator, neutral: bool = False) -> Person:
-    """A random person aged about seven or older: ancestry, age, sex, over 100 local changes, asymmetry, expression.
+    """A random person with an expression; see :func:`sample_traits`.
 
     Args:
         neutral: the same person without an expression.
     """
+    traits = sample_traits(anatomy, rng)
+    actions, expression = traits.actions, traits.expression
+    if neutral:
+        actions, expression = {}, np.zeros_like(expression)
+    coefficients = traits.identity.copy()
+    coefficients[facial_actions(anatomy)] = expression
+    coefficients = coefficients[anatomy.rows]
+    used = np.flatnonzero(np.abs(coefficients) > 1e-4)
+    shift = coefficients[used].astype(np.float32) @ anatomy.basis[used]
+    coarse = anatomy.coarse + shift.reshape(-1, 3)
+    vertices = anatomy.subdivide(coarse)
+    # The template's teeth are too far back and too high to show below a raised lip.
+    teeth = anatomy.vertices["teeth"]
+    upper = anatomy.template[teeth, 2] > MOUTH_HEIGHT
+    vertices[teeth] -= np.outer(upper * actions.get("mouthUpperUp", 0.0), [0, 0.004, 0.009]).astype(np.float32)
+    return Person(vertices, traits.female, traits.age, traits.ancestry, actions.get("mouthSmile", 0.0), expression)
+
+
+def facial_actions(anatomy: Anatomy) -> slice:
+    """Where the facial actions are among the coefficients of all blend shapes."""
+    first = anatomy.phenotype_projection.shape[1]
+    return slice(first, first + len(anatomy.facial_actions))
+
+
+def sample_traits(anatomy: Anatomy, rng: np.random.Generator) -> Traits:
+    """A random person aged about seven or older: ancestry, age, sex, over 100 local changes, asymmetry, expression."""
     ancestry = rng.dirichlet([0.6, 0.6, 0.6])
     female = float(rng.integers(2))
     age = float(
@@ -95,25 +142,19 @@ def sample_person(anatomy: Anatomy, rng: np.random.Generator, neutral: bool = Fa
     }
     actions = sample_expression(rng)
     expression = _action_coefficients(anatomy, actions, rng)
-    if neutral:
-        actions, expression = {}, np.zeros_like(expression)
-    coefficients = np.concatenate(
-        [_phenotype_coefficients(anatomy, phenotype, ancestry), expression, _local_coefficients(anatomy, rng)]
-    )[anatomy.rows]
-    used = np.flatnonzero(np.abs(coefficients) > 1e-4)
-    shift = coefficients[used].astype(np.float32) @ anatomy.basis[used]
-    coarse = anatomy.coarse + shift.reshape(-1, 3)
-    vertices = anatomy.subdivide(coarse)
-    # The template's teeth are too far back and too high to show below a raised lip.
-    teeth = anatomy.vertices["teeth"]
-    upper = anatomy.template[teeth, 2] > MOUTH_HEIGHT
-    vertices[teeth] -= np.outer(upper * actions.get("mouthUpperUp", 0.0), [0, 0.004, 0.009]).astype(np.float32)
-    return Person(vertices, female, age, ancestry, actions.get("mouthSmile", 0.0))
+    identity = np.concatenate(
+        [
+            _phenotype_coefficients(anatomy, phenotype, ancestry),
+            np.zeros(len(expression)),
+            _local_coefficients(anatomy, rng),
+        ]
+    )
+    return Traits(female, age, ancestry, identity, actions, expression)
 
 
 def displacement(anatomy: Anatomy, actions: dict[str, float]) -> np.ndarray:
     """(V, 3) float32 displacement of the template's vertices by facial actions, such as {"eyeBlinkLeft": 1.0}."""
-    first = anatomy.phenotype_projection.shape[1]
+    first = facial_actions(anatomy).start
     place = {first + anatomy.facial_actions.index(label): strength for label, strength in actions.items()}
     stored = np.flatnonzero(np.isin(anatomy.rows, list(place)))
     strengths = np.array([place[row] for row in anatomy.rows[stored]], np.float32)

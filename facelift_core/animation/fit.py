@@ -1,0 +1,77 @@
+"""Fit the face template to the Gaussians of a head."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from ..align.landmarks import find_landmarks
+from ..errors import FaceLiftError
+from ..gaussians.tensors import Gaussians
+from ..progress import Cancel, Monitor
+from .deform import vertex_maps
+from .head_model import HeadModel, Sight, State
+from .rig import FaceMesh
+from .surface_fit import pull, vertex_normals
+from .template import joints_of, load_template
+from .views import look, picture
+
+SIZE, SIDE_SIZE = 512, 256
+"""Pixels of the front view, and of the others."""
+TURNED = 40.0, -40.0
+"""Azimuths of the views beside the front view, in degrees."""
+AROUND = 90.0, 180.0, -90.0
+
+
+def fit_face(gaussians: Gaussians, progress: Callable | None = None, cancelled: Cancel | None = None) -> FaceMesh:
+    """Fit the face template to a head.
+
+    Args:
+        gaussians: a head in the world of docs/model.md, 5 (Z up, facing −Y, as it was reconstructed), on the CPU.
+        progress, cancelled: as of :meth:`facelift_core.FaceLift.reconstruct`; the stage is "face".
+
+    Raises:
+        FaceLiftError: there is no face in front of the head.
+        Cancelled: `cancelled` returned true.
+    """
+    report = Monitor("face", progress, cancelled)
+    report(0.0, "Finding the face")
+    template = load_template()
+    front = find_landmarks(picture(gaussians, 0.0, SIZE))
+    if front is None:
+        raise FaceLiftError(
+            "No face was found in front of this head; use a head as FaceLift made it, neither moved nor turned."
+        )
+    report(0.2, "Looking at the head")
+    sights = [Sight(look(gaussians, 0.0, SIZE), front.points[:, :2].astype(float))]
+    sights += [Sight(look(gaussians, azimuth, SIDE_SIZE), None) for azimuth in TURNED]
+    report(0.5, "Fitting the face")
+    chosen = np.unique(np.concatenate([template.parts["face"], template.parts["ears"]]))
+    model = HeadModel(template, chosen)
+    state = model.fit(model.start(), sights, lambda vertices: vertex_normals(vertices, template.quads))
+    around = [look(gaussians, azimuth, SIDE_SIZE) for azimuth in AROUND]
+    report(0.8, "Fitting the surface")
+    return _mesh(model, state, sights, around)
+
+
+def _mesh(model: HeadModel, state: State, sights: list[Sight], around: list) -> FaceMesh:
+    template = model.template
+    neutral = model.identity(state)
+    smiling = neutral + np.tensordot(state.expression, template.shapes, 1)
+    placed = model.place(state, smiling)
+    vertices = pull(template, placed, state.scale, sights, around)
+    # The shapes turn and grow with the head, and with the surface around each vertex.
+    maps = vertex_maps(smiling, vertices, template.quads)
+    shapes = np.einsum("vij,svj->svi", maps, template.shapes).astype(np.float32)
+    return FaceMesh(
+        vertices=vertices.astype(np.float32),
+        quads=template.quads,
+        uvs=template.uvs,
+        shapes=shapes,
+        neutral=-np.tensordot(state.expression, shapes, 1).astype(np.float32),
+        expression=state.expression.astype(np.float32),
+        joints=joints_of(template, vertices),
+        bone_weights=template.bone_weights,
+        parts=template.parts,
+    )

@@ -1,0 +1,110 @@
+"""Pull a placed face mesh smoothly onto the surface and the landmarks of a head."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy import sparse
+from scipy.sparse.linalg import splu
+
+from .template import Template, landmarks_of
+from .views import View
+
+STIFFNESS, BENDING = 0.02, 3.0
+"""Weights of the differences between displacements of neighbors, and of the Laplacian of displacements."""
+LANDMARK_NOISE = 2.0
+DEPTH_NOISE, REACH, SCALP_REACH = 1.5, 8.0, 4.0
+"""Deviations in mm, and distances from which the surface of a head is something else: hair, beard, glasses."""
+FACING = 0.35
+ROUNDS = 4
+
+
+def pull(template: Template, vertices: np.ndarray, scale: float, sights: list, around: list[View]) -> np.ndarray:
+    """(V, 3) vertices moved onto the head; teeth, tongue and eyeballs go with the skin around them.
+
+    Args:
+        vertices: (V, 3) the fitted model in the world.
+        scale: world units per meter.
+        sights: views with landmarks and surface.
+        around: more views with the surface only.
+    """
+    unit = scale / 1000
+    smooth = _smoothness(template)
+    moved = vertices.copy()
+    skin = np.zeros(len(vertices), bool)
+    skin[template.parts["outside"]] = True
+    for _ in range(ROUNDS):
+        normals = vertex_normals(moved, template.quads)
+        system = [sparse.kron(smooth, sparse.eye(3))]
+        vector = -system[0] @ ((moved - vertices) / unit).ravel()
+        for view in [sight.view for sight in sights] + around:
+            matrix, right = _surface_rows(template, moved, normals, view, unit, skin)
+            system.append(matrix), np.add(vector, right, out=vector)
+        for sight in sights:
+            if sight.pixels is not None:
+                matrix, right = _landmark_rows(template, moved, sight, unit)
+                system.append(matrix), np.add(vector, right, out=vector)
+        step = splu(sum(system).tocsc()).solve(vector)
+        moved = moved + unit * step.reshape(-1, 3)
+    return _with_inside(template, vertices, moved)
+
+
+def vertex_normals(vertices: np.ndarray, quads: np.ndarray) -> np.ndarray:
+    """(V, 3) unit normals."""
+    a, b, c, d = (vertices[quads[:, corner]] for corner in range(4))
+    normal = np.cross(c - a, d - b)
+    total = np.stack(
+        [np.bincount(quads.ravel(), np.repeat(normal[:, axis], 4), len(vertices)) for axis in range(3)], -1
+    )
+    return total / np.linalg.norm(total, axis=1, keepdims=True).clip(1e-12)
+
+
+def _smoothness(template: Template) -> sparse.csr_matrix:
+    """(V, V) quadratic form of the displacements."""
+    quads, count = template.quads, len(template.vertices)
+    edges = np.stack([quads, np.roll(quads, -1, 1)], -1).reshape(-1, 2)
+    first, second = np.concatenate([edges, edges[:, ::-1]]).T
+    near = sparse.csr_matrix((np.ones(len(first)), (first, second)), (count, count)).minimum(1)
+    near.data[:] = 1
+    degree = np.asarray(near.sum(1)).ravel()
+    difference = sparse.diags(degree) - near
+    laplacian = sparse.diags(1 / degree.clip(1)) @ difference
+    return (STIFFNESS * difference + BENDING * laplacian.T @ laplacian + 1e-4 * sparse.eye(count)).tocsr()
+
+
+def _surface_rows(template, vertices, normals, view: View, unit: float, skin: np.ndarray):
+    places, directions, exists = view.surface_at(vertices)
+    facing = (normals * view.towards(vertices)).sum(1)
+    error = ((places - vertices) * directions).sum(1) / unit
+    reach = REACH + (SCALP_REACH - REACH) * template.scalp
+    weight = skin * exists * (facing > FACING) / (1 + (error / reach) ** 2) ** 2
+    outside = (error < 0) & (template.scalp > 0.5)  # the scalp is never outside the hair
+    weight = np.where(outside, skin * exists * (facing > FACING), weight) / DEPTH_NOISE**2
+    used = np.flatnonzero(weight)
+    count = len(vertices)
+    rows = sparse.csr_matrix(
+        (directions[used].ravel(), (np.repeat(np.arange(len(used)), 3), (3 * used[:, None] + np.arange(3)).ravel())),
+        (len(used), 3 * count),
+    )
+    weighted = rows.T.multiply(weight[used]).tocsr()
+    return weighted @ rows, weighted @ error[used]
+
+
+def _landmark_rows(template: Template, vertices: np.ndarray, sight, unit: float):
+    view, points = sight.view, landmarks_of(template, vertices)
+    seen, depth = view.project(points)
+    error = (sight.pixels - seen) / view.focal * depth[:, None] / unit
+    slope = (seen - len(view.solid) / 2) / view.focal
+    axes = view.c2w[:3, :2].T[None] - slope[:, :, None] * view.c2w[:3, 2]
+    spread = template.landmark_spread / np.median(template.landmark_spread)
+    weight = np.minimum(1, 6 / np.linalg.norm(error, axis=1).clip(1e-9)) / (LANDMARK_NOISE * spread) ** 2
+    values = template.landmark_shares[:, None, :, None] * axes[:, :, None, :]
+    columns = np.broadcast_to((3 * template.landmark_corners[..., None] + np.arange(3))[:, None], values.shape)
+    number = np.broadcast_to(np.arange(2 * len(points)).reshape(-1, 2)[..., None, None], values.shape)
+    rows = sparse.csr_matrix((values.ravel(), (number.ravel(), columns.ravel())), (2 * len(points), 3 * len(vertices)))
+    weighted = rows.T.multiply(np.repeat(weight, 2)).tocsr()
+    return weighted @ rows, weighted @ error.ravel()
+
+
+def _with_inside(template: Template, before: np.ndarray, after: np.ndarray) -> np.ndarray:
+    after = after.copy()
+    return after

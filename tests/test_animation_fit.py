@@ -1,0 +1,65 @@
+"""The face template, and its fit to heads."""
+
+import hashlib
+
+import numpy as np
+import pytest
+import torch
+
+from facelift_core.align.landmarks import COUNT
+from facelift_core.animation import SHAPES
+from facelift_core.animation.fit import fit_face
+from facelift_core.animation.rig import BONES
+from facelift_core.animation.template import FILE, SHA256, joints_of, landmarks_of, load_template
+from facelift_core.errors import FaceLiftError
+from facelift_core.gaussians.tensors import Gaussians
+
+
+def test_template_is_complete():
+    template = load_template()
+    vertices = len(template.vertices)
+    assert hashlib.sha256(FILE.read_bytes()).hexdigest() == SHA256
+    assert SHA256 in FILE.with_name("README.md").read_text(encoding="utf-8")
+    assert template.shapes.shape == (len(SHAPES), vertices, 3) and template.shapes.dtype == np.float32
+    assert template.identities.shape[1:] == (vertices, 3) and template.identities.dtype == np.float32
+    assert template.quads.dtype == np.int32 and set(template.quads.ravel()) == set(range(vertices))
+    assert template.uvs.shape == (len(template.quads), 4, 2) and 0 <= template.uvs.min() <= template.uvs.max() <= 1
+    assert template.bone_weights.shape == (len(BONES), vertices)
+    assert template.bone_weights.min() >= 0 and template.bone_weights.sum(0).max() <= 1.001
+    moves = np.abs(template.shapes).max((1, 2))
+    assert moves.min() > 0.001, SHAPES[int(moves.argmin())]
+    assert np.abs(template.shapes[SHAPES.index("tongueOut"), template.parts["tongue"]]).max() > 0.01
+
+
+def test_jaw_and_eyes_have_their_bones():
+    template = load_template()
+    jaw, eyes = template.bone_weights[BONES.index("jaw")], template.bone_weights[-2:]
+    teeth = template.parts["teeth"]
+    assert sorted(np.round(jaw[teeth], 1)) == [0.0] * (len(teeth) // 2) + [1.0] * (len(teeth) // 2)
+    assert np.median(jaw[template.parts["tongue"]]) > 0.8
+    assert np.array_equal(np.flatnonzero(eyes.any(0)), np.sort(template.parts["eyes"]))
+    joints = joints_of(template, template.vertices)
+    assert joints[BONES.index("eye.L"), 0, 0] > 0.02 > -0.02 > joints[BONES.index("eye.R"), 0, 0]
+
+
+def test_landmarks_lie_symmetrically():
+    template = load_template()
+    points = landmarks_of(template, template.vertices)
+    assert points.shape == (COUNT, 3)
+    assert np.allclose(template.landmark_shares.sum(1), 1, atol=1e-5) and template.landmark_shares.min() >= 0
+    mirrored = points * [-1, 1, 1]
+    nearest = np.linalg.norm(points[:, None] - mirrored, axis=2).min(1)
+    assert np.median(nearest) < 0.001 and np.percentile(nearest, 95) < 0.003
+
+
+def test_head_without_face_is_refused():
+    rng = np.random.default_rng(0)
+    gaussians = Gaussians(
+        torch.tensor(rng.normal(size=(500, 3)) * 0.2, dtype=torch.float32),
+        torch.zeros(500, 1, 3),
+        torch.full((500, 3), -4.0),
+        torch.tensor([[1.0, 0, 0, 0]]).repeat(500, 1),
+        torch.full((500,), 4.0),
+    )
+    with pytest.raises(FaceLiftError, match="No face was found"):
+        fit_face(gaussians)
