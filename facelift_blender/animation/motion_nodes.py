@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import bpy
 from bpy.types import NodeSocket
+from facelift_core.animation.deform import STRETCH_MAX
 
 from ..splats import attributes, nodes
 from ..splats.builder import Builder, Results, Sockets, find_input, part
@@ -16,7 +17,7 @@ from .names import REST
 
 MODIFIER = "Face Motion"
 GROUP = "FaceLift Face Motion"
-VERSION = 1
+VERSION = 2
 LEAST = 1e-6
 """Of the mesh's displacement, below which the Gaussians stay exactly as they are."""
 Vectors = tuple[NodeSocket, NodeSocket, NodeSocket]
@@ -66,22 +67,30 @@ def _maps(b: Builder, face: NodeSocket) -> tuple[NodeSocket, ...]:
     position = b.node("GeometryNodeInputPosition").outputs[0]
     corners = [_corner(b, k) for k in range(4)]
     first, second, normal = _frame(b, rest.outputs[0], corners)
-    across = b.vector("CROSS_PRODUCT", second, normal)
-    size = b.math("DIVIDE", 1.0, b.vector("DOT_PRODUCT", first, across))
-    # The rows of the inverse of the frame at rest: what gives 1 with one axis of it and 0 with the others.
+    area = b.vector("LENGTH", b.vector("CROSS_PRODUCT", first, second))
+    # The rows of the inverse of the frame at rest, times its determinant, which is the area.
     rows = (
-        b.vector("SCALE", across, scale=size),
-        b.vector("SCALE", b.vector("CROSS_PRODUCT", normal, first), scale=size),
-        normal,
+        b.vector("CROSS_PRODUCT", second, normal),
+        b.vector("CROSS_PRODUCT", normal, first),
+        b.vector("SCALE", normal, scale=area),
     )
     axes = _frame(b, position, corners)
     columns = [_combined(b, axes, coordinates) for coordinates in zip(*(b.split(row) for row in rows), strict=True)]
     fields = {f"Column {k}": ("VECTOR", column) for k, column in enumerate(columns)}
-    mesh, *columns = b.captured(face, fields, domain="FACE")
+    mesh, area, *columns = b.captured(face, {"Area": ("FLOAT", area), **fields}, domain="FACE")
     # A mesh without the attribute does not move anything.
     displacement = b.vector("SCALE", b.vector("SUBTRACT", position, rest.outputs[0]), scale=rest.outputs["Exists"])
-    fields = {f"Column {k}": ("VECTOR", column) for k, column in enumerate(columns)}  # the means of adjoining faces
-    return b.captured(mesh, {"Moved": ("VECTOR", displacement), **fields})
+    # On vertices, fields of faces are the means of those of adjoining faces.
+    mesh, displacement, area, *columns = b.captured(
+        mesh,
+        {
+            "Moved": ("VECTOR", displacement),
+            "Area": ("FLOAT", area),
+            **{f"Column {k}": ("VECTOR", column) for k, column in enumerate(columns)},
+        },
+    )
+    share = b.math("DIVIDE", 1.0, area)
+    return mesh, displacement, *(b.vector("SCALE", column, scale=share) for column in columns)
 
 
 def _corner(b: Builder, k: int) -> NodeSocket:
@@ -149,7 +158,7 @@ def _followed(b: Builder, points: NodeSocket, shift: NodeSocket, linear: list[No
     for axis in ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0)):
         own = b.node("FunctionNodeRotateVector", {"Vector": axis, "Rotation": before}).outputs[0]
         axes.append(_combined(b, linear, b.split(own)))
-    stretch = b.join(*(b.vector("LENGTH", axis) for axis in axes))
+    stretch = b.join(*(b.math("MINIMUM", b.vector("LENGTH", axis), STRETCH_MAX) for axis in axes))
     across = b.vector("CROSS_PRODUCT", axes[0], axes[1])
     inputs = {"Primary Axis": across, "Secondary Axis": axes[0]}
     after = b.node("FunctionNodeAxesToRotation", inputs, primary_axis="Z", secondary_axis="X").outputs[0]

@@ -1,9 +1,10 @@
 """Gaussians that follow a face mesh.
 
 Every quad of the mesh has a linear map from its rest shape to its present one, by its two diagonals and its unit
-normal; a vertex has the mean of the maps of its quads. A Gaussian has the weighted mean F of the maps of its vertices,
-and moves with the weighted mean of their displacements, so that x' = s' + F (x − s), where s is the mean of its
-vertices. Its axes turn and stretch with F. The geometry nodes of the extension compute the same.
+normal; a vertex has the mean of the maps of its quads, weighted by their areas at rest, so that slivers in folds count
+for little. A Gaussian has the weighted mean F of the maps of its vertices, and moves with the weighted mean of their
+displacements, so that x' = s' + F (x − s), where s is the mean of its vertices. Its axes turn with F, and stretch with
+it up to a limit. The geometry nodes of the extension compute the same.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from ..gaussians.transforms import quaternions, rotation_matrices
 from .rig import Binding, FaceMesh, Rig
 
 SMALLEST = 1e-12
+STRETCH_MAX = 4.0
+"""Where lids unfold, skin stretches more than this; Gaussians that did so too would be blots."""
 
 
 def deformed_vertices(mesh: FaceMesh, weights: np.ndarray, neutral: float = 0.0) -> np.ndarray:
@@ -46,14 +49,16 @@ def deform(rig: Rig, vertices: np.ndarray) -> SplatArrays:
 
 def vertex_maps(rest: np.ndarray, moved: np.ndarray, quads: np.ndarray) -> np.ndarray:
     """(V, 3, 3) float32 linear maps from the surroundings of each vertex at rest to those where it has moved."""
-    before, after = _frames(rest, quads), _frames(moved, quads)
-    of_quads = after @ np.linalg.inv(before)
-    total, count = np.zeros((len(rest), 3, 3)), np.zeros(len(rest))
+    first, second, normal, area = _frames(rest, quads)
+    # The inverse of the frame at rest, times its determinant, which is the area.
+    rows = np.stack([np.cross(second, normal), np.cross(normal, first), area[:, None] * normal], axis=-2)
+    of_quads = np.stack(_frames(moved, quads)[:3], axis=-1) @ rows
+    total, weight = np.zeros((len(rest), 3, 3)), np.zeros(len(rest))
     for corner in range(4):
         np.add.at(total, quads[:, corner], of_quads)
-        np.add.at(count, quads[:, corner], 1)
-    total[count == 0], count[count == 0] = np.eye(3), 1
-    return (total / count[:, None, None]).astype(np.float32)
+        np.add.at(weight, quads[:, corner], area)
+    total[weight <= SMALLEST], weight[weight <= SMALLEST] = np.eye(3), 1
+    return (total / weight[:, None, None]).astype(np.float32)
 
 
 def follow(
@@ -70,18 +75,18 @@ def follow(
     return replace(
         gaussians,
         positions=positions.astype(np.float32),
-        log_scales=gaussians.log_scales + np.log(stretch, dtype=np.float32),
+        log_scales=gaussians.log_scales + np.log(np.minimum(stretch, STRETCH_MAX), dtype=np.float32),
         rotations=quaternions(_orthogonal(axes / stretch[:, None])).astype(np.float32),
     )
 
 
-def _frames(vertices: np.ndarray, quads: np.ndarray) -> np.ndarray:
-    """(F, 3, 3) the two diagonals and the unit normal of each quad, as columns."""
+def _frames(vertices: np.ndarray, quads: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """(F, 3) the two diagonals and the unit normal of each quad, and (F,) twice its area."""
     a, b, c, d = (vertices[quads[:, corner]].astype(np.float64) for corner in range(4))
     first, second = c - a, d - b
     normal = np.cross(first, second)
-    size = np.linalg.norm(normal, axis=1, keepdims=True)
-    return np.stack([first, second, normal / np.maximum(size, SMALLEST)], axis=-1)
+    area = np.linalg.norm(normal, axis=1)
+    return first, second, normal / np.maximum(area, SMALLEST)[:, None], area
 
 
 def _orthogonal(axes: np.ndarray) -> np.ndarray:
