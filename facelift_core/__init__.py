@@ -20,29 +20,48 @@ if TYPE_CHECKING:
     from .gaussians.files import load, save
     from .gaussians.tensors import Gaussians
     from .pipeline import FaceLift, Result
+    from .relighting.environment import Environment, Sun
+    from .relighting.shading import relight
     from .rendering import render
     from .rendering.cameras import six_views
 
 __version__ = "0.1.0"
 
 _HOMES = {
+    "Environment": "relighting.environment",
     "FaceLift": "pipeline",
     "Gaussians": "gaussians.tensors",
     "Result": "pipeline",
+    "Sun": "relighting.environment",
     "load": "gaussians.files",
+    "relight": "relighting.shading",
     "render": "rendering",
     "save": "gaussians.files",
     "six_views": "rendering.cameras",
 }
-_MODULES = ("align", "gaussians", "gslrm", "images", "likeness", "multiview", "pipeline", "rendering", "weights")
+_MODULES = (
+    "align",
+    "gaussians",
+    "gslrm",
+    "images",
+    "likeness",
+    "multiview",
+    "pipeline",
+    "relighting",
+    "rendering",
+    "weights",
+)
 
 __all__ = [
     "Cancelled",
+    "Environment",
     "FaceLift",
     "FaceLiftError",
     "Gaussians",
     "Result",
+    "Sun",
     "load",
+    "relight",
     "render",
     "save",
     "six_views",

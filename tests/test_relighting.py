@@ -7,12 +7,16 @@ import pytest
 import torch
 
 import facelift_core as fl
+from facelift_core.cli import main
 from facelift_core.gaussians.tensors import SH_C0, Gaussians
 from facelift_core.gaussians.transforms import basis
 from facelift_core.jobs import handlers
 from facelift_core.jobs.reconstruct import Models
-from facelift_core.photos.colors import linear_to_srgb
-from facelift_core.relighting import Reflectance, estimate
+from facelift_core.photos.colors import linear_to_srgb, srgb_to_linear
+from facelift_core.relighting import Reflectance, estimate, solid
+from facelift_core.relighting.environment import Environment, Sun
+from facelift_core.relighting.harmonics import projected, radiance
+from facelift_core.relighting.shading import Relightable
 
 RADIUS = 0.75
 SKIN, HAIR = np.array([0.5, 0.3, 0.22]), np.array([0.1, 0.06, 0.05])
@@ -49,6 +53,14 @@ def irradiance(normals: np.ndarray, light: np.ndarray) -> np.ndarray:
     """(N, 3) irradiance / π without shadows, by summing directions."""
     toward = unit_vectors(400)
     return (normals @ toward.T).clip(0) @ (basis(toward, 2) @ light) * 4 / len(toward)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def coarse():
+    """A coarser grid: a ball has no fine detail."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(solid, "STEP", 0.026)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -130,6 +142,117 @@ def test_a_job_writes_its_file_at_once_and_stops(lit, tmp_path):
     stop = threading.Event()
     stopped = handlers.run("relight", request, lambda event: stop.set(), stop.is_set, Models())
     assert type(stopped).__name__ == "Stopped" and [path.name for path in tmp_path.iterdir()] == ["head.ply"]
+
+
+# --- Other light ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def lightable(lit) -> Relightable:
+    """The ball with its true normals, white."""
+    gaussians, unit, _ = lit
+    white = np.full((len(unit), 3), 0.6, np.float32)
+    return Relightable(gaussians, Reflectance(unit.astype(np.float32), white, np.zeros((9, 3), np.float32)))
+
+
+def linear_colors(gaussians: Gaussians) -> np.ndarray:
+    return srgb_to_linear(gaussians.colors.numpy().clip(0))
+
+
+def test_a_lamp_lights_its_side_with_its_color(lit, lightable):
+    gaussians, unit, _ = lit
+    shown = lightable.under(Environment((Sun((-1, 0, 0), (1.0, 0.5, 0.0)),)))
+    assert len(shown) == len(gaussians)
+    for name in ("positions", "log_scales", "rotations", "opacity_logits"):
+        assert torch.equal(getattr(shown, name), getattr(gaussians, name))
+    colors = linear_colors(shown)
+    left, right = unit[:, 0] < -0.9, unit[:, 0] > 0.1
+    assert colors[left].mean(axis=0) == pytest.approx([0.6 * 0.95, 0.3 * 0.95, 0], abs=0.03)
+    assert colors[right].max() < 0.02
+    across = np.abs(unit[:, 2]) < 0.6
+    assert np.abs(colors[across, 0] - 0.6 * -unit[across, 0].clip(None, 0)).mean() < 0.03
+
+
+def test_directions_are_named_as_seen_from_the_head():
+    assert np.allclose(Sun.at(0, 0).direction, (0, -1, 0)) and np.allclose(Sun.at(90, 0).direction, (1, 0, 0))
+    assert np.allclose(Sun.at(180, 0).direction, (0, 1, 0)) and np.allclose(Sun.at(20, 90).direction, (0, 0, 1))
+
+
+def test_light_from_everywhere_has_no_side(lit, lightable):
+    colors = linear_colors(lightable.under(Environment.uniform((0.5, 1.0, 1.0))))
+    across = np.abs(lit[1][:, 2]) < 0.6
+    assert colors[across].mean(axis=0) == pytest.approx([0.3, 0.6, 0.6], rel=0.04)
+    assert colors[across, 0].std() < 0.02
+
+
+def test_what_is_in_front_of_a_lamp_casts_a_shadow():
+    unit = unit_vectors(4_000)
+    large, small = unit * RADIUS, unit[::4] * 0.25 + np.array([0, -1.1, 0])
+    both = np.concatenate([large, small])
+    normals = np.concatenate([unit, unit[::4]]).astype(np.float32)
+    n = len(both)
+    made = (both, np.zeros((n, 1, 3)), np.full((n, 3), np.log(0.025)), np.tile([1.0, 0, 0, 0], (n, 1)))
+    # A bridge, because a head is one solid.
+    bridge = np.linspace([0, -0.7, 0], [0, -0.9, 0], 60)
+    made = [np.concatenate([field, np.repeat(field[:1], 60, axis=0)]) for field in made]
+    made[0][-60:], made[2][-60:] = bridge, np.log(0.04)
+    gaussians = Gaussians(*(torch.tensor(x, dtype=torch.float32) for x in made), torch.full((n + 60,), 4.0))
+    normals = np.concatenate([normals, np.tile([[0, -1, 0]], (60, 1))]).astype(np.float32)
+    reflectance = Reflectance(normals, np.full((n + 60, 3), 0.6, np.float32), np.zeros((9, 3), np.float32))
+    colors = linear_colors(fl.relight(gaussians, Environment((Sun((0, -1, 0)),)), reflectance))[: len(unit), 0]
+    away = np.hypot(large[:, 0], large[:, 2])
+    behind, beside = (away < 0.15) & (unit[:, 1] < 0), (away > 0.4) & (away < 0.5) & (unit[:, 1] < 0)
+    assert colors[behind].mean() < 0.1 and colors[beside].mean() > 0.35
+
+
+def test_a_picture_of_the_surroundings_is_placed_as_in_blender():
+    picture = np.full((32, 64, 3), 0.1, np.float32)
+    picture[8:24, 28:36] = 3.0  # its middle is in the direction +X
+    around = Environment.of_picture(picture).around
+    axes = np.array([[1, 0, 0], [-1, 0, 0], [0, 1, 0], [0, -1, 0], [0, 0, 1], [0, 0, -1]], float)
+    assert radiance(around, axes)[:, 0].argmax() == 0
+    picture[8:24, 28:36] = 0.1
+    picture[8:24, 12:20] = 3.0  # a quarter to the left: +Y
+    assert radiance(Environment.of_picture(picture).around, axes)[:, 0].argmax() == 2
+    same = Environment.of_picture(np.ones((16, 32, 3))).around
+    assert radiance(same, axes) == pytest.approx(1, abs=0.01)
+    toward = unit_vectors(400)
+    assert np.allclose(projected(toward, np.full((400, 3), 4 * np.pi / 400)), same, atol=0.02)
+
+
+def test_wrong_light_is_refused_in_a_sentence(lit, found, tmp_path):
+    with pytest.raises(fl.FaceLiftError, match="not all zero"):
+        Environment((Sun((0, 0, 0)),))
+    with pytest.raises(fl.FaceLiftError, match="at least 0"):
+        Environment((Sun((0, 0, 1), (1, -1, 1)),))
+    with pytest.raises(fl.FaceLiftError, match="9 × 3"):
+        Environment((), np.zeros((4, 3)))
+    with pytest.raises(fl.FaceLiftError, match=r"\(H, W, 3\)"):
+        Environment.of_picture(np.zeros((4, 8)))
+    with pytest.raises(fl.FaceLiftError, match="finite"):
+        Environment.of_picture(np.full((4, 8, 3), np.nan))
+    with pytest.raises(fl.FaceLiftError, match="reflectance is of"):
+        fl.relight(lit[0][:100], Environment.uniform(), found)
+    (tmp_path / "none.hdr").write_bytes(b"#?RADIANCE\n")
+    (tmp_path / "empty.hdr").write_bytes(b"")
+    for name in ("none.hdr", "empty.hdr", "missing.hdr"):
+        with pytest.raises(fl.FaceLiftError, match=name):
+            Environment.of_file(tmp_path / name)
+
+
+def test_the_command(lit, tmp_path, capsys):
+    lit[0].save(tmp_path / "head.ply")
+    head, lamp = str(tmp_path / "head.ply"), ["--sun", "-90", "0", "--color", "#ff8800"]
+    assert main(["relight", head, "-o", str(tmp_path / "lit.ply"), *lamp]) == 0
+    shown, unit = fl.load(tmp_path / "lit.ply").colors.numpy(), lit[1]
+    skin = (unit[:, 1] < 0) & (np.abs(unit[:, 2]) < 0.5)
+    assert shown[skin & (unit[:, 0] < -0.5)].mean() > 1.5 * shown[skin & (unit[:, 0] > 0.5)].mean()
+    assert "8,000 Gaussians" in capsys.readouterr().out
+    assert main(["relight", head, "-o", str(tmp_path / "a.ply")]) == 2
+    assert main(["relight", head, "-o", str(tmp_path / "a.ply"), "--hdri", "a.hdr", "--color", "red"]) == 2
+    assert main(["relight", head, "-o", str(tmp_path / "a.ply"), "--hdri", str(tmp_path / "a.hdr")]) == 1
+    assert main(["relight", head, "-o", str(tmp_path / "a.jpg"), *lamp]) == 1
+    assert capsys.readouterr().err.count("facelift: ") == 4
 
 
 def test_a_file_that_cannot_be_written_is_one_sentence(found, tmp_path):

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from .. import __version__
 from ..compute.threads import share_cores
 from ..errors import FaceLiftError
-from . import convert, info, mesh, reconstruct, render, setup, view, weights
+from . import convert, info, mesh, reconstruct, relight, render, setup, view, weights
 from .console import never_fail_to_print, unexpected
 from .options import UsageError
 
@@ -34,9 +34,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # Handle SIGTERM like Ctrl-C, so that temporary files are removed.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
-        if options.run in (reconstruct.run, render.run, mesh.run, view.run, convert.run) or weights.needs_runtime(
-            options
-        ):
+        if options.run in (
+            reconstruct.run,
+            render.run,
+            mesh.run,
+            relight.run,
+            view.run,
+            convert.run,
+        ) or weights.needs_runtime(options):
             code = setup.hand_over(sys.argv[1:] if arguments is None else list(arguments))
             if code is not None:
                 return code
@@ -64,6 +69,6 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"facelift {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for module in (reconstruct, render, view, mesh, convert, setup, weights, info):
+    for module in (reconstruct, render, view, mesh, relight, convert, setup, weights, info):
         module.add_parser(commands)
     return parser

@@ -24,7 +24,7 @@ FACE_SIZE = 194.2749650813705
 """Position of the face after alignment (docs/model.md, 2) in a 512² front view: center of its box, and mean of the
 box's width and height, in pixels."""
 BOX_SCALE, BOX_SHIFT = 1.030, (-0.007, -0.096)
-"""MTCNN's face box relative to the extent of :func:`_face_vertices`: ratio of sizes, and offset of the center in units
+"""MTCNN's face box relative to the extent of :func:`face_vertices`: ratio of sizes, and offset of the center in units
 of that size."""
 
 
@@ -141,7 +141,7 @@ def _pose_and_place(
     skull = height > 0.68
     middle = 0.5 * (both[0, skull].min(0) + both[0, skull].max(0))
     both -= [middle[0], middle[1], 0]
-    face = _face_vertices(anatomy)
+    face = face_vertices(anatomy)
     both *= 6.2  # meters to world units, approximately
     # Random offsets of the size that face detectors' boxes cause in alignment.
     scale = np.exp(np.clip(rng.normal(0, 0.03), -0.08, 0.08))
@@ -169,7 +169,7 @@ def _rotate(points: np.ndarray, pivot: np.ndarray, axis: int, angles: np.ndarray
     return rotated
 
 
-def _face_vertices(anatomy: Anatomy) -> np.ndarray:
+def face_vertices(anatomy: Anatomy) -> np.ndarray:
     """Skin vertices from the chin to the middle of the forehead, the area in a face detector's box."""
     skin = anatomy.vertices["skin"]
     x, y, z = anatomy.template[skin].T
@@ -189,7 +189,7 @@ def _face_box(face: np.ndarray) -> tuple[np.ndarray, float]:
 def _light_from_within(anatomy: Anatomy, arriving: np.ndarray) -> None:
     """Give eyes and teeth at least a fraction of the face's light, in place: shadow maps are too coarse for eyelids and
     lips, and light scatters through skin and enamel there."""
-    face = np.median(arriving[_face_vertices(anatomy)], axis=0)
+    face = np.median(arriving[face_vertices(anatomy)], axis=0)
     for part, share in (("eyes", 0.75), ("teeth", 0.9)):
         own = anatomy.vertices[part]
         arriving[own] = np.maximum(arriving[own], share * face)
@@ -197,7 +197,7 @@ def _light_from_within(anatomy: Anatomy, arriving: np.ndarray) -> None:
 
 def _exposure(anatomy: Anatomy, albedo: np.ndarray, arriving: np.ndarray) -> float:
     """Camera exposure: brightens dark faces, but only partially."""
-    face = _face_vertices(anatomy)
+    face = face_vertices(anatomy)
     light = float(np.median(arriving[face].mean(1)))
     reflected = float(np.median(albedo[face].mean(1)))
     return 0.68 / max(light, 1e-3) * (0.32 / max(reflected, 1e-3)) ** 0.25
