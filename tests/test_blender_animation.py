@@ -4,7 +4,7 @@ import json
 from dataclasses import replace
 
 import numpy as np
-from blenders import in_each_blender, needs_blender
+from blenders import PYTHONS, in_each_blender, needs_blender
 from synthetic_rig import make_rig
 from test_blender_splats import run
 
@@ -21,6 +21,12 @@ OWN = 170
 @in_each_blender
 def test_faces_in_blender(python, tmp_path):
     run(python, "animation.py", tmp_path)
+
+
+@in_each_blender
+def test_faces_move_in_the_newest_blender_without_the_extension(python, tmp_path):
+    run(python, "animation_across.py", tmp_path, "save")
+    run(PYTHONS[-1], "animation_across.py", tmp_path, "open")
 
 
 def test_the_operators_for_faces(blender, fake, tmp_path):

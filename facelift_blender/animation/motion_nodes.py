@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import bpy
 from bpy.types import NodeSocket
-from facelift_core.animation.deform import STRETCH_MAX
+from facelift_core.animation.deform import SMALLEST, STRETCH_MAX
 
 from ..splats import attributes, nodes
 from ..splats.builder import Builder, Results, Sockets, find_input, part
@@ -17,7 +17,8 @@ from .names import REST
 
 MODIFIER = "Face Motion"
 GROUP = "FaceLift Face Motion"
-VERSION = 2
+VERSION = 3
+AXES = ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0))
 LEAST = 1e-6
 """Of the mesh's displacement, below which the Gaussians stay exactly as they are."""
 Vectors = tuple[NodeSocket, NodeSocket, NodeSocket]
@@ -81,16 +82,13 @@ def _maps(b: Builder, face: NodeSocket) -> tuple[NodeSocket, ...]:
     # A mesh without the attribute does not move anything.
     displacement = b.vector("SCALE", b.vector("SUBTRACT", position, rest.outputs[0]), scale=rest.outputs["Exists"])
     # On vertices, fields of faces are the means of those of adjoining faces.
-    mesh, displacement, area, *columns = b.captured(
-        mesh,
-        {
-            "Moved": ("VECTOR", displacement),
-            "Area": ("FLOAT", area),
-            **{f"Column {k}": ("VECTOR", column) for k, column in enumerate(columns)},
-        },
-    )
-    share = b.math("DIVIDE", 1.0, area)
-    return mesh, displacement, *(b.vector("SCALE", column, scale=share) for column in columns)
+    share, some = b.math("DIVIDE", 1.0, area), b.compare("GREATER_THAN", area, SMALLEST)
+    columns = [
+        b.switch("VECTOR", some, axis, b.vector("SCALE", column, scale=share))
+        for axis, column in zip(AXES, columns, strict=True)
+    ]
+    fields = {f"Column {k}": ("VECTOR", column) for k, column in enumerate(columns)}
+    return b.captured(mesh, {"Moved": ("VECTOR", displacement), **fields})
 
 
 def _corner(b: Builder, k: int) -> NodeSocket:
@@ -155,7 +153,7 @@ def _followed(b: Builder, points: NodeSocket, shift: NodeSocket, linear: list[No
     size = b.math("DIVIDE", b.vector("DOT_PRODUCT", scale, (1.0, 1.0, 1.0)), b.named(binding.SIZE, "FLOAT"))
     change = b.vector("SCALE", b.node("FunctionNodeRotateVector", {0: change, 1: turn}).outputs[0], scale=size)
     axes = []
-    for axis in ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0)):
+    for axis in AXES:
         own = b.node("FunctionNodeRotateVector", {"Vector": axis, "Rotation": before}).outputs[0]
         axes.append(_combined(b, linear, b.split(own)))
     stretch = b.join(*(b.math("MINIMUM", b.vector("LENGTH", axis), STRETCH_MAX) for axis in axes))

@@ -309,5 +309,40 @@ def test_captures_become_animation():
     assert not list(takes.curves_of(names.rig_of(head)))
 
 
+def test_hidden_parts_move_the_splats():
+    head, rig = new_head()
+    weights = some_weights(7)
+    shape(head, weights)
+    expected = kept(deform(rig, deformed_vertices(rig.mesh, weights)), rig.gaussians)
+    for part in (names.face_of(head), names.rig_of(head)):
+        part.hide_viewport = part.hide_render = True
+    agree(evaluated(head), expected)
+    bpy.context.view_layer.update()
+    nodes.set_input(nodes.find_modifier(head), "Viewport As", nodes.POINTS)
+    agree(attributes.read(head.evaluated_get(bpy.context.evaluated_depsgraph_get()).data), expected)
+
+
+def test_undo_and_redo():
+    empty_file()
+    rig = make_rig()
+    objects.create_splat_object(bpy.context, rig.gaussians[np.arange(OWN)], "Head")
+    bpy.ops.ed.undo_push(message="before")
+    rigs.insert(rig, bpy.data.objects["Head"])
+    bpy.ops.ed.undo_push(message="Rig Face")
+    weights = some_weights(8)
+    shape(bpy.data.objects["Head"], weights)
+    bpy.ops.ed.undo_push(message="posed")
+    moved = kept(deform(rig, deformed_vertices(rig.mesh, weights)), rig.gaussians)
+    for _ in range(2):
+        agree(evaluated(bpy.data.objects["Head"]), moved)
+        bpy.ops.ed.undo()
+        agree(evaluated(bpy.data.objects["Head"]), kept(rig.gaussians, rig.gaussians))
+        bpy.ops.ed.undo()
+        head = bpy.data.objects["Head"]
+        assert names.head_of(head) is None and len(head.data.points) == OWN and len(head.modifiers) == 1
+        bpy.ops.ed.redo()
+        bpy.ops.ed.redo()
+
+
 if __name__ == "__main__":
     run_tests(globals())
