@@ -1,4 +1,4 @@
-"""A file with a moving face opened in another Blender, without the extension: `animation_across.py save|open FOLDER`."""
+"""A moving face opened in another Blender, without the extension: `animation_across.py save|open FOLDER`."""
 
 import sys
 from pathlib import Path
