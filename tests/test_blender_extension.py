@@ -6,6 +6,8 @@ import re
 import subprocess
 import zipfile
 
+import blenders
+import planted
 import pytest
 from blenders import in_each_blender, load_build, needs_blender
 from fake_runtime import HEAD, HERE, PICTURE, gone
@@ -46,6 +48,25 @@ def test_headless_writes_a_blend_and_a_render(python, fake, tmp_path):
     assert done.returncode == 0 and (tmp_path / "again.blend").exists(), done.stderr[-3000:]
     done = run(tmp_path / "nowhere.png", "-o", blend)
     assert done.returncode == 1 and "no photo at" in done.stderr and "Traceback" not in done.stderr
+
+
+@needs_blender
+@in_each_blender
+def test_nothing_that_headless_starts_imports_what_was_planted(python, tmp_path):
+    trace, variables = planted.plant(tmp_path)
+    for name in planted.NAMES:
+        if name != "sitecustomize":  # what this Python itself imports is the choice of who sets PYTHONPATH
+            (tmp_path / "path" / f"{name}.py").unlink()
+    command = [python, "-m", "facelift_blender.headless", HERE / "data" / "portrait.jpg", "-o", tmp_path / "head.blend"]
+    command += ["--python", blenders.WORKER, "--steps", "1", "--likeness", "off"]
+    environment = {**os.environ, **variables, "BLENDER_USER_RESOURCES": str(tmp_path / "blender")}
+    done = subprocess.run(
+        command, cwd=HERE.parent, env=environment, capture_output=True, text=True, timeout=300, errors="replace"
+    )
+    assert done.returncode == 0 and (tmp_path / "head.blend").exists(), (done.stdout + done.stderr)[-3000:]
+    executed = trace.read_text().splitlines()
+    assert executed and all(line.endswith(" ".join(map(str, command[1:]))) for line in executed), executed
+    assert all(line.startswith(("path sitecustomize", "usercustomize")) for line in executed), executed
 
 
 @needs_blender

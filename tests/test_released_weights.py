@@ -29,6 +29,7 @@ from facelift_core.weights import convert as conversion
 from facelift_core.weights import download as downloading
 from facelift_core.weights import import_files as importing
 from facelift_core.weights import licence, store
+from facelift_core.weights import verify as verification
 from facelift_core.weights.catalogue import VARIABLE, converted_files, load_catalogue
 from facelift_core.weights.inventory import ready_folder, remove, status
 from facelift_core.weights.layout import find_checkpoint
@@ -479,6 +480,24 @@ def test_converted_settings_that_were_changed_are_not_used(downloaded):
     conversion.convert(downloaded, Monitor("convert"), embed_prompts)
     tamper(downloaded.converted / PIPELINE / "unet/config.json")
     assert "convert the weights again" in refusal(ready_folder, downloaded)
+    run(downloaded, Request("convert"))
+    assert ready_folder(downloaded) == downloaded.converted
+
+
+def test_converted_weights_that_were_changed_are_not_used(downloaded, monkeypatch):
+    """Weights are read for their checksum once, and again whenever they were modified."""
+    conversion.convert(downloaded, Monitor("convert"), embed_prompts)
+    read, weights = [], downloaded.converted / UNET
+    whole = verification.sha256_of
+    monkeypatch.setattr(verification, "sha256_of", lambda path, transfer: read.append(path) or whole(path, transfer))
+    assert ready_folder(downloaded) == downloaded.converted and weights not in read
+    os.utime(weights, (1e9, 1e9))  # a copy, for example
+    for _ in range(2):
+        assert ready_folder(downloaded) == downloaded.converted
+    assert read.count(weights) == 1
+    tamper(weights)
+    for _ in range(2):
+        assert "convert the weights again" in refusal(ready_folder, downloaded)
     run(downloaded, Request("convert"))
     assert ready_folder(downloaded) == downloaded.converted
 

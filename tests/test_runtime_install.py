@@ -2,6 +2,7 @@
 
 import errno
 import hashlib
+import importlib.metadata
 import os
 import shutil
 import subprocess
@@ -14,6 +15,8 @@ from pathlib import Path
 
 import pytest
 from package_index import Index, make_wheel, serving
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from facelift_core.cli import main
 from facelift_core.environment import check, install, location, pip, remove
@@ -319,6 +322,38 @@ def test_the_lock_is_complete():
     small = locked(build_on_pypi=False)
     assert len(small) < len(lines) and not [line for line in small if line.startswith(("torch==", "nvidia", "triton"))]
     assert any(line.startswith("sympy==") for line in small)
+
+
+def test_the_lock_fits_the_requirements():
+    """Someone who changes requirements.txt and forgets “make lock” hears of it, without a network."""
+    from facelift_core.environment.pins import locked, pins
+
+    entries = [Requirement(line.partition(" --hash")[0]) for line in locked(build_on_pypi=True)]
+    here = [entry for entry in entries if entry.marker is None or entry.marker.evaluate()]
+    lock = {canonicalize_name(entry.name): next(iter(entry.specifier)).version for entry in here}
+    assert len(lock) == len(here)
+    waiting = [Requirement(line) for line in pins().values()]
+    reached, missing = set(), []
+    while waiting:
+        wanted = waiting.pop()
+        name = canonicalize_name(wanted.name)
+        applies = wanted.marker is None or wanted.marker.evaluate({"extra": ""})
+        if applies and not wanted.specifier.contains(lock.get(name, "0"), prereleases=True):
+            missing.append(str(wanted))
+        if name in reached:
+            continue
+        reached.add(name)
+        try:
+            needs = [Requirement(line) for line in importlib.metadata.requires(name) or ()]
+        except importlib.metadata.PackageNotFoundError:  # of another system
+            continue
+        optional = [need for need in needs if need.marker is not None and "extra" in str(need.marker)]
+        chosen = [need for need in optional if any(need.marker.evaluate({"extra": each}) for each in wanted.extras)]
+        waiting += [need for need in needs if need not in optional] + chosen
+    assert not missing, f"run “make lock”: {missing}"
+    ours = [Requirement(line.partition(" --hash")[0]) for line in locked(build_on_pypi=False)]  # not PyTorch's build
+    strays = sorted({canonicalize_name(entry.name) for entry in ours} - reached)
+    assert not strays, f"run “make lock”: nothing needs {strays} any more"
 
 
 # What goes wrong

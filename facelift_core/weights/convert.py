@@ -34,7 +34,7 @@ from .inventory import remove_made
 from .layout import find_checkpoint
 from .state_dict import load_state_dict
 from .store import MANIFEST, PART, STAGES, Store, check_space, make_folder, missing_of, read_manifest, size_of, writing
-from .verify import changed, check_original, checksums, note_checksums, stamp
+from .verify import changed, check_original, checksums, note_checksums, note_seen, stamp
 
 FORMAT = 2
 """Format version of the conversion. An interrupted conversion of another version starts over."""
@@ -78,6 +78,7 @@ def convert(
     if manifest is not None and not missing_of(store.converted, manifest):
         checking = ByteProgress(monitor, "Verifying", sum(entry["bytes"] for entry in manifest["files"].values()))
         if not changed(store.converted, manifest["files"], checking):
+            note_seen(store)
             return store.converted
     source = source or store.original
     if missing := [path for path in store.catalogue.files if not (source / path).is_file()]:
@@ -197,6 +198,7 @@ class _Work:
             os.rename(store.converting, store.converted)
         (store.converted / STAGES).unlink(missing_ok=True)
         remove_made(store, store.set_aside)
+        note_seen(store)
         return store.converted
 
     def _note(self, name: str, content: Mapping[str, Any]) -> None:

@@ -12,7 +12,7 @@ from ..errors import FaceLiftError
 from . import licence
 from .catalogue import LICENCE_FILE, PROMPT_EMBEDS, converted_files
 from .store import LOCK, MANIFEST, PART, STAGES, Store, missing_of, read_manifest, size_of
-from .verify import changed_settings
+from .verify import changed_since
 
 
 @dataclass(frozen=True)
@@ -61,8 +61,8 @@ def ready_folder(store: Store) -> Path:
     """Return the folder to load the weights from.
 
     Raises:
-        FaceLiftError: the weights are missing or not converted, or their license is not accepted. The message names the
-            command to run.
+        FaceLiftError: the weights are missing, not converted, or have changed, or their license is not accepted. The
+            message names the command to run.
     """
     found = status(store)
     name = store.catalogue.name
@@ -76,7 +76,7 @@ def ready_folder(store: Store) -> Path:
             "“facelift weights import” with a copy that you downloaded manually."
         )
     licence.require(store)
-    if problem := changed_settings(store):
+    if problem := changed_since(store):
         raise FaceLiftError(problem)
     return store.converted
 
@@ -96,7 +96,8 @@ def remove(store: Store, converted: bool = True) -> tuple[int, list[Path]]:
         for folder in (store.converted, store.converting, store.set_aside):
             freed += remove_made(store, folder)
             folders.append(folder)
-        own = [LICENCE_FILE, LICENCE_FILE + PART, store.acceptance_file.name, store.checksums_file.name, LOCK]
+        own = [LICENCE_FILE, LICENCE_FILE + PART, LOCK]
+        own += [file.name for file in (store.acceptance_file, store.checksums_file, store.seen_file)]
         freed += _remove_known(store.folder, own)
         with suppress(OSError):
             store.root.rmdir()

@@ -69,6 +69,11 @@ class Store:
         return self.folder / "checksums.json"
 
     @property
+    def seen_file(self) -> Path:
+        """Size and times of each converted file, as they were when its checksum was last compared."""
+        return self.folder / "seen.json"
+
+    @property
     def licence_file(self) -> Path:
         return self.folder / LICENCE_FILE
 

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from .. import bounded_json
@@ -146,8 +147,46 @@ def changed(folder: Path, made: Mapping[str, Mapping[str, object]], transfer: By
     return problems
 
 
-def changed_settings(store: Store) -> str | None:
-    """Return a sentence about the first of the converted files other than weights that has changed, or None."""
+def note_seen(store: Store) -> None:
+    """Note the state of the converted files, right after they were made or compared.
+
+    Raises:
+        FaceLiftError: the note cannot be written.
+    """
+    _write_seen(store, _stamps(store))
+
+
+def changed_since(store: Store) -> str | None:
+    """Return a sentence about the first of the converted files that is not what the conversion made, or None.
+
+    Settings are read each time. Weights are read if they were written to since they were last compared, or copied here;
+    if they are as they were made, that is noted.
+
+    Raises:
+        FaceLiftError: a file cannot be read.
+    """
     made = (read_manifest(store.converted) or {"files": {}})["files"]
-    small = {path: entry for path, entry in made.items() if not path.endswith(".safetensors")}
-    return next(iter(changed(store.converted, small, ByteProgress(Monitor("verify"), "Verifying", 1))), None)
+    stamps = _stamps(store)
+    try:
+        seen = dict(bounded_json.read(store.seen_file))
+    except (OSError, ValueError, TypeError):
+        seen = {}
+    weights = {path for path in made if path.endswith(".safetensors")}
+    fresh = {path: entry for path, entry in made.items() if path not in weights or seen.get(path) != stamps[path]}
+    problems = changed(store.converted, fresh, ByteProgress(Monitor("verify"), "Verifying", 1))
+    if not problems and weights & fresh.keys():
+        with suppress(FaceLiftError):  # weights that several people share may not be ours to write beside
+            _write_seen(store, stamps)
+    return next(iter(problems), None)
+
+
+def _stamps(store: Store) -> dict[str, list[int]]:
+    """What :func:`stamp` says about each of the converted files; [] of one that is missing."""
+    made = (read_manifest(store.converted) or {"files": {}})["files"]
+    files = {path: store.converted / path for path in made}
+    return {path: list(stamp(file)) if file.is_file() else [] for path, file in files.items()}
+
+
+def _write_seen(store: Store, stamps: Mapping[str, list[int]]) -> None:
+    with replacing(store.seen_file) as temporary:
+        temporary.write_text(json.dumps(stamps, indent=1), encoding="utf-8")
