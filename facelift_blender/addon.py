@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import bpy
 
-from . import animation, mesh, reconstruct, splats
+from . import animation, head_jobs, light, mesh, reconstruct, splats
 from .jobs import bar, timer
 from .setup import preferences, runtime_operators, runtime_state, weights_operators
 
-PARTS = (preferences, bar, runtime_operators, weights_operators, reconstruct, splats, animation, mesh)
+PARTS = (preferences, bar, runtime_operators, weights_operators, reconstruct, splats, animation, mesh, light)
 
 
 def register() -> None:
@@ -18,7 +18,7 @@ def register() -> None:
     timer.watch(runtime_state.watch)
     reconstruct.attach()
     animation.attach()
-    mesh.attach()
+    head_jobs.attach()
     splats.register_menus()
 
 

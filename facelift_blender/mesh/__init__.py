@@ -10,13 +10,6 @@ panel      how it looks
 from __future__ import annotations
 
 
-def attach() -> None:
-    """Insert finished meshes from the timer."""
-    from . import making
-
-    making.attach()
-
-
 def __getattr__(name: str):
     if name == "CLASSES":
         from . import operators, panel

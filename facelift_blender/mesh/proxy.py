@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import bpy
 
+from ..splats import attributes
 from .making import make_mesh, mesh_of
+from .shadow_material import shadow_material
 
 PROXY = "facelift_proxy"
 """Custom property of a head: the object that casts its shadow."""
-MATERIAL = "FaceLift Shadow"
 FACES, TEXTURE = 50_000, 1024
 """Of a mesh that is made for shadows only."""
 
@@ -25,7 +26,7 @@ def cast_shadows(context, head: bpy.types.Object) -> None:
     Raises:
         FaceLiftError: a mesh is needed and cannot be made, see :func:`.making.make_mesh`.
     """
-    if mesh_of(head) is not None:
+    if mesh_of(head) is not None or proxy_of(head) is not None:
         add_proxy(head)
     else:
         make_mesh(context, head, FACES, TEXTURE, use=_for_shadows_only)
@@ -37,25 +38,40 @@ def _for_shadows_only(head: bpy.types.Object, mesh: bpy.types.Object) -> None:
 
 
 def add_proxy(head: bpy.types.Object) -> bpy.types.Object:
-    """Let `head`, which has a mesh, cast shadows; returns the object that does it."""
-    mesh = mesh_of(head)
-    if (item := proxy_of(head)) is not None:
+    """Let `head`, which has a mesh, cast shadows; returns the object for it, made or brought up to date."""
+    mesh, item = mesh_of(head), proxy_of(head)
+    if item is None:
+        item = bpy.data.objects.new(f"{head.name} Shadow", mesh.data)
+        for collection in head.users_collection:
+            collection.objects.link(item)
+        item.parent = head
+        head[PROXY] = item
+    elif mesh is not None:
         item.data = mesh.data
-        return item
-    item = bpy.data.objects.new(f"{head.name} Shadow", mesh.data)
-    for collection in head.users_collection:
-        collection.objects.link(item)
-    item.parent = head
     item.display_type = "BOUNDS"
     item.hide_select = True
     # On the object: the mesh keeps its own material.
     item.material_slots[0].link = "OBJECT"
     item.material_slots[0].material = shadow_material()
-    item.visible_camera = item.visible_diffuse = item.visible_glossy = item.visible_transmission = False
+    item.color = _mean_color(head.data)
+    item.visible_camera = item.visible_glossy = item.visible_transmission = False
     # Its own quads face the camera, so their shadows would be those of a flat picture.
     head.visible_shadow = False
-    head[PROXY] = item
+    share_diffuse_rays(head)
     return item
+
+
+def share_diffuse_rays(head: bpy.types.Object) -> None:
+    """Let diffuse rays meet either the head or what casts its shadow."""
+    if (item := proxy_of(head)) is not None:
+        item.visible_diffuse = not head.visible_diffuse
+
+
+def _mean_color(cloud: bpy.types.PointCloud) -> tuple[float, float, float, float]:
+    if attributes.COLOR not in cloud.attributes:
+        return 0.5, 0.5, 0.5, 1.0
+    red, green, blue, _ = attributes.get_values(cloud, attributes.COLOR, 4).clip(0, 1).mean(axis=0).tolist()
+    return red, green, blue, 1.0
 
 
 def remove_proxy(head: bpy.types.Object) -> None:
@@ -67,27 +83,3 @@ def remove_proxy(head: bpy.types.Object) -> None:
     head.visible_shadow = True
     if item is not None:
         bpy.data.objects.remove(item)
-
-
-def shadow_material() -> bpy.types.Material:
-    """A material that only shadow rays see, made if this file does not have it."""
-    for material in bpy.data.materials:
-        if material.name.split(".")[0] == MATERIAL and not material.library:
-            return material
-    material = bpy.data.materials.new(MATERIAL)
-    if material.node_tree is None:  # always there from Blender 5.0
-        material.use_nodes = True
-    nodes, link = material.node_tree.nodes, material.node_tree.links.new
-    nodes.clear()
-    ray = nodes.new("ShaderNodeLightPath")
-    clear, solid = nodes.new("ShaderNodeBsdfTransparent"), nodes.new("ShaderNodeBsdfDiffuse")
-    either, output = nodes.new("ShaderNodeMixShader"), nodes.new("ShaderNodeOutputMaterial")
-    link(ray.outputs["Is Shadow Ray"], either.inputs[0])
-    link(clear.outputs[0], either.inputs[1])
-    link(solid.outputs[0], either.inputs[2])
-    link(either.outputs[0], output.inputs[0])
-    for place, node in enumerate((ray, clear, solid)):
-        node.location = (-200, 150 * (1 - place))
-    output.location = (200, 0)
-    material.surface_render_method = "DITHERED"
-    return material

@@ -24,7 +24,7 @@ def spheres(inputs: Sockets, gaussians: Gaussians) -> NodeSocket:
     """Points with the radius and the attributes that the material reads, sorted for the camera.
 
     Args:
-        inputs: of the modifier.
+        inputs: those of the modifier that this needs, by name.
     """
     kinds = {"Pixel Filter": "Float", "Material": "Material", "Viewport Material": "Material"}
     return shown_by(

@@ -8,10 +8,14 @@
 ``radiance:sh_k`` FLOAT_VECTOR  k = 0 to 14, red green blue; only as many as the degree needs
 ``Color``         FLOAT_COLOR   the view-independent color in linear light, for Solid mode and other node trees
 ``splat_rest``    FLOAT_VECTOR  the position that scale and rotation belong to, see :mod:`.following`
+``normal``        FLOAT_VECTOR  unit, outward, object space; 0 where unknown. Only for the scene's light
+``albedo``        FLOAT_COLOR   color without the photo's light, linear. Only for the scene's light
 ================  ============  =================================================================
 """
 
 from __future__ import annotations
+
+from collections.abc import Mapping
 
 import bpy
 import numpy as np
@@ -25,6 +29,8 @@ ROTATION = "rotation"
 BASE = "radiance:base"
 COLOR = "Color"
 REST = "splat_rest"
+NORMAL = "normal"
+ALBEDO = "albedo"
 DELETED = "splat_deleted"
 """BOOLEAN, only where something was deleted: these Gaussians are left out of everything, and can be brought back."""
 DRAWN = "splat_drawn"
@@ -78,7 +84,11 @@ def sh_bases(cloud: bpy.types.PointCloud) -> int:
 
 def write(cloud: bpy.types.PointCloud, splats: SplatArrays) -> None:
     """Store `splats` in `cloud`, which has as many points."""
-    values = values_of(splats)
+    write_values(cloud, values_of(splats))
+
+
+def write_values(cloud: bpy.types.PointCloud, values: Mapping[str, tuple[str, np.ndarray]]) -> None:
+    """Store attributes of all points: name → (type, values)."""
     # All of them first: a reference held while another attribute is made points to freed memory before Blender 5.1.
     for name, (kind, _) in values.items():
         create(cloud, name, kind)
@@ -103,6 +113,11 @@ def values_of(splats: SplatArrays) -> dict[str, tuple[str, np.ndarray]]:
         REST: ("FLOAT_VECTOR", splats.positions),
         COLOR: ("FLOAT_COLOR", np.column_stack([to_linear(splats.colors), np.ones(len(splats))])),
     }
+
+
+def write_surface(cloud: bpy.types.PointCloud, normals: np.ndarray, albedo: np.ndarray) -> None:
+    """Store (N, 3) normals and (N, 4) albedo with all points."""
+    write_values(cloud, {NORMAL: ("FLOAT_VECTOR", normals), ALBEDO: ("FLOAT_COLOR", albedo)})
 
 
 def create(cloud: bpy.types.PointCloud, name: str, kind: str) -> None:
@@ -164,6 +179,13 @@ def copy_others(source: bpy.types.PointCloud, target: bpy.types.PointCloud, rows
         padded = np.zeros((len(target.points), *values.shape[1:]), values.dtype)
         padded[: len(values)] = values
         set_values(target, name, padded)
+
+
+def turned_normals(normals: np.ndarray, linear: np.ndarray) -> np.ndarray:
+    """(N, 3) unit normals of a surface after its points have been transformed by the (3, 3) matrix `linear`."""
+    turned = normals @ np.linalg.inv(linear)
+    length = np.linalg.norm(turned, axis=1, keepdims=True)
+    return (turned / np.where(length > 0, length, 1)).astype(np.float32)
 
 
 def adopt_native_base(cloud: bpy.types.PointCloud) -> bool:

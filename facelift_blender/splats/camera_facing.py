@@ -6,11 +6,11 @@ from functools import partial
 
 from bpy.types import NodeSocket
 
-from . import attributes, camera_nodes, material
+from . import attributes, camera_nodes, lit_nodes, material
 from .builder import Builder, Results, Sockets, find_input, part
 from .gaussian_nodes import Gaussians, shown_by
 
-VERSION = 2
+VERSION = 3
 """Of the groups in here."""
 _ARMS = ("U", "V", "W")
 SMALLEST_GAP = 5e-7
@@ -24,13 +24,14 @@ def quads(inputs: Sockets, gaussians: Gaussians, sh_degree: int) -> NodeSocket:
     """A mesh of one quad per Gaussian in front of the camera, far to near.
 
     Args:
-        inputs: of the modifier.
+        inputs: those of the modifier that this needs, by name.
     """
     name = "FaceLift Camera Facing" + (f" SH {sh_degree}" if sh_degree else "")
     # What the points have and the mesh needs no more.
     spent = [attributes.SCALE, attributes.ROTATION, attributes.BASE, attributes.REST, attributes.COLOR, "radius"]
     spent += [attributes.sh_name(k) for k in range((sh_degree + 1) ** 2 - 1)]
-    others = {"Pixel Filter": ("Float", inputs["Pixel Filter"]), "Material": ("Material", inputs["Material"])}
+    kinds = {"Pixel Filter": "Float", "Material": "Material", "Lit": "Bool"}
+    others = {key: (kind, inputs[key]) for key, kind in kinds.items()}
     return shown_by(name, VERSION, partial(_quads, spent=spent), gaussians, others)
 
 
@@ -68,7 +69,8 @@ def _quads(b: Builder, inputs: Sockets, gaussians: Gaussians, spent: list[str]) 
         each = {"Points": points, "Instance": quad, "Selection": b.logic("NOT", behind)}
         instances = b.node("GeometryNodeInstanceOnPoints", each).outputs[0]
         placed = b.node("GeometryNodeSetInstanceTransform", {"Instances": instances, "Transform": matrix}).outputs[0]
-        return b.node("GeometryNodeRealizeInstances", {"Geometry": placed}).outputs[0]
+        mesh = b.node("GeometryNodeRealizeInstances", {"Geometry": placed}).outputs[0]
+        return b.switch("GEOMETRY", inputs["Lit"], mesh, lit_nodes.with_normals(b, mesh))
 
 
 def _ellipse(b: Builder, inputs: Sockets) -> Results:

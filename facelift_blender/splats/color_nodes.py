@@ -13,14 +13,14 @@ VERSION = 1
 _LUMA = (0.2126, 0.7152, 0.0722)
 
 
-_CHANGES = {"Tint": "Color", "Exposure": "Float", "Hue": "Float", "Saturation": "Float", "Value": "Float"}
+CHANGES = {"Tint": "Color", "Exposure": "Float", "Hue": "Float", "Saturation": "Float", "Value": "Float"}
 """Inputs of the modifier, and their types, that :func:`recolored` obeys."""
 
 
 def recolored(b: Builder, inputs: Sockets, color: NodeSocket) -> NodeSocket:
     """Hue, saturation, value, tint and exposure: linear in the displayed color, so that spherical harmonics follow."""
-    group = part("FaceLift Recolor", VERSION, {"As Displayed": "Vector", **_CHANGES}, _recolored)
-    return b.call(group, {"As Displayed": color, **{name: inputs[name] for name in _CHANGES}})[0]
+    group = part("FaceLift Recolor", VERSION, {"As Displayed": "Vector", **CHANGES}, _recolored)
+    return b.call(group, {"As Displayed": color, **{name: inputs[name] for name in CHANGES}})[0]
 
 
 def _recolored(b: Builder, inputs: Sockets) -> Results:

@@ -121,11 +121,19 @@ def join(context: bpy.types.Context, item: bpy.types.Object, others: Sequence[bp
     """
     if not others:
         raise FaceLiftError("Select at least two splat objects.")
-    splats = concatenated([exporting.edited(context.scene, part) for part in (item, *others)])
+    parts = (item, *others)
+    splats = concatenated([exporting.edited(context.scene, part) for part in parts])
+    known = any(attributes.NORMAL in part.data.attributes for part in parts)
+    surfaces = [exporting.edited_surface(context.scene, part) for part in parts] if known else []
     to_item = np.linalg.inv(np.array(item.matrix_world))
     cloud = objects.splat_cloud(item.name, transforms.transform(splats, to_item))
-    kept = {name: nodes.get_input(modifier_of(item), name) for name in ("Render As", "Viewport As", "Match Viewers")}
-    for part in (item, *others):
+    if known:
+        normals, albedo = (np.concatenate(values) for values in zip(*surfaces, strict=True))
+        attributes.write_surface(cloud, attributes.turned_normals(normals, to_item[:3, :3]), albedo)
+    before = modifier_of(item)
+    names = ("Render As", "Viewport As", "Match Viewers", *nodes.LIGHT)
+    kept = {name: nodes.get_input(before, name) for name in names if nodes.has_input(before, name)}
+    for part in parts:
         remove_crop_box(part)
     for other in others:
         bpy.data.objects.remove(other)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -137,6 +138,28 @@ def edited(scene: bpy.types.Scene, item: bpy.types.Object, *, apply_transform: b
     Raises:
         FaceLiftError: the modifiers do not output a point cloud.
     """
+    with _evaluated(scene, item) as (cloud, matrix):
+        splats = attributes.read(cloud) if len(cloud.points) else attributes.nothing()
+    return transforms.transform(splats, matrix) if apply_transform and len(splats) else splats
+
+
+def edited_surface(scene: bpy.types.Scene, item: bpy.types.Object) -> tuple[np.ndarray, np.ndarray]:
+    """Normals in world space, (N, 3), and albedo, (N, 4), of what :func:`edited` gives; zeros where unknown.
+
+    Raises:
+        FaceLiftError: the modifiers do not output a point cloud.
+    """
+    with _evaluated(scene, item) as (cloud, matrix):
+        known = attributes.NORMAL in cloud.attributes and attributes.ALBEDO in cloud.attributes
+        if not known:
+            return np.zeros((len(cloud.points), 3), np.float32), np.zeros((len(cloud.points), 4), np.float32)
+        normals = attributes.get_values(cloud, attributes.NORMAL, 3)
+        return attributes.turned_normals(normals, matrix[:3, :3]), attributes.get_values(cloud, attributes.ALBEDO, 4)
+
+
+@contextmanager
+def _evaluated(scene: bpy.types.Scene, item: bpy.types.Object) -> Iterator[tuple[bpy.types.PointCloud, np.ndarray]]:
+    """The point cloud that `item` renders at the current frame, valid in this block, and its (4, 4) world matrix."""
     # Evaluates a copy in a separate scene, so that the user's data is neither changed nor evaluated again.
     other = bpy.data.scenes.new("Export")
     copy = item.copy()
@@ -156,10 +179,7 @@ def edited(scene: bpy.types.Scene, item: bpy.types.Object, *, apply_transform: b
             cloud = geometry.pointcloud
         if not isinstance(cloud, bpy.types.PointCloud):
             raise FaceLiftError(f"The modifiers of “{item.name}” leave no splats to export.")
-        if len(cloud.points) == 0:
-            return attributes.nothing()
-        splats = attributes.read(cloud)
+        yield cloud, matrix
     finally:
         bpy.data.objects.remove(copy)
         bpy.data.scenes.remove(other)
-    return transforms.transform(splats, matrix) if apply_transform else splats

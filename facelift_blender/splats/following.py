@@ -126,6 +126,9 @@ def _transform(cloud: bpy.types.PointCloud, part: np.ndarray, matrix: np.ndarray
         return False
     values = {attributes.SCALE: np.exp(splats.log_scales), attributes.ROTATION: splats.rotations}
     values |= {attributes.sh_name(k): splats.sh[:, k + 1] for k in range(splats.sh.shape[1] - 1)}
+    if attributes.NORMAL in cloud.attributes:
+        normals = attributes.get_values(cloud, attributes.NORMAL, 3)[part]
+        values[attributes.NORMAL] = attributes.turned_normals(normals, matrix[:3, :3])
     for name, found in values.items():
         stored = attributes.get_values(cloud, name, found.shape[1])
         stored[part] = found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bpy
 
+from . import lighting
 from .builder import Builder, Results, Sockets, part
 
 NAME = "FaceLift Splats"
@@ -33,13 +34,20 @@ TIED_ALPHA = 1e-6
 black if the alpha there is 0. Orthographic views, which reach a kilometre before and behind, have many such."""
 
 
-def splat_material(method: str = SORTED) -> bpy.types.Material:
-    """The material for one of EEVEE's ways, made if this file does not have it."""
+def splat_material(method: str = SORTED, lit: bool = False) -> bpy.types.Material:
+    """The material for one of EEVEE's ways, made if this file does not have it.
+
+    Args:
+        method: SORTED or UNSORTED.
+        lit: for splats with normals, in the scene's light; what is baked is cheaper without.
+    """
+    version = f"lit {VERSION}" if lit else VERSION
     for material in bpy.data.materials:
-        if material.get(VERSION_KEY) == VERSION and material.get(METHOD_KEY) == method and not material.library:
+        if material.get(VERSION_KEY) == version and material.get(METHOD_KEY) == method and not material.library:
             return material
-    material = bpy.data.materials.new(NAME if method == SORTED else f"{NAME} Unsorted")
-    material[VERSION_KEY] = VERSION
+    name = f"{NAME} Lit" if lit else NAME
+    material = bpy.data.materials.new(name if method == SORTED else f"{name} Unsorted")
+    material[VERSION_KEY] = version
     material[METHOD_KEY] = method
     if material.node_tree is None:  # always there from Blender 5.0
         material.use_nodes = True
@@ -48,7 +56,8 @@ def splat_material(method: str = SORTED) -> bpy.types.Material:
     material.use_transparency_overlap = True
     material.use_backface_culling = False
     material.cycles.emission_sampling = "NONE"  # a hundred thousand tiny lamps otherwise
-    _build(Builder(material.node_tree), TIED_ALPHA if method == UNSORTED else 0.0)
+    material.cycles.use_bump_map_correction = not lit  # normals that differ from the quads' are meant
+    _build(Builder(material.node_tree), TIED_ALPHA if method == UNSORTED else 0.0, lit)
     return material
 
 
@@ -68,12 +77,14 @@ def remove_from(data: bpy.types.ID) -> None:
             data.materials.pop(index=index)
 
 
-def _build(b: Builder, least: float) -> None:
+def _build(b: Builder, least: float, lit: bool) -> None:
     def at_least(alpha):
         return b.math("MAXIMUM", alpha, least) if least else alpha
 
     color = b.node("ShaderNodeAttribute", attribute_name=COLOR).outputs
     emission = b.node("ShaderNodeEmission", {"Color": color["Color"], "Strength": 1.0}).outputs[0]
+    if lit:
+        emission = lighting.lit(b, emission)
     clear = b.node("ShaderNodeBsdfTransparent").outputs[0]
     quad = b.node("ShaderNodeAttribute", attribute_name=QUAD).outputs["Vector"]
     facing = _mix(b, at_least(_quad_alpha(b, quad, color["Alpha"])), clear, emission)

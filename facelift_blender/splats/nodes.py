@@ -22,18 +22,20 @@ import bpy
 from bpy.types import NodeSocket
 from facelift_core.gaussians.arrays import SH_C0
 
-from . import any_view, attributes, camera_facing, camera_nodes, color_nodes, material
+from . import any_view, attributes, camera_facing, camera_nodes, color_nodes, lit_nodes, material
 from .builder import Builder
 from .gaussian_nodes import SMALLEST_ALPHA, Gaussians
 
 GROUP = "FaceLift Splats"
-VERSION = 6
+VERSION = 7
 """Raised whenever the group changes, so that files keep the group they were made with and new objects get the new."""
 VERSION_KEY = "facelift_splats_version"
 DEGREE_KEY = "facelift_splats_sh_degree"
 MODIFIER = "Splats"
 
 CAMERA_FACING, ANY_VIEW, POINTS = MODES = ("Camera Facing", "Any View", "Points")
+LIGHT = ("Scene Light", "Lit Material", "Lit Viewport Material")
+"""Inputs for the scene's light."""
 DRAWN_PROPERTY = "facelift_splats_drawn"
 """Of scenes, where the add-on runs in a window: 1 while the viewport's own drawing shows what is Any View there."""
 SPECK = 0.1
@@ -117,6 +119,38 @@ def _interface(group: bpy.types.GeometryNodeTree) -> None:
     add("Render Amount", "Float", 100.0, 0.0, 100.0, "PERCENTAGE", tip="Share of the Gaussians in renders")
     panel = sockets.new_panel("Projection", default_closed=True)
     add("Pixel Filter", "Float", 0.3, 0.0, 10.0, tip="Low-pass in square pixels; .3 is what splats are trained with")
+    # Last, so that the identifiers of the others stay those of earlier versions, and animations of them as well.
+    panel = sockets.new_panel("Light")
+    add("Scene Light", "Float", 0.0, 0.0, 1.0, "FACTOR", tip="0: the photo's light. 1: the scene's. Needs normals")
+    add("Lit Material", "Material", tip="What draws the splats in the scene's light")
+    add("Lit Viewport Material", "Material", tip="The same in the viewport as Any View, without sorting")
+
+
+def current(modifier: bpy.types.NodesModifier) -> bpy.types.NodesModifier:
+    """`modifier` with this version's group in place of an earlier one's, and the same values."""
+    old = modifier.node_group
+    if old[VERSION_KEY] == VERSION:
+        return modifier
+    names = [s.name for s in old.interface.items_tree if s.item_type == "SOCKET" and s.in_out == "INPUT"]
+    values = {name: get_input(modifier, name) for name in names if name != "Geometry"}
+    modifier.node_group = splat_group(old[DEGREE_KEY])
+    for name, value in values.items():
+        if has_input(modifier, name):
+            set_input(modifier, name, value)
+    return modifier
+
+
+def add_lit_materials(modifier: bpy.types.NodesModifier) -> None:
+    """Give `modifier` what draws splats in the scene's light, unless it has others."""
+    for name, method in (("Lit Material", material.SORTED), ("Lit Viewport Material", material.UNSORTED)):
+        if get_input(modifier, name) is None:
+            set_input(modifier, name, material.splat_material(method, lit=True))
+
+
+def has_input(modifier: bpy.types.NodesModifier, name: str) -> bool:
+    """Whether the group of `modifier`, which may be of an earlier version, has that input."""
+    return any(s.item_type == "SOCKET" and s.in_out == "INPUT" and s.name == name
+               for s in modifier.node_group.interface.items_tree)  # fmt: skip
 
 
 def input_identifier(group: bpy.types.GeometryNodeTree, name: str) -> str:
@@ -162,12 +196,12 @@ def _build(group: bpy.types.GeometryNodeTree, sh_degree: int) -> None:
     b = Builder(group)
     inputs = b.node("NodeGroupInput").outputs
     with b.frame("Which way to show"):
-        shown = [_menu(b, inputs[name]) for name in ("Render As", "Viewport As")]
+        ways = [_menu(b, inputs[name]) for name in ("Render As", "Viewport As")]
         for name in ("Render As", "Viewport As"):  # only now do the sockets know the items
             socket = next(s for s in group.interface.items_tree if s.name == name)
             socket.default_value = CAMERA_FACING if name == "Render As" else ANY_VIEW
         in_viewport = b.node("GeometryNodeIsViewport").outputs[0]
-        mode = b.switch("INT", in_viewport, *shown)
+        mode = b.switch("INT", in_viewport, *ways)
         drawn = b.driven("Drawn", "drawn", {"drawn": (DRAWN_PROPERTY, 0.0)})
         drawn = b.logic("AND", in_viewport, b.compare("GREATER_THAN", drawn, 0.5))
         any_view_is_drawn = b.math("MULTIPLY", drawn, b.compare("EQUAL", mode, float(MODES.index(ANY_VIEW))))
@@ -209,9 +243,13 @@ def _build(group: bpy.types.GeometryNodeTree, sh_degree: int) -> None:
         red, green, blue = b.split(color)
         color = b.node("FunctionNodeCombineColor", {0: red, 1: green, 2: blue, 3: opacity}, mode="RGB").outputs[0]
 
-    gaussians = Gaussians(b, geometry, sigma, rotation, opacity, color, camera)
-    quads = camera_facing.quads(inputs, gaussians, sh_degree)
-    spheres = any_view.spheres(inputs, gaussians)
+    lit, in_light = lit_nodes.in_scene_light(b, inputs, geometry)
+    shown = {"Pixel Filter": inputs["Pixel Filter"], "Lit": lit}
+    for name in ("Material", "Viewport Material"):
+        shown[name] = b.switch("MATERIAL", lit, inputs[name], inputs[f"Lit {name}"])
+    gaussians = Gaussians(b, in_light, sigma, rotation, opacity, color, camera)
+    quads = camera_facing.quads(shown, gaussians, sh_degree)
+    spheres = any_view.spheres(shown, gaussians)
     points = _points(b, geometry, sigma, base, rest, opacity, recolor)
     by_mode = b.node("GeometryNodeIndexSwitch", data_type="GEOMETRY")
     for _ in range(2):  # two to begin with

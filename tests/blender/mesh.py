@@ -129,7 +129,8 @@ with case("shadows: dark on the floor, nothing else in the picture"):
     assert making.mesh_of(head).hide_render and head["facelift_proxy"].data == making.mesh_of(head).data
 
 with case("no files are left behind"):
-    assert not any((making.folders.cache_folder() / "meshes").iterdir())
+    jobs = import_module(f"{PACKAGE}.head_jobs")
+    assert not any((jobs.folders.cache_folder() / jobs.FOLDER).iterdir())
 
 with case("what cannot be done is told in a sentence"):
     for name, content in (("empty.npz", b""), ("text.npz", b"not a mesh")):
