@@ -11,8 +11,12 @@ from facelift_core.animation import SHAPES
 from facelift_core.animation.fit import fit_face
 from facelift_core.animation.rig import BONES
 from facelift_core.animation.template import FILE, SHA256, joints_of, landmarks_of, load_template
-from facelift_core.errors import FaceLiftError
+from facelift_core.errors import Cancelled, FaceLiftError
 from facelift_core.gaussians.tensors import Gaussians
+from facelift_core.training.face_template import anatomy_vertices
+from facelift_core.training.heads.anatomy import load_base_mesh
+from facelift_core.training.heads.gaussians import surface_gaussians
+from facelift_core.training.heads.scene import make_head
 
 
 def test_template_is_complete():
@@ -52,14 +56,45 @@ def test_landmarks_lie_symmetrically():
     assert np.median(nearest) < 0.001 and np.percentile(nearest, 95) < 0.003
 
 
-def test_head_without_face_is_refused():
+def _without_face():
     rng = np.random.default_rng(0)
-    gaussians = Gaussians(
+    return Gaussians(
         torch.tensor(rng.normal(size=(500, 3)) * 0.2, dtype=torch.float32),
         torch.zeros(500, 1, 3),
         torch.full((500, 3), -4.0),
         torch.tensor([[1.0, 0, 0, 0]]).repeat(500, 1),
         torch.full((500,), 4.0),
     )
+
+
+def test_head_without_face_is_refused():
     with pytest.raises(FaceLiftError, match="No face was found"):
-        fit_face(gaussians)
+        fit_face(_without_face())
+
+
+def test_known_head_is_recovered():
+    seed = 1_000_002
+    head = make_head(seed)
+    true = head.vertices[anatomy_vertices(load_base_mesh())]
+    reports = []
+    mesh = fit_face(surface_gaussians(head), progress=lambda *report: reports.append(report))
+    template = load_template()
+    face, eyes = template.parts["face"], template.parts["eyes"]
+    unit = 230 / np.ptp(true[template.parts["outside"]][template.turn[template.parts["outside"]] > 0.99][:, 2])
+    assert np.linalg.norm((mesh.vertices - true)[face], axis=1).mean() * unit < 4.5
+    assert np.linalg.norm((mesh.vertices - true)[eyes], axis=1).mean() * unit < 4.5
+    assert reports[0][1] == 0 and {stage for stage, *_ in reports} == {"face"}
+
+    assert mesh.shapes.shape == (len(SHAPES), len(true), 3) and mesh.vertices.dtype == np.float32
+    assert 0 <= mesh.expression.min() <= mesh.expression.max() <= 1
+    assert np.allclose(mesh.neutral, -np.tensordot(mesh.expression, mesh.shapes, 1), atol=1e-6)
+    opened = mesh.shapes[SHAPES.index("jawOpen")][template.parts["teeth"]]
+    assert opened[:, 2].min() < -0.1  # the lower teeth go down in the world, too
+    # Teeth and eyes stay behind the skin in front of them.
+    assert mesh.vertices[template.parts["teeth"], 1].min() > mesh.vertices[template.parts["lips"], 1].min()
+    assert mesh.vertices[eyes, 1].min() > mesh.vertices[template.parts["eyelids"], 1].min() - 0.01
+
+
+def test_fit_can_be_cancelled():
+    with pytest.raises(Cancelled):
+        fit_face(_without_face(), cancelled=lambda: True)

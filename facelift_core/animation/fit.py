@@ -17,11 +17,12 @@ from .surface_fit import pull, vertex_normals
 from .template import joints_of, load_template
 from .views import look, picture
 
-SIZE, SIDE_SIZE = 512, 256
-"""Pixels of the front view, and of the others."""
-TURNED = 40.0, -40.0
-"""Azimuths of the views beside the front view, in degrees."""
-AROUND = 90.0, 180.0, -90.0
+SIZE, TURNED_SIZE, SIDE_SIZE = 512, 384, 256
+"""Pixels of the front view, of the other views with landmarks, and of the rest."""
+TURNED = 30.0, -30.0
+"""Azimuths of the other views with landmarks, in degrees."""
+AROUND = 60.0, -60.0, 90.0, -90.0, 180.0
+"""Azimuths of the views that only show the surface."""
 
 
 def fit_face(gaussians: Gaussians, progress: Callable | None = None, cancelled: Cancel | None = None) -> FaceMesh:
@@ -38,21 +39,26 @@ def fit_face(gaussians: Gaussians, progress: Callable | None = None, cancelled: 
     report = Monitor("face", progress, cancelled)
     report(0.0, "Finding the face")
     template = load_template()
-    front = find_landmarks(picture(gaussians, 0.0, SIZE))
-    if front is None:
+    front = _sight(gaussians, 0.0, SIZE)
+    if front.pixels is None:
         raise FaceLiftError(
             "No face was found in front of this head; use a head as FaceLift made it, neither moved nor turned."
         )
     report(0.2, "Looking at the head")
-    sights = [Sight(look(gaussians, 0.0, SIZE), front.points[:, :2].astype(float))]
-    sights += [Sight(look(gaussians, azimuth, SIDE_SIZE), None) for azimuth in TURNED]
+    sights = [front] + [_sight(gaussians, azimuth, TURNED_SIZE) for azimuth in TURNED]
     report(0.5, "Fitting the face")
-    chosen = np.unique(np.concatenate([template.parts["face"], template.parts["ears"]]))
-    model = HeadModel(template, chosen)
+    model = HeadModel(template, template.parts["face"])
     state = model.fit(model.start(), sights, lambda vertices: vertex_normals(vertices, template.quads))
+    report(0.7, "Looking at the sides")
     around = [look(gaussians, azimuth, SIDE_SIZE) for azimuth in AROUND]
     report(0.8, "Fitting the surface")
     return _mesh(model, state, sights, around)
+
+
+def _sight(gaussians: Gaussians, azimuth: float, size: int) -> Sight:
+    landmarks = find_landmarks(picture(gaussians, azimuth, size))
+    pixels = None if landmarks is None else landmarks.points[:, :2].astype(np.float64)
+    return Sight(look(gaussians, azimuth, size), pixels)
 
 
 def _mesh(model: HeadModel, state: State, sights: list[Sight], around: list) -> FaceMesh:

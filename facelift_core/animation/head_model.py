@@ -18,13 +18,14 @@ SCALE = 6.2
 """World units per meter of heads in the published frame, approximately."""
 STRENGTH = 0.35
 """Standard deviation of the strengths of shapes."""
-LANDMARK_NOISE, LANDMARK_REACH = 2.0, 8.0
-"""Standard deviation of a landmark of average spread, and distance from which it counts as an outlier, in mm."""
-DEPTH_NOISE, DEPTH_REACH = 3.0, 6.0
-"""The same for the depth of a vertex."""
+LANDMARK_NOISE, LANDMARK_REACH = 6.0, 8.0
+"""Standard deviation of a landmark of average spread, and distance from which it counts as an outlier, in mm. The
+errors of neighboring landmarks are similar, so the deviation is larger than that of a single one."""
+DEPTH_NOISE, DEPTH_REACH = 17.0, 6.0
+"""The same for the depth of a vertex; there are many."""
 FACING = 0.35
 """Least cosine between a vertex's normal and the direction to the camera, for its depth to count."""
-POSE_STEPS, STEPS = 8, 14
+POSE_STEPS, STEPS = 6, 9
 
 
 @dataclass(frozen=True)

