@@ -6,6 +6,7 @@ import csv
 import io
 import os
 import stat
+from array import array
 from pathlib import Path
 
 import numpy as np
@@ -117,20 +118,20 @@ def _from_csv(content: bytes) -> Take:
             raise FaceLiftError("has no column with the name of a face shape, such as JawOpen; it is no face capture.")
         used = {name: place for place, name in enumerate(names) if name}
         time = find_times(header)
-        values, clock = [], []
+        values, clock = array("d"), []
         for row in rows:
             if not any(map(str.strip, row)):
                 continue
-            if len(values) == FRAMES_MAX:
+            if len(clock) == FRAMES_MAX:
                 raise FaceLiftError(f"has more than {FRAMES_MAX:,} frames; cut the take into parts.")
             row = [_point(cell, separator) for cell in row[: len(header)]] + [""] * (len(header) - len(row))
-            values.append([_number(row[place], rows.line_num) for place in used.values()])
+            values.extend(_number(row[place], rows.line_num) for place in used.values())
             clock.append(row[header.index(time)] if time else "")
     except csv.Error as error:
         raise FaceLiftError(f"is damaged: {error}.") from None
-    if not values:
+    if not clock:
         raise FaceLiftError("contains no frames.")
-    return assemble(dict(zip(used, np.array(values).T, strict=True)), seconds(time, clock, FPS))
+    return assemble(dict(zip(used, np.array(values).reshape(len(clock), -1).T, strict=True)), seconds(time, clock, FPS))
 
 
 def _point(cell: str, separator: str) -> str:
