@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from .crop import FACE_CENTER, FACE_SIZE, SIZE
+from .crop import FACE_CENTER, FACE_SIZE, SIZE, Box, face_size
 from .networks import load_network
 
 COUNT = 468
@@ -51,6 +51,33 @@ class Landmarks:
         return np.stack([x, y, np.cross(x, y)])
 
 
+@dataclass(frozen=True)
+class Region:
+    """A square of an image that is given to the network.
+
+    Attributes:
+        center: x and y in pixels.
+        side: in pixels.
+        roll: angle of the line between the eyes, in radians, clockwise as seen.
+    """
+
+    center: tuple[float, float]
+    side: float
+    roll: float = 0.0
+
+    @classmethod
+    def around(cls, points: np.ndarray) -> Region:
+        """The region for a face with these landmarks, (468, 2 or 3)."""
+        low, high = points[:, :2].min(0), points[:, :2].max(0)
+        right, down = points[EYES[1], :2] - points[EYES[0], :2]
+        return cls(tuple((low + high) / 2), MARGIN * float((high - low).max()), float(np.arctan2(down, right)))
+
+    @classmethod
+    def of_box(cls, box: Box) -> Region:
+        """The region for the face in a detector's box."""
+        return cls(((box[0] + box[2]) / 2, (box[1] + box[3]) / 2), MARGIN * face_size(box))
+
+
 def find_landmarks(portrait: Image.Image) -> Landmarks | None:
     """Detect the landmarks of the face in an aligned portrait (docs/model.md, 2). Returns None if there is no face.
 
@@ -59,14 +86,27 @@ def find_landmarks(portrait: Image.Image) -> Landmarks | None:
     """
     pixels = np.asarray(portrait.convert("RGB"))
     scale = len(pixels) / SIZE
-    network = load_network(WEIGHTS, SHA256, "finds the features of the face")
-    center, side, roll = np.multiply(FACE_CENTER, scale), MARGIN * FACE_SIZE * scale, 0.0
+    start = Region(tuple(np.multiply(FACE_CENTER, scale)), MARGIN * FACE_SIZE * scale)
+    return look_for_landmarks(landmark_network(), pixels, start)
+
+
+def landmark_network() -> cv2.dnn.Net:
+    """The network, for one thread."""
+    return load_network(WEIGHTS, SHA256, "finds the features of the face")
+
+
+def look_for_landmarks(network: cv2.dnn.Net, pixels: np.ndarray, start: Region) -> Landmarks | None:
+    """Detect the landmarks of the face near a region of an image. Returns None if there is no face.
+
+    Args:
+        network: of :func:`landmark_network`.
+        pixels: (H, W, 3) uint8 RGB.
+        start: where the face is, approximately: in a video, around the landmarks of the frame before.
+    """
+    region = start
     for _ in range(ROUNDS):
-        points, confidence = _look(network, pixels, center, side, roll)
-        flat = points[:, :2]
-        center, side = (flat.min(0) + flat.max(0)) / 2, MARGIN * float(np.ptp(flat, axis=0).max())
-        right, down = points[EYES[1], :2] - points[EYES[0], :2]
-        roll = float(np.arctan2(down, right))
+        points, confidence = _look(network, pixels, np.asarray(region.center), region.side, region.roll)
+        region = Region.around(points)
     if not confidence >= MIN_CONFIDENCE or not np.isfinite(points).all():
         return None
     points[:, 2] -= points[:, 2].mean()
