@@ -1,0 +1,167 @@
+"""A video of a face to the weights of its expressions and the turns of its head, frame by frame."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+from PIL import Image
+from scipy.ndimage import maximum_filter1d
+from scipy.signal import savgol_filter
+
+from ..align.faces import chosen_first, find_faces
+from ..align.landmarks import Landmarks, Region, landmark_network, look_for_landmarks
+from ..errors import FaceLiftError
+from ..progress import Cancel, Monitor, ProgressCallback
+from .iris import iris_centers
+from .response import POINTS, Response, aligned, load_response, pose_terms, with_irises
+from .rig import SHAPES
+from .take import HEAD, Take, assemble
+from .video import SECONDS_MAX, frames, open_video
+
+SAMPLE = 200
+"""Frames from which the neutral face of the person is found."""
+ROUNDS = 5
+INDEPENDENT = 4.0
+"""Frames of a person count as this many independent ones, because the detector errs alike in all of them."""
+AT_REST, SECONDS_AT_REST = 10, 1.0
+"""Every shape is taken to be at rest in this percentage of the frames, if the video is at least as long as this."""
+PRECISION, PAIRING = 2.0, 10.0
+"""Prior precision of the weights, and of the differences between the sides."""
+SPARSITY = 0.7
+"""Deviations of the noise by which a movement has to exceed it before a weight leaves 0."""
+ACTIVE, ACTIVE_SECONDS = 0.3, 1.0
+"""A shape that is as strong as this within this time has to exceed the noise by about half as much, others by more."""
+SMOOTH_SECONDS = 0.2
+"""Length of the window in which a parabola replaces the frames; short enough for a blink."""
+SEARCH_EVERY = 5
+"""While no face is found, every how many frames the whole picture is searched for one."""
+SWEEPS, CLOSE = 60, 1e-3
+LEAST_INFORMATION = 1.0
+
+
+def track_video(path: str | Path, progress: ProgressCallback | None = None, cancelled: Cancel | None = None) -> Take:
+    """Find the expressions of the person in a video; of several people, of the one who is largest at first.
+
+    Works best when the face fills a third of the picture, is lit evenly, and is at rest for a moment.
+
+    Args:
+        path: a video of any common format; of one longer than ten minutes, the beginning is used.
+        progress: called with the stage "track", a fraction, and a message.
+        cancelled: polled before each frame; returns true to stop.
+
+    Returns:
+        One frame per frame of the video. Those without a face are interpolated, which a note tells.
+
+    Raises:
+        FaceLiftError: the video cannot be read, or shows no face.
+        Cancelled: `cancelled` returned true.
+    """
+    video = open_video(path)
+    response, monitor = load_response(), Monitor("track", progress, cancelled)
+    length = min(video.seconds, SECONDS_MAX)
+    times, points = [], []
+    follow = Follower()
+    for frame in frames(video):
+        monitor(min(frame.time / length, 1.0) if length else 0.0, f"Frame {len(times) + 1}")
+        times.append(frame.time)
+        points.append(follow(frame.pixels))
+    found = np.array([each is not None for each in points])
+    if not found.any():
+        raise FaceLiftError(f"No face was found in {video.path.name}; use a video that shows one face from the front.")
+    notes = (f"Only the first {SECONDS_MAX // 60} minutes were used.",) if video.seconds > SECONDS_MAX + 1 else ()
+    take = expressions(np.array(times), found, np.array([each for each in points if each is not None]), response)
+    monitor(1.0, "Video tracked")
+    return Take(take.weights, take.head, take.times, take.notes + notes)
+
+
+class Follower:
+    """Finds the landmarks of one face in the frames of a video, each near those of the frame before."""
+
+    def __init__(self) -> None:
+        self._network: cv2.dnn.Net = landmark_network()
+        self._last: Landmarks | None = None
+        self._lost = 0
+
+    def __call__(self, pixels: np.ndarray) -> np.ndarray | None:
+        """(470, 3) landmarks and irises in a frame, (H, W, 3) uint8 RGB; None if it shows no face."""
+        found = None
+        if self._last is not None:
+            found = look_for_landmarks(self._network, pixels, Region.around(self._last.points))
+        if found is None and self._lost % SEARCH_EVERY == 0:
+            faces = chosen_first(find_faces(Image.fromarray(pixels)))
+            found = look_for_landmarks(self._network, pixels, Region.of_box(faces[0].box)) if faces else None
+        self._last, self._lost = found, 0 if found else self._lost + 1
+        return with_irises(found.points, iris_centers(pixels, found.points)) if found else None
+
+
+def expressions(times: np.ndarray, found: np.ndarray, points: np.ndarray, response: Response) -> Take:
+    """The take that the landmarks of a video show.
+
+    Args:
+        times: (T,) increasing seconds.
+        found: (T,) bool, whether a frame shows a face.
+        points: (F, 470, 3) landmarks and irises in pixels of the F frames that do.
+    """
+    placed, told = aligned(points.astype(np.float64), response.mean.reshape(POINTS, 3), response.steadiness)
+    flat = placed.reshape(len(placed), -1) - pose_terms(told) @ response.poses
+    information, push = _prior(response)
+    person = _neutral_face(flat, times[found], response)
+    evidence = _smooth((flat - person) @ response.gain.T, times[found])
+    strengths = most_probable(information, evidence - push)
+    window = max(1, int(ACTIVE_SECONDS / _step(times[found])))
+    push = push * 0.5 / (maximum_filter1d(strengths, window, axis=0) + ACTIVE)
+    weights = np.full((len(times), len(SHAPES)), np.nan)
+    weights[found] = most_probable(information, evidence - push, strengths)
+    head = np.full((len(times), 3), np.nan)
+    head[found] = _smooth(np.column_stack([told, np.ones(len(told))]) @ response.turned.T, times[found])
+    return assemble(dict(zip((*SHAPES, *HEAD), np.column_stack([weights, head]).T, strict=True)), times)
+
+
+def _neutral_face(flat: np.ndarray, times: np.ndarray, response: Response) -> np.ndarray:
+    """(D,) the person without expression, from (F, D) aligned points."""
+    chosen = flat[np.unique(np.linspace(0, len(flat) - 1, SAMPLE).astype(int))]
+    information, push = _prior(response)
+    person, weights = response.mean, np.zeros((len(chosen), len(SHAPES)))
+    for _ in range(ROUNDS):
+        seen = (chosen - weights @ response.shapes).mean(0)
+        person = response.neutral(seen, min(INDEPENDENT, len(chosen)))
+        weights = most_probable(information, (chosen - person) @ response.gain.T - push, weights)
+    if times[-1] - times[0] >= SECONDS_AT_REST:
+        person = person + np.percentile(weights, AT_REST, axis=0) @ response.shapes
+    return person
+
+
+def _prior(response: Response) -> tuple[np.ndarray, np.ndarray]:
+    """(52, 52) precision of the weights, of what is seen and of the prior; and (52,) what pushes them to 0."""
+    information = response.information + PRECISION * np.eye(len(SHAPES))
+    for k, name in enumerate(SHAPES):
+        if name.endswith("Left") and not name.startswith(("jaw", "mouthLeft", "eyeLookIn", "eyeLookOut")):
+            pair = [k, SHAPES.index(name.replace("Left", "Right"))]
+            information[np.ix_(pair, pair)] += PAIRING * np.array([[1, -1], [-1, 1]])
+    return information, SPARSITY * np.sqrt(np.maximum(np.diag(response.information), LEAST_INFORMATION))
+
+
+def most_probable(information: np.ndarray, evidence: np.ndarray, start: np.ndarray | None = None) -> np.ndarray:
+    """(T, n) weights in [0, 1] that minimize w·information·w / 2 − evidence·w, by coordinate descent."""
+    weights = np.zeros_like(evidence) if start is None else start.copy()
+    for _ in range(SWEEPS):
+        before = weights.copy()
+        for k in range(weights.shape[1]):
+            slope = evidence[:, k] - weights @ information[k]
+            weights[:, k] = np.clip(weights[:, k] + slope / information[k, k], 0, 1)
+        if np.abs(weights - before).max() < CLOSE:
+            break
+    return weights
+
+
+def _step(times: np.ndarray) -> float:
+    """Seconds between frames."""
+    return float(np.median(np.diff(times))) if len(times) > 1 else 1.0
+
+
+def _smooth(values: np.ndarray, times: np.ndarray) -> np.ndarray:
+    """(F, n) values without the jitter of the detector."""
+    window = min(2 * int(SMOOTH_SECONDS / _step(times) / 2) + 1, len(times) - 1 + len(times) % 2)
+    return savgol_filter(values, window, 2, axis=0) if window >= 5 else values
