@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from facelift_core.animation import SHAPES, capture, capture_json
-from facelift_core.animation.capture import HEADER, Take, read_take, resample, write_csv
+from facelift_core.animation.capture import HEADER, Take, read_take, resample, write_csv, write_take
 from facelift_core.animation.take import canonical
 from facelift_core.errors import FaceLiftError
 
@@ -57,6 +57,18 @@ def test_a_written_take_reads_back_the_same(tmp_path, fps):
     assert np.allclose(again.weights, original.weights, atol=1e-7) and np.allclose(again.head, original.head, atol=1e-7)
     assert np.allclose(again.times, original.times, atol=1e-4)
     assert [path.name for path in tmp_path.iterdir()] == ["take.csv"]
+
+
+def test_json_reads_back_the_same(tmp_path):
+    original = take(20, 24)
+    write_take(original, tmp_path / "take.json")
+    again = read_take(tmp_path / "take.json")
+    assert np.allclose(again.weights, original.weights, atol=1e-6) and np.allclose(again.head, original.head, atol=1e-6)
+    assert np.allclose(again.times, original.times)
+    with pytest.raises(FaceLiftError, match=r"must end with \.csv or \.json"):
+        write_take(original, tmp_path / "take.txt")
+    with pytest.raises(FaceLiftError, match="does not exist"):
+        write_take(original, tmp_path / "no" / "take.json")
 
 
 def test_the_layout_is_live_link_faces(tmp_path):

@@ -13,12 +13,12 @@ import numpy as np
 
 from ..errors import FaceLiftError
 from ..files import replacing
-from .capture_json import take_from_json
+from .capture_json import take_from_json, take_to_json
 from .capture_times import find_times, seconds
 from .rig import SHAPES
 from .take import FRAMES_MAX, HEAD, Take, assemble, canonical, resample
 
-__all__ = ["Take", "read_take", "resample", "write_csv"]
+__all__ = ["Take", "check_output", "read_take", "resample", "write_csv", "write_take"]
 
 SIZE_MAX = 200_000_000
 """Bytes of a file."""
@@ -73,6 +73,29 @@ def read_take(path: str | Path) -> Take:
         raise FaceLiftError(f"Cannot read {path}: {error.strerror or error}.") from None
     except FaceLiftError as error:
         raise FaceLiftError(f"{path.name} {error}") from None
+
+
+def check_output(path: str | Path) -> None:
+    """Raise FaceLiftError if :func:`write_take` could not write to `path`: another suffix, or a missing folder."""
+    path = Path(path)
+    if path.suffix.lower() not in (".csv", ".json"):
+        raise FaceLiftError(f"{path.name}: the name of a face capture must end with .csv or .json.")
+    if not path.absolute().parent.is_dir():
+        raise FaceLiftError(f"Cannot write {path}: the folder {path.parent} does not exist.")
+
+
+def write_take(take: Take, path: str | Path) -> None:
+    """Write a take as .csv in the layout of Live Link Face, or as .json, atomically.
+
+    Raises:
+        FaceLiftError: as :func:`check_output`, or the file cannot be written.
+    """
+    check_output(path)
+    if Path(path).suffix.lower() == ".csv":
+        write_csv(take, path)
+        return
+    with replacing(path) as temporary:
+        temporary.write_text(take_to_json(take), encoding="utf-8")
 
 
 def write_csv(take: Take, path: str | Path, fps: int = FPS) -> None:

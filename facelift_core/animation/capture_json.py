@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,7 +12,7 @@ from .. import bounded_json
 from ..errors import FaceLiftError
 from .capture_times import find_times, seconds
 from .rig import SHAPES
-from .take import FRAMES_MAX, Take, assemble, canonical
+from .take import FRAMES_MAX, HEAD, Take, assemble, canonical
 
 SIZE_MAX = 100_000_000
 """Bytes of a document, which takes up to ten times as much in memory."""
@@ -55,6 +56,13 @@ def take_from_json(content: bytes, fps: float) -> Take:
     time = find_times(_lower(frames[0]))
     clock = [_lower(frame).get(time) for frame in frames] if time else [0.0] * len(frames)
     return assemble(columns, seconds(time, clock, float(rate)))
+
+
+def take_to_json(take: Take) -> str:
+    """A document with one list of names, and per frame its time and its values in their order."""
+    rows = np.concatenate([take.weights, take.head], axis=1).astype(np.float64).round(6)
+    frames = [{"time": time, "values": row.tolist()} for time, row in zip(take.times.tolist(), rows, strict=True)]
+    return json.dumps({"names": [*SHAPES, *HEAD], "frames": frames})
 
 
 def _frames(document: Any) -> list | None:

@@ -12,7 +12,7 @@ from typing import Any
 from ..errors import OUT_OF_MEMORY, Cancelled, FaceLiftError, ran_out_of_memory
 from ..processes.protocol import UNEXPECTED, Done, Emit, Event, Failed, Stopped, read_request
 from ..progress import Cancel
-from . import convert, cutout, mesh, reconstruct, relight, runtime, weights
+from . import convert, cutout, mesh, reconstruct, relight, runtime, track, weights
 from .reconstruct import Models
 
 Handler = Callable[[Any, Emit, Cancel, Models], dict[str, Any]]
@@ -22,6 +22,7 @@ HANDLERS: dict[str, tuple[type, set[str], Handler]] = {
     "cutout": (cutout.Request, {"photo", "file"}, cutout.run),
     "mesh": (mesh.Request, {"head", "file"}, mesh.run),
     "relight": (relight.Request, {"head", "output"}, relight.run),
+    "track": (track.Request, {"video", "output"}, track.run),
     "convert": (convert.Request, {"source", "target"}, convert.run),
     "weights": (weights.Request, {"do"}, weights.handle),
     "runtime": (runtime.Request, {"do"}, runtime.run),

@@ -167,7 +167,12 @@ _importing = threading.Lock()
 
 def _import(kind: str) -> None:
     """Import the modules that `kind` needs, one thread at a time: concurrent imports may see partial modules."""
-    needed = {"cutout": "align", "reconstruct": "pipeline", "mesh": "mesh.head_mesh"}.get(kind)
+    needed = {
+        "cutout": "align",
+        "reconstruct": "pipeline",
+        "mesh": "mesh.head_mesh",
+        "track": "animation.tracking",
+    }.get(kind)
     with _importing:
         if needed is not None:
             import_module(f"..{needed}", __package__)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 from pathlib import Path
 
@@ -27,19 +26,15 @@ LEAST_NOISE = 0.1
 """Variance of each coordinate at least, relative to the mean."""
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options of this command."""
-    parser.add_argument("-o", "--output", type=Path, required=True, metavar="FILE.npz")
-    parser.add_argument("--people", type=int, default=160, help="default %(default)s")
-
-
-def run(args: argparse.Namespace) -> None:
-    """Make the file, and print the checksum for ``facelift_core/animation/response.py``."""
-    views = tqdm(observe(range(SEED, SEED + args.people)), total=args.people * (EXPRESSIONS + 1) * VIEWS, unit="view")
+def measure(output: Path, people: int) -> str:
+    """Write the file, measured on `people` synthetic people, and return what goes into ``animation/response.py``."""
+    views = tqdm(
+        observe(range(SEED, SEED + people)), total=people * (EXPRESSIONS + 1) * VIEWS, unit="view", mininterval=5
+    )
     content = encode_response(make_response(Faces.of(views)))
-    with replacing(args.output) as temporary:
+    with replacing(output) as temporary:
         temporary.write_bytes(content)
-    print(f"{args.output}: {len(content):,} bytes, SHA-256 {hashlib.sha256(content).hexdigest()}")
+    return f"{output}: {len(content):,} bytes, SHA-256 {hashlib.sha256(content).hexdigest()}"
 
 
 def make_response(faces: Faces) -> Response:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -75,9 +75,11 @@ def pictures(seed: int, take: Take) -> Iterator[np.ndarray]:
         yield np.asarray(on_white(render(make_head(seed, actions), c2w, SIZE).rgba[0]))
 
 
-def write_video(path: Path, seed: int, take: Take) -> None:
-    """Film a take of the synthetic person with this seed, as .mp4."""
-    source = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{SIZE}x{SIZE}", "-r", str(FPS), "-i", "-"]
+def write_frames(path: Path, frames: Iterable[np.ndarray], fps: float) -> None:
+    """Encode (H, W, 3) uint8 frames, with even sides, as .mp4."""
+    frames = list(frames)
+    height, width = frames[0].shape[:2]
+    source = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{width}x{height}", "-r", str(fps), "-i", "-"]
     target = ["-c:v", "libx264", "-crf", "23", "-pix_fmt", "yuv420p", str(path.absolute())]
-    frames = b"".join(map(bytes, pictures(seed, take)))
-    subprocess.run([imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-y", *source, *target], input=frames, check=True)
+    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-y", *source, *target]
+    subprocess.run(command, input=b"".join(frame.tobytes() for frame in frames), check=True)
