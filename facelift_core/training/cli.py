@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ..compute.threads import share_cores
 from ..errors import FaceLiftError
-from . import face_template
+from . import face_template, face_tracking
 from .heads import command as heads_command
 
 
@@ -43,9 +43,8 @@ def _parser() -> argparse.ArgumentParser:
     template.set_defaults(run=face_template.run)
 
     tracking = commands.add_parser("face-tracking", help="measure how face landmarks answer to expressions")
-    tracking.add_argument("-o", "--output", type=Path, required=True, metavar="FILE.npz")
-    tracking.add_argument("--people", type=int, default=160, help="synthetic people (default %(default)s)")
-    tracking.set_defaults(run=_face_tracking)
+    face_tracking.add_arguments(tracking)
+    tracking.set_defaults(run=face_tracking.run)
 
     autoencoder = commands.add_parser("autoencoder", help="train the autoencoder of the view diffusion")
     _add_training_arguments(autoencoder, steps=3000, batch=12, learning_rate=1e-3)
@@ -175,14 +174,6 @@ def _add_checkpointing(parser: argparse.ArgumentParser) -> None:
 
 
 # Commands import lazily, so that `--help` and `heads` start fast.
-
-
-def _face_tracking(args: argparse.Namespace) -> None:
-    from .face_tracking import measure
-
-    if args.people < 10:
-        raise FaceLiftError(f"--people must be at least 10, not {args.people}.")
-    print(measure(args.output, args.people))
 
 
 def _options(args: argparse.Namespace):

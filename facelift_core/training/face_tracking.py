@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from ..align.landmarks import COUNT
 from ..animation.response import POSE_TERMS, Response, aligned, encode_response, pose_terms
 from ..animation.rig import SHAPES
 from ..files import replacing
-from .tracked_faces import EXPRESSIONS, VIEWS, Faces, observe
+from .tracked_faces import Faces, observe
 
 SEED = 4_000_000
 ROUNDS = 8
@@ -26,15 +27,19 @@ LEAST_NOISE = 0.1
 """Variance of each coordinate at least, relative to the mean."""
 
 
-def measure(output: Path, people: int) -> str:
-    """Write the file, measured on `people` synthetic people, and return what goes into ``animation/response.py``."""
-    views = tqdm(
-        observe(range(SEED, SEED + people)), total=people * (EXPRESSIONS + 1) * VIEWS, unit="view", mininterval=5
-    )
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of this command."""
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="FILE.npz")
+    parser.add_argument("--people", type=int, default=160, help="synthetic people (default %(default)s)")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Measure, write the file, and print the checksum for ``facelift_core/animation/response.py``."""
+    views = tqdm(observe(range(SEED, SEED + args.people)), unit="view", mininterval=5)
     content = encode_response(make_response(Faces.of(views)))
-    with replacing(output) as temporary:
+    with replacing(args.output) as temporary:
         temporary.write_bytes(content)
-    return f"{output}: {len(content):,} bytes, SHA-256 {hashlib.sha256(content).hexdigest()}"
+    print(f"{args.output}: {len(content):,} bytes, SHA-256 {hashlib.sha256(content).hexdigest()}")
 
 
 def make_response(faces: Faces) -> Response:
