@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import bpy
 
-from . import animation, head_jobs, light, mesh, reconstruct, splats
+from . import animation, body, head_jobs, light, mesh, reconstruct, splats
 from .jobs import bar, timer
 from .setup import preferences, runtime_operators, runtime_state, weights_operators
 
-PARTS = (preferences, bar, runtime_operators, weights_operators, reconstruct, splats, animation, mesh, light)
+PARTS = (preferences, bar, runtime_operators, weights_operators, reconstruct, splats, animation, mesh, light, body)
 
 
 def register() -> None:

@@ -1,8 +1,9 @@
-"""Heads in the scene's light, in the Blenders of FACELIFT_BPY_PYTHONS."""
+"""Heads in the scene's light and on bodies, in the Blenders of FACELIFT_BPY_PYTHONS."""
 
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from blenders import in_each_blender, needs_blender
 from test_blender_splats import run
 from test_relighting import SKIN, ball, unit_vectors
@@ -13,8 +14,9 @@ pytestmark = needs_blender
 
 
 @in_each_blender
-def test_splats_in_the_light_of_the_scene(python, tmp_path):
-    run(python, "light.py", tmp_path)
+@pytest.mark.parametrize("script", ["light.py", "body.py"])
+def test_in_one_process(python, script, tmp_path):
+    run(python, script, tmp_path)
 
 
 def test_the_light_of_a_head(blender, tmp_path):

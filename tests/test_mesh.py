@@ -169,6 +169,25 @@ def test_files_of_other_programs(made, tmp_path):
         made.save(tmp_path / "nowhere" / "head.glb")
 
 
+def test_usd(made, tmp_path):
+    usd, geom, shade = (pytest.importorskip(f"pxr.{name}") for name in ("Usd", "UsdGeom", "UsdShade"))
+    for suffix in (".usd", ".usda", ".usdc"):
+        made.save(tmp_path / f"anna b{suffix}")
+        stage = usd.Stage.Open(str(tmp_path / f"anna b{suffix}"))
+        assert geom.GetStageUpAxis(stage) == geom.Tokens.z and stage.GetDefaultPrim().GetName() == "Head"
+        surface = geom.Mesh(stage.GetPrimAtPath("/Head/Surface"))
+        assert np.array_equal(surface.GetPointsAttr().Get(), made.vertices)
+        assert np.array_equal(np.reshape(surface.GetFaceVertexIndicesAttr().Get(), (-1, 3)), made.faces)
+        coordinates = geom.PrimvarsAPI(surface).GetPrimvar("st").ComputeFlattened()
+        assert np.allclose(np.reshape(coordinates, (-1, 3, 2)), made.uvs[made.uv_faces])
+        material = shade.MaterialBindingAPI(surface).ComputeBoundMaterial()[0]
+        texture = shade.Shader(stage.GetPrimAtPath(f"{material.GetPath()}/Texture"))
+        assert texture.GetInput("file").Get().path == "./anna b.png"
+    assert np.array_equal(np.asarray(Image.open(tmp_path / "anna b.png")), made.texture)
+    with pytest.raises(fl.FaceLiftError, match="Cannot write"):
+        made.save(tmp_path / "nowhere" / "head.usd")
+
+
 def test_npz_holds_the_arrays(made, tmp_path):
     made.save(tmp_path / "head.npz")
     with np.load(tmp_path / "head.npz") as file:

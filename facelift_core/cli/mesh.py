@@ -20,7 +20,7 @@ def add_parser(commands) -> None:
     )
     parser.add_argument("head", metavar="HEAD", type=Path, help="the head to turn into a mesh")
     parser.add_argument(
-        "-o", "--output", metavar="FILE", required=True, type=Path, help="mesh to write (.glb, .obj, .stl, .npz)"
+        "-o", "--output", metavar="FILE", required=True, type=Path, help="mesh to write (.glb, .obj, .usd, .stl, .npz)"
     )
     parser.add_argument(
         "--faces", type=whole_number(1_000, 500_000), default=50_000, help="largest number of triangles (default 50000)"

@@ -11,7 +11,8 @@ from ..files import replacing
 if TYPE_CHECKING:
     from .head_mesh import HeadMesh
 
-SUFFIXES = (".glb", ".obj", ".stl", ".npz")
+USD = (".usd", ".usda", ".usdc")
+SUFFIXES = (".glb", ".obj", ".stl", *USD, ".npz")
 TO_Y_UP = ((1, 0, 0), (0, 0, 1), (0, -1, 0))
 """From Z up to Y up, facing +Z: what .glb and .obj files are in."""
 
@@ -25,9 +26,9 @@ def check_suffix(path: Path) -> None:
 def write(mesh: HeadMesh, path: str | Path) -> None:
     """Write `mesh` atomically, in the format of the suffix.
 
-    ``.glb`` contains the texture; ``.obj`` has a ``.mtl`` and a ``.png`` of the same name beside it; ``.stl`` has
-    neither texture nor seams; ``.npz`` holds the arrays of :class:`.head_mesh.HeadMesh`. Y is up in ``.glb`` and
-    ``.obj``, as these formats have it, Z in the others.
+    ``.glb`` contains the texture; ``.obj`` has a ``.mtl`` and a ``.png`` of the same name beside it, ``.usd``,
+    ``.usda`` and ``.usdc`` a ``.png``; ``.stl`` has neither texture nor seams; ``.npz`` holds the arrays of
+    :class:`.head_mesh.HeadMesh`. Y is up in ``.glb`` and ``.obj``, as these formats have it, Z in the others.
 
     Raises:
         FaceLiftError: the suffix is unknown, or a file cannot be written.
@@ -41,6 +42,10 @@ def write(mesh: HeadMesh, path: str | Path) -> None:
         with replacing(path) as temporary:
             np.savez(temporary, **vars(mesh))
         return
+    if suffix in USD:
+        from . import usd
+
+        return usd.write(mesh, path)
     for name, data in _files(mesh, path).items():
         with replacing(path.with_name(name)) as temporary:
             temporary.write_bytes(data)
