@@ -19,13 +19,13 @@ def replacing(path: str | Path) -> Iterator[Path]:
     Yields a temporary path in the same folder. If the block succeeds, the temporary file is renamed to `path`; if it
     raises, the temporary file is deleted. The temporary name keeps the suffix of `path`, because many writers choose
     the format by it. A symbolic link stays, and the file that it points to is replaced. The block may create a folder
-    instead of a file; a folder can replace only an empty folder.
+    instead of a file; a folder can replace only an empty folder. Devices and pipes are never replaced.
 
     Raises:
         FaceLiftError: the file cannot be written, for example because the folder is missing or the disk is full.
     """
     path = Path(path)
-    target = Path(os.path.realpath(path)) if path.is_symlink() else path
+    target = target_of(path)
     temporary = target.with_name(f".{path.stem[:40]}.{uuid.uuid4().hex[:8]}{path.suffix}")
     try:
         yield temporary
@@ -35,6 +35,22 @@ def replacing(path: str | Path) -> Iterator[Path]:
     finally:
         with suppress(OSError):  # the parent folder itself may be the problem
             shutil.rmtree(temporary) if temporary.is_dir() else temporary.unlink()
+
+
+def target_of(path: Path) -> Path:
+    """Return the file to replace, behind symbolic links.
+
+    Raises:
+        FaceLiftError: it is a device or a pipe, its links lead back to themselves, or no file has such a name.
+    """
+    if "\0" in str(path):
+        raise FaceLiftError(f"{str(path)!r} is not the name of a file.")
+    target = Path(os.path.realpath(path)) if path.is_symlink() else path
+    if target.is_symlink():
+        raise FaceLiftError(f"Cannot write {path}: it is a link to itself.")
+    if target.exists() and not target.is_file() and not target.is_dir():
+        raise FaceLiftError(f"Cannot write {path}: it is a device or a pipe, not a file.")
+    return target
 
 
 def put(temporary: Path, path: Path) -> None:

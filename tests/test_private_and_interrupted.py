@@ -11,7 +11,8 @@ import pytest
 
 import facelift_core as fl
 from facelift_core import files, user_dirs
-from facelift_core.jobs import cutout, reconstruct
+from facelift_core.errors import FaceLiftError
+from facelift_core.jobs import cutout, handlers, reconstruct
 from facelift_core.weights.named import find_weights
 
 PICTURE = Path(__file__).parent / "goldens" / "input.png"
@@ -86,3 +87,27 @@ def test_ctrl_c_while_importing(module):
     done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, timeout=60)
     assert done.returncode in (130, -signal.SIGINT) and "Traceback" not in done.stderr, done.stderr
     assert done.stderr.strip() == "facelift: Interrupted; no incomplete files were left behind."
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes of POSIX")
+def test_only_files_are_replaced(tmp_path):
+    """Devices and pipes stay what they are, also behind links: “-o /dev/null” must not replace /dev/null."""
+    os.mkfifo(tmp_path / "pipe.ply")
+    (tmp_path / "link.ply").symlink_to("pipe.ply")
+    (tmp_path / "loop.ply").symlink_to("loop.ply")
+    for name, match in {
+        "pipe": "a pipe",
+        "link": "a pipe",
+        "loop": "link to itself",
+        "nul\0": "name of a file",
+    }.items():
+        with pytest.raises(FaceLiftError, match=match), files.replacing(tmp_path / f"{name}.ply") as temporary:
+            temporary.write_bytes(b"never")
+    assert stat.S_ISFIFO((tmp_path / "pipe.ply").stat().st_mode)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["link.ply", "loop.ply", "pipe.ply"]
+
+
+def test_a_name_that_no_file_can_have_gets_a_sentence(tmp_path):
+    request = {"photo": "a" * 5000, "folder": str(tmp_path)}
+    failed = handlers.run("reconstruct", request, print, bool, reconstruct.Models())
+    assert failed.message.endswith("too long.") and len(failed.message) < 300, failed.message[:300]

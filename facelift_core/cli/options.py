@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from ..errors import FaceLiftError
+from ..files import target_of
 
 
 class UsageError(FaceLiftError):
@@ -66,8 +67,8 @@ def add_camera_arguments(parser: ArgumentParser, azimuth: str) -> None:
 
 
 def check_output(path: Path) -> None:
-    """Raise FaceLiftError if `path` is a folder, or in a folder that does not exist."""
-    if path.is_dir() or not path.parent.is_dir():
+    """Raise FaceLiftError if `path` is no file that could be replaced, or in a folder that does not exist."""
+    if target_of(path).is_dir() or not path.parent.is_dir():
         raise FaceLiftError(f"Cannot write {path}: its folder does not exist, or it is a folder itself.")
 
 

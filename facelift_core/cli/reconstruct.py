@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from ..diagnostics import quiet_libraries
 from ..errors import FaceLiftError
+from ..files import target_of
 from ..likeness import LIKENESS
 from ..presets import PRESETS
 from .console import duration, progress_bar, say, unexpected
@@ -304,7 +305,7 @@ def _check_suffix(option: str, path: Path | None, suffixes: Iterable[str]) -> No
 
 def _identity(path: Path) -> str:
     """Return a key that is equal for paths of the same file, also on case-insensitive file systems."""
-    return str(path.resolve()).casefold()
+    return os.path.realpath(path).casefold()
 
 
 @contextmanager
@@ -325,7 +326,7 @@ def _folders(tasks: Sequence[PhotoTask]) -> Iterator[None]:
         except OSError as error:
             raise FaceLiftError(f"Cannot write to {folder}: {error.strerror}.") from None
         for path in outputs:
-            if path.is_dir():
+            if target_of(path).is_dir():
                 raise FaceLiftError(f"Cannot write {path}: it is a folder.")
         yield
     finally:

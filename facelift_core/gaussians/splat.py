@@ -30,8 +30,8 @@ def write(splats: SplatArrays, path: Path) -> None:
     rows["rgba"][:, :3] = quantization.to_bytes(splats.colors * 255)
     rows["rgba"][:, 3] = quantization.to_bytes(quantization.opacities(splats.opacity_logits) * 255)
     rows["rotation"] = quantization.to_bytes(quantization.normalized(splats.rotations) * 128 + 128)
-    with replacing(path) as temporary:
-        rows.tofile(temporary)
+    with replacing(path) as temporary, open(temporary, "wb") as file:  # tofile() does not say that the disk is full
+        file.write(rows.view(np.uint8).data)
 
 
 def read(path: Path) -> SplatArrays:

@@ -57,4 +57,6 @@ def run(kind: str, data: Any, emit: Emit, cancelled: Cancel, models: Models) -> 
             return Failed(OUT_OF_MEMORY)
         if isinstance(error, ImportError):
             return Failed(f"This Python cannot run FaceLift: {error}.")
+        if isinstance(error, OSError) and error.strerror:
+            return Failed(f"{error.filename or kind!s:.200}: {error.strerror}.")
         return Failed(f"{UNEXPECTED}: {type(error).__name__}: {error}")
