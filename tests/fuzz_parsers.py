@@ -18,6 +18,7 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
+from facelift_core.animation.capture import Take, read_take, write_take
 from facelift_core.environment import location
 from facelift_core.errors import FaceLiftError
 from facelift_core.gaussians import files as gaussian_files
@@ -264,6 +265,25 @@ def _store(folder: Path, files: dict[str, bytes]) -> Store:
     return own
 
 
+def captures(folder: Path) -> Parser:
+    """Face captures; each seed is a whole .csv or .json."""
+    take = Take(np.full((3, 52), 0.25, np.float32), np.zeros((3, 3), np.float32), np.arange(3) / 30)
+    write_take(take, folder / "take.csv")
+    write_take(take, folder / "take.json")
+    seeds = [(folder / "take.csv").read_bytes(), (folder / "take.json").read_bytes()]
+    seeds.append(b"time;mouthSmile_R;jawOpen\n0,0;0,5;1\n0,1;;1\n")
+    seeds.append(b'{"exportFps": 30, "facsNames": ["jawOpen", "browInnerUp"], "weightMat": [[0.1, 0], [0.2, 1]]}')
+    seeds.append(b'[{"timecode": "00:00:01:02.5", "blendShapes": {"jawOpen": 0.5, "tongueOut": 1}, "HeadYaw": 3}]')
+
+    def read(content: bytes, case: int) -> None:
+        (folder / "case.csv").write_bytes(content)
+        found = read_take(folder / "case.csv")
+        assert found.weights.shape == (len(found), 52) and 0 <= found.weights.min() <= found.weights.max() <= 1
+        assert np.isfinite(found.head).all() and (np.diff(found.times) > 0).all()
+
+    return Parser(seeds, read, text=True)
+
+
 PARSERS: dict[str, Callable[[Path], Parser]] = {
     "photo": photo,
     "ply": ply,
@@ -273,4 +293,5 @@ PARSERS: dict[str, Callable[[Path], Parser]] = {
     "zip": archive,
     "hub": hub_answers,
     "protocol": protocol,
+    "captures": captures,
 }

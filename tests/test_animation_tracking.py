@@ -144,6 +144,16 @@ def test_expressions_and_turns_are_found_again():
     assert np.degrees(np.abs(take.head - truth.head)).mean() < 1.5
 
 
+def test_a_person_whose_face_moves_farther_is_not_cut_off():
+    known, truth = load_response(), performance(FRAMES)
+    farther = Take(truth.weights * 2.5, truth.head, truth.times)
+    take = tracking.expressions(truth.times, np.ones(FRAMES, bool), seen_by(known, farther, known.mean), known)
+    for name in ("eyeBlinkLeft", "jawOpen", "mouthSmileLeft"):
+        k = SHAPES.index(name)
+        assert np.corrcoef(take.weights[:, k], truth.weights[:, k])[0, 1] > 0.95, name
+        assert 0.9 < take.weights[:, k].max() <= 1 and (take.weights[:, k] > 0.98).sum() < 4, name
+
+
 def test_one_frame_is_enough():
     known, truth = load_response(), performance(1)
     take = tracking.expressions(truth.times, np.ones(1, bool), seen_by(known, truth, known.mean), known)
@@ -152,10 +162,10 @@ def test_one_frame_is_enough():
 
 def test_most_probable_weights_are_those_of_bounded_least_squares():
     rng = np.random.default_rng(4)
-    matrix, target = rng.normal(size=(40, 8)), rng.normal(size=(40, 5)) * 3
+    matrix, target = rng.normal(size=(40, 8)), rng.normal(size=(40, 5)) * 20
     found = tracking.most_probable(matrix.T @ matrix, (matrix.T @ target).T)
     for row, seen in zip(found, target.T, strict=True):
-        assert np.abs(row - lsq_linear(matrix, seen, (0, 1)).x).max() < 5e-3
+        assert np.abs(row - lsq_linear(matrix, seen, (0, tracking.STRONGEST)).x).max() < 5e-3
 
 
 def test_alignment_undoes_any_turn_and_tells_it():

@@ -33,10 +33,19 @@ SPARSITY = 0.7
 """Deviations of the noise by which a movement has to exceed it before a weight leaves 0."""
 ACTIVE, ACTIVE_SECONDS = 0.3, 1.0
 """A shape that is as strong as this within this time has to exceed the noise by about half as much, others by more."""
+STRONGEST, PEAK = 4.0, 99
+"""Landmarks of real people move up to this much farther than those of the synthetic people that were measured; the
+strength that a shape exceeds in less than 1 % of the frames then counts as 1."""
 SMOOTH_SECONDS = 0.2
 """Length of the window in which a parabola replaces the frames; short enough for a blink."""
 SEARCH_EVERY = 5
 """While no face is found, every how many frames the whole picture is searched for one."""
+PAIRS = tuple(
+    [SHAPES.index(name), SHAPES.index(name.replace("Left", "Right"))]
+    for name in SHAPES
+    if name.endswith("Left") and not name.startswith(("jaw", "mouthLeft", "eyeLookIn", "eyeLookOut"))
+)
+"""Shapes of the left and the right side that mostly move together."""
 SWEEPS, CLOSE = 60, 1e-3
 LEAST_INFORMATION = 1.0
 
@@ -112,8 +121,12 @@ def expressions(times: np.ndarray, found: np.ndarray, points: np.ndarray, respon
     strengths = most_probable(information, evidence - push)
     window = max(1, int(ACTIVE_SECONDS / _step(times[found])))
     push = push * 0.5 / (maximum_filter1d(strengths, window, axis=0) + ACTIVE)
+    strengths = most_probable(information, evidence - push, strengths)
+    peaks = np.percentile(strengths, PEAK, axis=0)
+    for pair in PAIRS:
+        peaks[pair] = peaks[pair].max()
     weights = np.full((len(times), len(SHAPES)), np.nan)
-    weights[found] = most_probable(information, evidence - push, strengths)
+    weights[found] = strengths / np.maximum(peaks, 1)
     head = np.full((len(times), 3), np.nan)
     head[found] = _smooth(np.column_stack([told, np.ones(len(told))]) @ response.turned.T, times[found])
     return assemble(dict(zip((*SHAPES, *HEAD), np.column_stack([weights, head]).T, strict=True)), times)
@@ -136,21 +149,19 @@ def _neutral_face(flat: np.ndarray, times: np.ndarray, response: Response) -> np
 def _prior(response: Response) -> tuple[np.ndarray, np.ndarray]:
     """(52, 52) precision of the weights, of what is seen and of the prior; and (52,) what pushes them to 0."""
     information = response.information + PRECISION * np.eye(len(SHAPES))
-    for k, name in enumerate(SHAPES):
-        if name.endswith("Left") and not name.startswith(("jaw", "mouthLeft", "eyeLookIn", "eyeLookOut")):
-            pair = [k, SHAPES.index(name.replace("Left", "Right"))]
-            information[np.ix_(pair, pair)] += PAIRING * np.array([[1, -1], [-1, 1]])
+    for pair in PAIRS:
+        information[np.ix_(pair, pair)] += PAIRING * np.array([[1, -1], [-1, 1]])
     return information, SPARSITY * np.sqrt(np.maximum(np.diag(response.information), LEAST_INFORMATION))
 
 
 def most_probable(information: np.ndarray, evidence: np.ndarray, start: np.ndarray | None = None) -> np.ndarray:
-    """(T, n) weights in [0, 1] that minimize w·information·w / 2 − evidence·w, by coordinate descent."""
+    """(T, n) strengths from 0 to 4 that minimize w·information·w / 2 − evidence·w, by coordinate descent."""
     weights = np.zeros_like(evidence) if start is None else start.copy()
     for _ in range(SWEEPS):
         before = weights.copy()
         for k in range(weights.shape[1]):
             slope = evidence[:, k] - weights @ information[k]
-            weights[:, k] = np.clip(weights[:, k] + slope / information[k, k], 0, 1)
+            weights[:, k] = np.clip(weights[:, k] + slope / information[k, k], 0, STRONGEST)
         if np.abs(weights - before).max() < CLOSE:
             break
     return weights
