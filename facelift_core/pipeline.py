@@ -223,7 +223,8 @@ class FaceLift:
 
         Args:
             views: (6, 3, H, W) in [0, 1], on white, from the cameras of docs/model.md, 5.
-            progress, cancelled: as for :meth:`reconstruct`.
+            progress: as for :meth:`reconstruct`.
+            cancelled: as for :meth:`reconstruct`.
             portrait: the photo of the same person, as for :meth:`reconstruct`; without it, `likeness` is "off".
             likeness: as for :meth:`reconstruct`; the views are not changed.
 

@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -99,7 +99,7 @@ def read(path: str | Path, tell: Callable[[str], None] = warnings.warn) -> Splat
     return repaired(format_of(path).read(path), path, tell)
 
 
-def write(splats: SplatArrays, path: str | Path, **options) -> None:
+def write(splats: SplatArrays, path: str | Path, **options: Any) -> None:
     """Write `splats` to `path` atomically, replacing an existing file.
 
     Args:
@@ -136,7 +136,7 @@ def load(path: str | Path) -> Gaussians:
     return read(path).to_gaussians()
 
 
-def save(gaussians: Gaussians, path: str | Path, **options) -> None:
+def save(gaussians: Gaussians, path: str | Path, **options: Any) -> None:
     """Write `gaussians` to `path` atomically, replacing an existing file.
 
     Args:
