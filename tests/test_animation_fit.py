@@ -87,12 +87,35 @@ def test_known_head_is_recovered():
 
     assert mesh.shapes.shape == (len(SHAPES), len(true), 3) and mesh.vertices.dtype == np.float32
     assert 0 <= mesh.expression.min() <= mesh.expression.max() <= 1
-    assert np.allclose(mesh.neutral, -np.tensordot(mesh.expression, mesh.shapes, 1), atol=1e-6)
+    _lids_close(template, mesh)
     opened = mesh.shapes[SHAPES.index("jawOpen")][template.parts["teeth"]]
     assert opened[:, 2].min() < -0.1  # the lower teeth go down in the world, too
     # Teeth and eyes stay behind the skin in front of them.
     assert mesh.vertices[template.parts["teeth"], 1].min() > mesh.vertices[template.parts["lips"], 1].min()
     assert mesh.vertices[eyes, 1].min() > mesh.vertices[template.parts["eyelids"], 1].min() - 0.01
+
+
+def _lids_close(template, mesh):
+    """The eyes can be seen with a neutral face, and not with a full blink."""
+    neutral = mesh.vertices + mesh.neutral
+    closed = neutral + mesh.shapes[SHAPES.index("eyeBlinkLeft")] + mesh.shapes[SHAPES.index("eyeBlinkRight")]
+    triangles = template.quads[np.isin(template.quads, template.parts["outside"]).all(1)][:, [0, 1, 2, 0, 2, 3]]
+    triangles = triangles.reshape(-1, 3)
+    for vertices, hidden in ((neutral, 0.9), (closed, 0.98)):
+        eyes = vertices[template.parts["eyes"]]
+        eyes = eyes[eyes[:, 1] < np.quantile(eyes[:, 1], 0.3)]
+        covered = _in_front(vertices[triangles], eyes).mean()
+        assert (covered > hidden) == (vertices is closed), covered
+
+
+def _in_front(triangles, points):
+    """(n,) whether a triangle hides the point from the front (orthographically, along y)."""
+    a, b, c = (triangles[:, k][:, [0, 2]] for k in range(3))
+    matrix = np.linalg.inv(np.stack([b - a, c - a], -1) + 1e-12 * np.eye(2))
+    shares = np.einsum("tij,ntj->nti", matrix, points[:, None, [0, 2]] - a)
+    shares = np.concatenate([1 - shares.sum(-1, keepdims=True), shares], -1)
+    depth = np.einsum("ntk,tk->nt", shares, triangles[..., 1])
+    return ((shares.min(-1) >= 0) & (depth < points[:, 1:2])).any(1)
 
 
 def test_fit_can_be_cancelled():

@@ -10,8 +10,9 @@ from ..align.landmarks import find_landmarks
 from ..errors import FaceLiftError
 from ..gaussians.tensors import Gaussians
 from ..progress import Cancel, Monitor
+from .closing import close_lips, fit_lids
 from .deform import vertex_maps
-from .head_model import HeadModel, Sight, State
+from .head_model import HeadModel, Sight, State, remaining_expression
 from .rig import FaceMesh
 from .surface_fit import pull, vertex_normals
 from .template import joints_of, load_template
@@ -65,18 +66,21 @@ def _mesh(model: HeadModel, state: State, sights: list[Sight], around: list) -> 
     template = model.template
     neutral = model.identity(state)
     smiling = neutral + np.tensordot(state.expression, template.shapes, 1)
-    placed = model.place(state, smiling)
-    vertices = pull(template, placed, state.scale, sights, around)
+    vertices = pull(template, model.place(state, smiling), state.scale, sights, around)
     # The shapes turn and grow with the head, and with the surface around each vertex.
     maps = vertex_maps(smiling, vertices, template.quads)
-    shapes = np.einsum("vij,svj->svi", maps, template.shapes).astype(np.float32)
+    shapes = np.einsum("vij,svj->svi", maps, template.shapes)
+    expression = remaining_expression(state, vertices - model.place(state, neutral), shapes, template)
+    shapes = fit_lids(template, vertices - np.tensordot(expression, shapes, 1), shapes, state.scale)
+    back = -np.tensordot(expression, shapes, 1)
+    back += close_lips(template, vertices + back, state.scale)
     return FaceMesh(
         vertices=vertices.astype(np.float32),
         quads=template.quads,
         uvs=template.uvs,
-        shapes=shapes,
-        neutral=-np.tensordot(state.expression, shapes, 1).astype(np.float32),
-        expression=state.expression.astype(np.float32),
+        shapes=shapes.astype(np.float32),
+        neutral=back.astype(np.float32),
+        expression=expression.astype(np.float32),
         joints=joints_of(template, vertices),
         bone_weights=template.bone_weights,
         parts=template.parts,

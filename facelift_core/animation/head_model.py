@@ -23,6 +23,10 @@ LANDMARK_NOISE, LANDMARK_REACH = 6.0, 8.0
 errors of neighboring landmarks are similar, so the deviation is larger than that of a single one."""
 DEPTH_NOISE, DEPTH_REACH = 17.0, 6.0
 """The same for the depth of a vertex; there are many."""
+SURFACE_NOISE = 12.0
+"""Standard deviation of what displaces a vertex besides the expression, in mm; there are many vertices."""
+OPENINGS = 5.0
+"""Weight of lips and eyelids among the vertices of the face."""
 FACING = 0.35
 """Least cosine between a vertex's normal and the direction to the camera, for its depth to count."""
 POSE_STEPS, STEPS = 6, 9
@@ -152,6 +156,20 @@ class HeadModel:
         weight /= (DEPTH_NOISE * state.scale / 1000) ** 2
         used = weight > 0
         _add(matrix, vector, np.einsum("ni,nip->np", directions, derivatives)[used], error[used], weight[used])
+
+
+def remaining_expression(state: State, displacement: np.ndarray, shapes: np.ndarray, template: Template) -> np.ndarray:
+    """(52,) expression that explains the (V, 3) displacement of the person's face from its neutral shape best.
+
+    The surface knows more about open lips and eyes than the landmarks.
+    """
+    face, weight = template.parts["face"], np.ones(len(displacement))
+    weight[template.parts["lips"]] = weight[template.parts["eyelids"]] = OPENINGS
+    rows = shapes[:, face].reshape(len(shapes), -1).T / state.scale * 1000
+    error = displacement[face].ravel() / state.scale * 1000 - rows @ state.expression
+    matrix, vector = np.diag(np.full(len(shapes), STRENGTH**-2)), -state.expression / STRENGTH**2
+    _add(matrix, vector, rows, error, np.repeat(weight[face], 3) / SURFACE_NOISE**2)
+    return (state.expression + _solve(matrix, vector, FITTED.copy(), state.expression, 0)).clip(0, 1)
 
 
 def _across(view: View, points: np.ndarray, derivatives: np.ndarray, pixels: np.ndarray):

@@ -13,7 +13,7 @@ import numpy as np
 from ..errors import FaceLiftError
 
 FILE = Path(__file__).parent / "template" / "face.npz"
-SHA256 = "bb856747157f3fd2b1953ec629794241e3db7674318a5220024443cc15a2c91f"
+SHA256 = "d298824428d32c827f1a31b0fbbebe2eead94fadb07ebfc8b4dd9e2a6a88d1bd"
 _PART = "part."
 
 

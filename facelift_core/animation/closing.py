@@ -1,0 +1,130 @@
+"""Make the eyes of a fitted face close when it blinks, and its lips when it is neutral.
+
+On the template, the lids meet when `eyeBlink` is at full strength, and slide over the eyeballs; without expression, the
+lips meet. A fitted face has other openings and other eyeballs, so the displacements of the template alone would stop
+short, overshoot, or pass through the eyeballs.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.spatial import cKDTree
+
+from .rig import BONES, SHAPES
+from .template import Template
+
+CLOSED, LIDS_OPEN, LIPS_OPEN = 0.003, 0.005, 0.010
+"""Vertices of two lids or lips are opposite if they are nearer than this when closed, and farther apart when open."""
+NEAR_LIDS, NEAR_LIPS = 0.006, 0.010
+"""Distances over which the corrections at the margins fade, in meters."""
+LOWER_LIP = 0.6
+"""Weight of the jaw from which skin belongs to the lower lip."""
+MOVING = 0.15
+"""Vertices that move by more than this fraction of the largest displacement belong to the lids."""
+SLIDING = ("eyeBlink", "eyeSquint", "eyeWide", "eyeLookDown", "eyeLookUp", "eyeLookIn", "eyeLookOut", "cheekSquint")
+LEAST_GAP = 0.8
+"""The least distance of lids from the eyeball, as a fraction of the template's."""
+
+
+def fit_lids(template: Template, neutral: np.ndarray, shapes: np.ndarray, scale: float) -> np.ndarray:
+    """The (52, V, 3) shapes of a face with (V, 3) `neutral` vertices, corrected at the eyelids.
+
+    Args:
+        scale: world units per meter of the template.
+    """
+    shapes = shapes.copy()
+    for side, sign in (("Left", 1), ("Right", -1)):
+        blink = SHAPES.index("eyeBlink" + side)
+        shapes[blink] += _closing(template, neutral, shapes[blink], "eyeBlink" + side, scale)
+        eyes = template.parts["eyes"]
+        ball = eyes[template.vertices[eyes, 0] * sign > 0]
+        for name in SLIDING:
+            index = SHAPES.index(name + side)
+            shapes[index] += _lifting(template, neutral, shapes[index], index, ball, scale)
+    return shapes
+
+
+def close_lips(template: Template, vertices: np.ndarray, scale: float) -> np.ndarray:
+    """(V, 3) displacement that brings the lips of a face with (V, 3) `vertices` together as on the template."""
+    opened = template.vertices + template.shapes[SHAPES.index("jawOpen")]
+    outside = template.parts["outside"]
+    stays = _travel(template, "jawOpen") < LIPS_OPEN
+    upper, lower = _meeting(template.vertices, opened, outside[stays[outside]], outside, LIPS_OPEN)
+    offset = scale * (template.vertices[upper] - template.vertices[lower])
+    missing = vertices[lower] + offset - vertices[upper]
+    skin = template.parts["skin"]
+    # Each lip moves on its own; the corners move with both.
+    down = (template.bone_weights[BONES.index("jaw"), skin, None] / LOWER_LIP).clip(0, 1)
+    result = np.zeros_like(vertices)
+    result[skin] += (1 - down) * _spread(template.vertices, skin, upper, missing / 2, NEAR_LIPS)
+    result[skin] -= down * _spread(template.vertices, skin, lower, missing / 2, NEAR_LIPS)
+    return result
+
+
+def _closing(template: Template, neutral: np.ndarray, shape: np.ndarray, name: str, scale: float) -> np.ndarray:
+    """(V, 3) what is missing from the displacement `shape` for the margins of the lids to meet."""
+    closed, travel = template.vertices + template.shapes[SHAPES.index(name)], _travel(template, name)
+    outside = template.parts["outside"]
+    lids = outside[travel[outside] > MOVING * travel.max()]
+    upper, lower = _meeting(closed, template.vertices, lids, outside, LIDS_OPEN)
+    more = travel[upper] > travel[lower]
+    upper, lower = upper[more], lower[more]
+    offset = scale * (closed[upper] - closed[lower])
+    missing = (neutral + shape)[lower] + offset - (neutral + shape)[upper]
+    along = shape[upper] / np.linalg.norm(shape[upper], axis=1, keepdims=True).clip(1e-9)
+    result = np.zeros_like(shape)
+    missing = (missing * along).sum(1, keepdims=True) * along
+    skin = template.parts["skin"][travel[template.parts["skin"]] > MOVING * travel.max()]
+    result[skin] = _spread(template.vertices, skin, upper, missing, NEAR_LIDS)
+    return result
+
+
+def _meeting(closed: np.ndarray, opened: np.ndarray, some: np.ndarray, others: np.ndarray, apart: float):
+    """Pairs, one of `some` and one of `others`, that are near each other if closed, and apart if opened."""
+    distances, found = cKDTree(closed[others]).query(closed[some], k=16)
+    partner = others[found]
+    suits = (distances < CLOSED) & (np.linalg.norm(opened[some][:, None] - opened[partner], axis=-1) > apart)
+    margin = np.flatnonzero(suits.any(1))
+    return some[margin], partner[margin, suits[margin].argmax(1)]
+
+
+def _spread(rest: np.ndarray, region: np.ndarray, margin: np.ndarray, values: np.ndarray, reach: float) -> np.ndarray:
+    """(n, 3) smooth values in a region from those at its margin, which fade with the distance from it."""
+    near = np.exp(-((np.linalg.norm(rest[region][:, None] - rest[margin], axis=-1) / reach) ** 2))
+    return near.max(1, keepdims=True) * (near @ values) / near.sum(1, keepdims=True).clip(1e-9)
+
+
+def _travel(template: Template, name: str) -> np.ndarray:
+    return np.linalg.norm(template.shapes[SHAPES.index(name)], axis=1)
+
+
+def _lifting(
+    template: Template, neutral: np.ndarray, shape: np.ndarray, index: int, ball: np.ndarray, scale: float
+) -> np.ndarray:
+    """(V, 3) the displacement that keeps the lids as far outside the eyeball as they are on the template."""
+    travel = np.linalg.norm(template.shapes[index], axis=1)
+    lids = np.setdiff1d(np.flatnonzero(travel > MOVING * travel.max()), template.parts["eyes"])
+    least = LEAST_GAP * scale * _gap(template.vertices[ball], (template.vertices + template.shapes[index])[lids])
+    moved = (neutral + shape)[lids]
+    outward = moved - _middle(neutral[ball])
+    outward /= np.linalg.norm(outward, axis=1, keepdims=True)
+    result = np.zeros_like(shape)
+    gap = _gap(neutral[ball], moved)
+    near = least < scale * NEAR_LIDS  # the rest is cheek and brow
+    result[lids] = outward * (np.where(near, least - gap, 0).clip(0, None))[:, None]
+    return result
+
+
+def _gap(ball: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """(n,) distances of points from the surface of an eyeball with (m, 3) vertices."""
+    middle = _middle(ball)
+    radius = np.linalg.norm(ball - middle, axis=1)
+    offset = points - middle
+    distance = np.linalg.norm(offset, axis=1)
+    directions = (ball - middle) / radius[:, None]
+    nearest = cKDTree(directions).query(offset / distance[:, None], k=3)[1]
+    return distance - radius[nearest].mean(1)
+
+
+def _middle(ball: np.ndarray) -> np.ndarray:
+    return (ball.min(0) + ball.max(0)) / 2
