@@ -27,10 +27,15 @@ INDEPENDENT = 4.0
 """Frames of a person count as this many independent ones, because the detector errs alike in all of them."""
 AT_REST, SECONDS_AT_REST = 10, 1.0
 """Every shape is taken to be at rest in this percentage of the frames, if the video is at least as long as this."""
-PRECISION, PAIRING = 2.0, 10.0
+PRECISION, PAIRING = 2.0, 40.0
 """Prior precision of the weights, and of the differences between the sides."""
-SPARSITY = 0.7
-"""Deviations of the noise by which a movement has to exceed it before a weight leaves 0."""
+SPARSITY, RARE_SPARSITY = 0.7, 3.0
+"""Deviations of the noise by which a movement has to exceed it before a weight leaves 0: common and rare shapes."""
+RARE = (
+    "cheek", "jawForward", "jawLeft", "jawRight", "mouthDimple", "mouthLeft", "mouthPress", "mouthRight", "mouthRoll",
+    "mouthShrug", "mouthStretch", "noseSneer", "tongueOut",
+)  # fmt: skip
+"""Beginnings of the names of shapes that faces show seldom, and whose landmarks resemble those of common ones."""
 ACTIVE, ACTIVE_SECONDS = 0.3, 1.0
 """A shape that is as strong as this within this time has to exceed the noise by about half as much, others by more."""
 STRONGEST, PEAK = 4.0, 99
@@ -151,7 +156,8 @@ def _prior(response: Response) -> tuple[np.ndarray, np.ndarray]:
     information = response.information + PRECISION * np.eye(len(SHAPES))
     for pair in PAIRS:
         information[np.ix_(pair, pair)] += PAIRING * np.array([[1, -1], [-1, 1]])
-    return information, SPARSITY * np.sqrt(np.maximum(np.diag(response.information), LEAST_INFORMATION))
+    sparsity = np.array([RARE_SPARSITY if name.startswith(RARE) else SPARSITY for name in SHAPES])
+    return information, sparsity * np.sqrt(np.maximum(np.diag(response.information), LEAST_INFORMATION))
 
 
 def most_probable(information: np.ndarray, evidence: np.ndarray, start: np.ndarray | None = None) -> np.ndarray:
