@@ -43,6 +43,8 @@ STRONGEST, PEAK = 4.0, 99
 strength that a shape exceeds in less than 1 % of the frames then counts as 1."""
 SMOOTH_SECONDS = 0.2
 """Length of the window in which a parabola replaces the frames; short enough for a blink."""
+BLOCK = 1000
+"""Frames that are computed together."""
 SEARCH_EVERY = 5
 """While no face is found, every how many frames the whole picture is searched for one."""
 PAIRS = tuple(
@@ -99,7 +101,7 @@ class Follower:
         self._lost = 0
 
     def __call__(self, pixels: np.ndarray) -> np.ndarray | None:
-        """(470, 3) landmarks and irises in a frame, (H, W, 3) uint8 RGB; None if it shows no face."""
+        """(470, 3) float32 landmarks and irises in a frame, (H, W, 3) uint8 RGB; None if it shows no face."""
         found = None
         if self._last is not None:
             found = look_for_landmarks(self._network, pixels, Region.around(self._last.points))
@@ -107,7 +109,9 @@ class Follower:
             faces = chosen_first(find_faces(Image.fromarray(pixels)))
             found = look_for_landmarks(self._network, pixels, Region.of_box(faces[0].box)) if faces else None
         self._last, self._lost = found, 0 if found else self._lost + 1
-        return with_irises(found.points, iris_centers(pixels, found.points)) if found else None
+        if found is None:
+            return None
+        return with_irises(found.points, iris_centers(pixels, found.points)).astype(np.float32)
 
 
 def expressions(times: np.ndarray, found: np.ndarray, points: np.ndarray, response: Response) -> Take:
@@ -118,11 +122,14 @@ def expressions(times: np.ndarray, found: np.ndarray, points: np.ndarray, respon
         found: (T,) bool, whether a frame shows a face.
         points: (F, 470, 3) landmarks and irises in pixels of the F frames that do.
     """
-    placed, told = aligned(points.astype(np.float64), response.mean.reshape(POINTS, 3), response.steadiness)
-    flat = placed.reshape(len(placed), -1) - pose_terms(told) @ response.poses
     information, push = _prior(response)
-    person = _neutral_face(flat, times[found], response)
-    evidence = _smooth((flat - person) @ response.gain.T, times[found])
+    person = _neutral_face(points, times[found], response)
+    evidence, told = np.empty((len(points), len(SHAPES))), np.empty((len(points), 3))
+    for start in range(0, len(points), BLOCK):
+        block = slice(start, start + BLOCK)
+        flat, told[block] = _flat(points[block], response)
+        evidence[block] = (flat - person) @ response.gain.T
+    evidence = _smooth(evidence, times[found])
     strengths = most_probable(information, evidence - push)
     window = max(1, int(ACTIVE_SECONDS / _step(times[found])))
     push = push * 0.5 / (maximum_filter1d(strengths, window, axis=0) + ACTIVE)
@@ -137,9 +144,15 @@ def expressions(times: np.ndarray, found: np.ndarray, points: np.ndarray, respon
     return assemble(dict(zip((*SHAPES, *HEAD), np.column_stack([weights, head]).T, strict=True)), times)
 
 
-def _neutral_face(flat: np.ndarray, times: np.ndarray, response: Response) -> np.ndarray:
-    """(D,) the person without expression, from (F, D) aligned points."""
-    chosen = flat[np.unique(np.linspace(0, len(flat) - 1, SAMPLE).astype(int))]
+def _flat(points: np.ndarray, response: Response) -> tuple[np.ndarray, np.ndarray]:
+    """(F, D) points in the frame of the face, without what its turns do to them, and (F, 3) angles of the alignment."""
+    placed, told = aligned(points.astype(np.float64), response.mean.reshape(POINTS, 3), response.steadiness)
+    return placed.reshape(len(placed), -1) - pose_terms(told) @ response.poses, told
+
+
+def _neutral_face(points: np.ndarray, times: np.ndarray, response: Response) -> np.ndarray:
+    """(D,) the person without expression, from (F, 470, 3) points."""
+    chosen, _ = _flat(points[np.unique(np.linspace(0, len(points) - 1, SAMPLE).astype(int))], response)
     information, push = _prior(response)
     person, weights = response.mean, np.zeros((len(chosen), len(SHAPES)))
     for _ in range(ROUNDS):
