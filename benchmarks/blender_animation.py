@@ -26,7 +26,7 @@ from facelift_blender.splats import nodes, objects
 from facelift_core.animation.rig import BONES, CORNERS, SHAPES, Binding, FaceMesh, Rig
 from facelift_core.gaussians.arrays import SplatArrays
 
-ROWS, COLUMNS = 100, 130
+ROWS, COLUMNS = 60, 85
 """Of the mesh: about as many vertices as a face mesh has."""
 
 

@@ -8,7 +8,7 @@ from bpy.types import NodeSocket
 
 from .builder import Builder, Results, Sockets, part
 
-VERSION = 1
+VERSION = 2
 """Of the groups in here."""
 _LUMA = (0.2126, 0.7152, 0.0722)
 
@@ -35,7 +35,14 @@ def _recolored(b: Builder, inputs: Sockets) -> Results:
     luma = b.vector("DOT_PRODUCT", turned, _LUMA)
     grey = b.math("MULTIPLY", luma, b.math("SUBTRACT", 1.0, inputs["Saturation"]))
     saturated = b.vector("ADD", b.vector("SCALE", turned, scale=inputs["Saturation"]), b.join(grey, grey, grey))
-    return {"As Displayed": ("Vector", b.vector("MULTIPLY", saturated, gain))}
+    changes = b.total(
+        *(b.math("ABSOLUTE", inputs[name]) for name in ("Exposure", "Hue")),
+        *(b.math("ABSOLUTE", b.math("SUBTRACT", inputs[name], 1.0)) for name in ("Saturation", "Value")),
+        b.vector("DISTANCE", inputs["Tint"], (1.0, 1.0, 1.0)),
+    )
+    is_changed = b.compare("GREATER_THAN", changes, 0.0)  # the same for all: where nothing is, nothing is computed
+    result = b.switch("VECTOR", is_changed, inputs["As Displayed"], b.vector("MULTIPLY", saturated, gain))
+    return {"As Displayed": ("Vector", result)}
 
 
 def linear(b: Builder, color: NodeSocket) -> NodeSocket:

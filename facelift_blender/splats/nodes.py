@@ -189,7 +189,7 @@ def draw_input(layout: bpy.types.UILayout, modifier: bpy.types.NodesModifier, na
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# The group
+# The group. Switches by one value for all compute only the branch that it chooses: what nobody uses costs nothing.
 
 
 def _build(group: bpy.types.GeometryNodeTree, sh_degree: int) -> None:
@@ -213,17 +213,17 @@ def _build(group: bpy.types.GeometryNodeTree, sh_degree: int) -> None:
         opacity = b.node("FunctionNodeSeparateColor", {0: base}, mode="RGB").outputs[3]
         rest = [b.named(attributes.sh_name(k), "FLOAT_VECTOR") for k in range((sh_degree + 1) ** 2 - 1)]
     with b.frame("Opacity: density, then the factor"):
-        clear = b.math("POWER", b.math("SUBTRACT", 1.0, opacity), inputs["Density"])
+        clear = b.math("SUBTRACT", 1.0, opacity)
+        is_denser = b.compare("NOT_EQUAL", inputs["Density"], 1.0)
+        clear = b.switch("FLOAT", is_denser, clear, b.math("POWER", clear, inputs["Density"]))
         opacity = b.math("MULTIPLY", b.math("SUBTRACT", 1.0, clear), inputs["Opacity"])
     with b.frame("Left out"):
         percent = b.switch("FLOAT", in_viewport, inputs["Render Amount"], inputs["Viewport Amount"])
         chance = b.math("MULTIPLY", percent, 0.01)
-        geometry = inputs["Geometry"]
         # One after the other: of millions, the viewport shows a share, and the rest is to cost little.
-        for left_out in (_thinned_out(b, chance), _left_out(b, inputs, opacity)):
-            geometry = b.node(
-                "GeometryNodeDeleteGeometry", {"Geometry": geometry, "Selection": left_out}, domain="POINT"
-            ).outputs[0]
+        thinned = _without(b, inputs["Geometry"], _thinned_out(b, chance))
+        geometry = b.switch("GEOMETRY", b.compare("LESS_THAN", chance, 1.0), inputs["Geometry"], thinned)
+        geometry = _without(b, geometry, _left_out(b, inputs, opacity))
         # Fewer and larger ones cover the same area.
         sigma = b.vector("SCALE", sigma, scale=b.math("POWER", b.math("MAXIMUM", chance, 1e-4), -0.5))
 
@@ -272,6 +272,11 @@ def _menu(b: Builder, menu: NodeSocket) -> NodeSocket:
     return node.outputs[0]
 
 
+def _without(b: Builder, geometry: NodeSocket, selection: NodeSocket) -> NodeSocket:
+    inputs = {"Geometry": geometry, "Selection": selection}
+    return b.node("GeometryNodeDeleteGeometry", inputs, domain="POINT").outputs[0]
+
+
 def _thinned_out(b: Builder, chance: NodeSocket) -> NodeSocket:
     node = b.node("FunctionNodeRandomValue", data_type="BOOLEAN")
     b.set(next(s for s in node.inputs if s.name == "Probability" and s.enabled), chance)
@@ -286,7 +291,7 @@ def _left_out(b: Builder, inputs, opacity: NodeSocket) -> NodeSocket:
     position = b.node("GeometryNodeInputPosition").outputs[0]
     inside_box = b.node("FunctionNodeTransformPoint", {"Vector": position, "Transform": to_box}).outputs[0]
     outside = b.compare("GREATER_THAN", b.largest(b.vector("ABSOLUTE", inside_box)), 1.0)
-    cropped = b.logic("AND", inputs["Crop"], b.logic("XOR", outside, inputs["Crop Inside"]))
+    cropped = b.switch("BOOLEAN", inputs["Crop"], False, b.logic("XOR", outside, inputs["Crop Inside"]))
     return b.logic("OR", b.logic("OR", faint, deleted), cropped)
 
 
