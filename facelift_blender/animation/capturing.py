@@ -2,24 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import bpy
 from facelift_core.animation.capture import read_take
+from facelift_core.jobs.track import Request
 
 from ..jobs.job import Job
 from . import background, posing, takes
 
 KIND = "track"
-
-
-@dataclass(frozen=True)
-class Request:
-    """What the worker's job needs: files of the video to read and of the take to write."""
-
-    video: str
-    output: str
 
 
 def import_take(scene: bpy.types.Scene, head: bpy.types.Object, path: Path, turn_head: bool = True) -> str:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import bpy
 from facelift_core.animation.rig import NEUTRAL
 
-from ..jobs import bar
+from ..jobs import bar, timer
+from ..layout import paragraphs
 from ..splats import objects
 from . import capturing, gaze, names, poses, rigging
 
@@ -51,6 +52,9 @@ def _draw_face(layout: bpy.types.UILayout, head: bpy.types.Object) -> None:
     column.operator("facelift.import_face_capture", text="Import Face Capture…", icon="IMPORT")
     column.operator("facelift.animate_from_video", text="Animate from Video…", icon="FILE_MOVIE")
     bar.draw_latest(layout, capturing.KIND, bpy.context)
+    job = timer.jobs.latest(capturing.KIND)
+    for note in job.result.get("notes", ()) if job is not None else ():
+        paragraphs(layout, note, bpy.context, icon="INFO")
     row = layout.row(align=True)
     parts = ("FACE", names.face_of(head), "Face Mesh", "MESH_DATA"), ("BONES", names.rig_of(head), "Bones", "BONE_DATA")
     for key, part, text, icon in parts:

@@ -28,6 +28,8 @@ STAGES = {
     "surface": "Finding the surface",
     "texture": "Baking the texture",
     "light": "Removing the light",
+    "rig": "Rigging the face",
+    "track": "Following the face",
     "read": "Reading",
     "write": "Writing",
 }
