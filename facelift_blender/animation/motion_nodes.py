@@ -17,7 +17,7 @@ from .names import REST
 
 MODIFIER = "Face Motion"
 GROUP = "FaceLift Face Motion"
-VERSION = 3
+VERSION = 4
 AXES = ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0))
 LEAST = 1e-6
 """Of the mesh's displacement, below which the Gaussians stay exactly as they are."""
@@ -53,7 +53,7 @@ def _motion(b: Builder, inputs: Sockets) -> Results:
     face = b.node("GeometryNodeObjectInfo", {"Object": inputs["Face"]}, transform_space="ORIGINAL").outputs["Geometry"]
     with b.frame("Which way the mesh has moved"):
         mesh, moved, *columns = _maps(b, face)
-        most = _largest(b, mesh, b.vector("LENGTH", moved))
+        most = b.statistic("Max", mesh, b.vector("LENGTH", moved))
     with b.frame("What each Gaussian follows"):
         shift, *linear = _blended(b, mesh, moved, columns)
     with b.frame("Position, rotation and scale"):
@@ -118,12 +118,6 @@ def _combined(b: Builder, vectors, factors) -> NodeSocket:
     return total
 
 
-def _largest(b: Builder, geometry: NodeSocket, value: NodeSocket) -> NodeSocket:
-    node = b.node("GeometryNodeAttributeStatistic", {"Geometry": geometry}, data_type="FLOAT", domain="POINT")
-    b.set(find_input(node, "Attribute"), value)
-    return next(socket for socket in node.outputs if socket.name == "Max" and socket.enabled)
-
-
 def _blended(b: Builder, mesh: NodeSocket, moved: NodeSocket, columns: list[NodeSocket]) -> list[NodeSocket]:
     """On the Gaussians: the weighted means of the vertices' displacements and maps."""
     shares = list(b.split(b.named(binding.SHARES, "FLOAT_VECTOR")))
@@ -144,10 +138,7 @@ def _followed(b: Builder, points: NodeSocket, shift: NodeSocket, linear: list[No
     change = b.vector("SUBTRACT", _combined(b, linear, b.split(offset)), offset)
     change = b.vector("ADD", shift, change)
     before = b.named(binding.ROTATION, "QUATERNION")
-    rotation, scale = (
-        b.named(attributes.ROTATION, "QUATERNION"),
-        b.named(attributes.SCALE, "FLOAT_VECTOR"),
-    )
+    rotation, scale = b.named(attributes.ROTATION, "QUATERNION"), b.named(attributes.SCALE, "FLOAT_VECTOR")
     # From the space of the mesh to that of the head, which are the same until a transform is applied to the head.
     turn = _turned(b, b.node("FunctionNodeInvertRotation", {0: before}).outputs[0], rotation)
     size = b.math("DIVIDE", b.vector("DOT_PRODUCT", scale, (1.0, 1.0, 1.0)), b.named(binding.SIZE, "FLOAT"))
@@ -168,9 +159,19 @@ def _followed(b: Builder, points: NodeSocket, shift: NodeSocket, linear: list[No
             "Scale": ("VECTOR", b.vector("MULTIPLY", scale, stretch)),
         },
     )
+    points = _with_normals(b, points, before=b.named(attributes.ROTATION, "QUATERNION"), after=rotation)
     points = b.node("GeometryNodeSetPosition", {"Geometry": points, "Offset": change}).outputs[0]
     points = b.stored(points, attributes.ROTATION, "QUATERNION", rotation)
     return b.stored(points, attributes.SCALE, "FLOAT_VECTOR", scale)
+
+
+def _with_normals(b: Builder, points: NodeSocket, before: NodeSocket, after: NodeSocket) -> NodeSocket:
+    """Normals, where there are any, turn as the Gaussians do."""
+    normal = b.node("GeometryNodeInputNamedAttribute", {"Name": attributes.NORMAL}, data_type="FLOAT_VECTOR").outputs
+    turn = _turned(b, b.node("FunctionNodeInvertRotation", {0: before}).outputs[0], after)
+    turned = b.node("FunctionNodeRotateVector", {0: normal[0], 1: turn}).outputs[0]
+    known = b.compare("GREATER_THAN", b.statistic("Max", points, normal["Exists"]), 0.5)
+    return b.switch("GEOMETRY", known, points, b.stored(points, attributes.NORMAL, "FLOAT_VECTOR", turned))
 
 
 def _turned(b: Builder, rotation: NodeSocket, by: NodeSocket) -> NodeSocket:

@@ -7,7 +7,7 @@ import math
 from bpy.types import NodeSocket
 
 from . import material
-from .builder import Builder, Results, Sockets, find_input, part
+from .builder import Builder, Results, Sockets, part
 from .gaussian_nodes import Gaussians, shown_by
 
 VERSION = 2
@@ -88,9 +88,7 @@ def _radius(b: Builder, gaussians: Gaussians, blur: NodeSocket, in_viewport: Nod
 
 
 def _cut(b: Builder, geometry: NodeSocket, radius: NodeSocket) -> NodeSocket:
-    node = b.node("GeometryNodeAttributeStatistic", {"Geometry": geometry}, data_type="FLOAT", domain="POINT")
-    b.set(find_input(node, "Attribute"), radius)
-    median = next(socket for socket in node.outputs if socket.name == "Median" and socket.enabled)
+    median = b.statistic("Median", geometry, radius)
     return b.math("MINIMUM", radius, b.math("MAXIMUM", b.math("MULTIPLY", radius, CUT), median))
 
 

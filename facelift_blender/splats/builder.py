@@ -144,6 +144,12 @@ class Builder:
             self.set(node.inputs[name], value)
         return node.outputs["Geometry"], *(node.outputs[name] for name in fields)
 
+    def statistic(self, name: str, geometry: Value, value: Value) -> NodeSocket:
+        """One number of all points of `geometry`, such as "Max" or "Median" of `value`."""
+        node = self.node("GeometryNodeAttributeStatistic", {"Geometry": geometry}, data_type="FLOAT", domain="POINT")
+        self.set(find_input(node, "Attribute"), value)
+        return next(socket for socket in node.outputs if socket.name == name and socket.enabled)
+
     def without(self, geometry: Value, names: list[str]) -> NodeSocket:
         for name in names:
             geometry = self.node("GeometryNodeRemoveAttribute", {"Geometry": geometry, "Name": name}).outputs[0]

@@ -46,9 +46,7 @@ def with_normals(b: Builder, mesh: NodeSocket) -> NodeSocket:
 
 def _longest_normal(b: Builder, geometry: NodeSocket) -> NodeSocket:
     length = b.vector("LENGTH", b.named(attributes.NORMAL, "FLOAT_VECTOR"))
-    node = b.node("GeometryNodeAttributeStatistic", {"Geometry": geometry}, data_type="FLOAT", domain="POINT")
-    b.set(find_input(node, "Attribute"), length)
-    return next(socket for socket in node.outputs if socket.name == "Max" and socket.enabled)
+    return b.statistic("Max", geometry, length)
 
 
 def _stored(b: Builder, inputs: Sockets) -> Results:

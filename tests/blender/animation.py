@@ -322,6 +322,28 @@ def test_hidden_parts_move_the_splats():
     agree(attributes.read(head.evaluated_get(bpy.context.evaluated_depsgraph_get()).data), expected)
 
 
+def test_normals_turn_with_the_splats():
+    head, _ = new_head()
+    nodes.set_input(nodes.find_modifier(head), "Viewport As", nodes.POINTS)
+    count = len(head.data.points)
+    normals = np.random.default_rng(0).normal(size=(count, 3))
+    normals = (normals / np.linalg.norm(normals, axis=1, keepdims=True)).astype(np.float32)
+    attributes.write_surface(head.data, normals, np.ones((count, 4)))
+    names.rig_of(head).pose.bones["neck"].rotation_euler.y = 0.5  # everything turns alike
+
+    def found():
+        cloud = head.evaluated_get(bpy.context.evaluated_depsgraph_get()).data
+        rotations = attributes.get_values(cloud, attributes.ROTATION, 4)
+        return attributes.get_values(cloud, attributes.NORMAL, 3), exporting.transforms.rotation_matrices(rotations)
+
+    bpy.context.view_layer.update()
+    (turned, after), before = found(), exporting.transforms.rotation_matrices(attributes.read(head.data).rotations)
+    seen = 1 / (1 + np.exp(-attributes.read(head.data).opacity_logits)) >= 1 / 255
+    expected = np.einsum("nij,nkj,nk->ni", after, before[seen], normals[seen])
+    np.testing.assert_allclose(turned, expected, atol=1e-4)
+    assert np.abs(turned - normals[seen]).max() > 0.3
+
+
 def test_undo_and_redo():
     empty_file()
     rig = make_rig()
