@@ -47,9 +47,9 @@ def own_splats(head: bpy.types.Object) -> attributes.SplatArrays:
 
 
 def remove_parts(head: bpy.types.Object) -> None:
-    """Delete the face mesh and the armature of `head`, and what only they use."""
+    """Delete the face mesh and the armature of `head`, and what only they use; not those of which it is a copy."""
     for item in (names.face_of(head), names.rig_of(head)):
-        if item is None:
+        if item is None or item.get(names.HEAD) != head:
             continue
         data = item.data
         bpy.data.objects.remove(item)

@@ -344,6 +344,27 @@ def test_normals_turn_with_the_splats():
     assert np.abs(turned - normals[seen]).max() > 0.3
 
 
+def test_copies():
+    head, rig = new_head()
+    copy = head.copy()
+    bpy.context.scene.collection.objects.link(copy)
+    assert names.face_of(copy) == names.face_of(head), "shared"
+    rigs.insert(rig, copy)
+    assert names.face_of(copy) not in (None, names.face_of(head)), "its own"
+    for part in (head, names.face_of(head), names.rig_of(head)):
+        part.hide_set(False)
+        part.select_set(True)
+    assert bpy.ops.object.duplicate() == {"FINISHED"}
+    other = next(item for item in bpy.context.selected_objects if objects.is_splat_object(item))
+    assert names.face_of(other) not in (None, names.face_of(head), names.face_of(copy))
+    assert names.head_of(names.face_of(other)) == names.head_of(names.rig_of(other)) == other
+    weights = some_weights(9)
+    shape(other, weights)
+    agree(evaluated(other), kept(deform(rig, deformed_vertices(rig.mesh, weights)), rig.gaussians))
+    for still in (head, copy):
+        agree(evaluated(still), kept(rig.gaussians, rig.gaussians))
+
+
 def test_undo_and_redo():
     empty_file()
     rig = make_rig()
