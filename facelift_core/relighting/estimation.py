@@ -11,13 +11,15 @@ from ..photos.colors import srgb_to_linear
 from ..progress import Cancel, Monitor, ProgressCallback
 from ..rendering.framing import framed
 from . import skin
-from .normals import blended
+from .normals import agreeing, blended
 from .reflectance import Reflectance
 from .solid import Solid
 
-RANGE = 1.2
-"""Natural logarithm of the largest ratio between the light at a place and the face's: beyond, an error of the light
-would show as a too dark or too bright albedo."""
+AROUND = 0.025
+"""Step of the grid in which normals are compared with those around, in the world of docs/model.md, 5."""
+DARKER, BRIGHTER = 0.7, 1.0
+"""Natural logarithms of the largest ratios between the light of a place and of the face: beyond, an error of the light
+would show as a too bright or too dark albedo."""
 BRIGHTEST, KNEE = 0.95, 0.7
 """Albedos above KNEE are compressed to stay below BRIGHTEST."""
 
@@ -47,6 +49,7 @@ def estimate(
     splats = SplatArrays.from_gaussians(gaussians)
     solid = Solid.of(splats, lambda share: surface(share, "Finding the surface"))
     normals = blended(splats, solid.normals(splats.positions))
+    normals = agreeing(splats.positions, normals, AROUND / solid.scale)
     transfer = solid.transfer(splats.positions, normals, lambda share: light(0.9 * share, "Removing the light"))
     colors = srgb_to_linear(splats.colors.clip(0))
     aligned = SplatArrays.from_gaussians(framed(gaussians)).positions
@@ -68,6 +71,7 @@ def without_light(colors: np.ndarray, arriving: np.ndarray, face: np.ndarray) ->
     """
     middle = np.median(arriving[face].clip(1e-3), axis=0)
     ratio = np.log((arriving / middle).clip(1e-3))
-    albedo = colors / (middle * np.exp(RANGE * np.tanh(ratio / RANGE)))
+    limit = np.where(ratio < 0, DARKER, BRIGHTER)
+    albedo = colors / (middle * np.exp(limit * np.tanh(ratio / limit)))
     over = (albedo - KNEE).clip(0) / (BRIGHTEST - KNEE)
     return np.where(over > 0, KNEE + (BRIGHTEST - KNEE) * np.tanh(over), albedo).clip(0, 1).astype(np.float32)

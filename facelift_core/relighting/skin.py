@@ -17,11 +17,11 @@ DARK = 0.12
 FEWEST = 100
 STIFFNESS = (0.0, 0.02, 0.2)
 """How much light that differs by direction costs, for each order."""
-COLORED = 0.1
+COLORED = 2.0
 """The same for light of another color than on average."""
 ROBUST, ROUNDS = 0.12, 8
 """Relative error from which skin counts less, and rounds of least squares."""
-EXPOSED, BRIGHTER = 0.51, 0.75
+EXPOSED, BRIGHTER = 0.87, 0.75
 """A camera shows a face of mean albedo a at a mean brightness of EXPOSED · a ** BRIGHTER."""
 ALBEDOS = 0.03, 0.6
 """Range of mean albedos of skin."""

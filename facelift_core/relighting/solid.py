@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
-from ..gaussians.arrays import SplatArrays
+from ..gaussians.arrays import SH_C0, SplatArrays
 from ..gaussians.transforms import basis
 from ..mesh.head_mesh import placed
 from ..mesh.occupancy import LEVEL, Volume, occupancy, optical_depth
@@ -19,12 +19,14 @@ from .harmonics import ORDER, directions
 
 STEP = 0.016
 """Distance of grid points in the world of docs/model.md, 5."""
-SMOOTH = 1.5
+SMOOTH = 2.5
 """Sigma in voxels by which the distance to the surface is smoothed before its slope gives normals."""
 LIFT = 2.5
 """Voxels outside the surface at which the light of a point is measured, so that the surface does not shade itself."""
 DENSITY = 1.5
 """Optical depth of a voxel inside."""
+BOUNCE = 0.2
+"""Share of the mean light that comes from directions in which the head hides its surroundings: it reflects some."""
 DIRECTIONS, COARSE = 96, 2
 """Directions in which the surroundings are seen, and grid points left out for that."""
 
@@ -53,10 +55,7 @@ class Solid:
         """
         moved, middle, scale = placed(splats)
         volume = occupancy(moved, STEP, checkpoint)
-        inside = volume.values > LEVEL
-        apart = ndimage.distance_transform_edt(~inside) - ndimage.distance_transform_edt(inside)
-        smooth = ndimage.gaussian_filter(apart.astype(np.float32), SMOOTH)
-        return cls(volume, Volume(smooth, volume.origin, volume.step), middle, scale)
+        return cls(volume, Volume(_distance(volume.values), volume.origin, volume.step), middle, scale)
 
     def normals(self, points: np.ndarray) -> np.ndarray:
         """(N, 3) float32 unit normals of the surface nearest to (N, 3) points, outward."""
@@ -87,7 +86,9 @@ class Solid:
             depth = optical_depth(absorbing, toward)
             seen = Volume(depth, self.volume.origin, COARSE * self.volume.step).sample(lifted)
             total += (cosine * np.exp(-seen))[:, None] * values.astype(np.float32)
-        return total * np.float32(4 / DIRECTIONS)
+        total *= np.float32(4 / DIRECTIONS)
+        total[:, 0] += BOUNCE * (SH_C0 - total[:, 0])
+        return total
 
     @staticmethod
     def _absorbing(values: np.ndarray) -> np.ndarray:
@@ -102,3 +103,18 @@ class Solid:
         inner = self._within(points)
         lift = (LIFT - self.distance.sample(inner)).clip(0, 4 * LIFT) * self.volume.step
         return inner + lift[:, None] * self.normals(points)
+
+
+def _distance(values: np.ndarray) -> np.ndarray:
+    """Distance from the surface of an occupancy grid in voxels, negative inside, smoothed, float32.
+
+    The voxels nearest to the surface know where between them it lies; the others add their distance to these.
+    """
+    inside = values > LEVEL
+    shell = inside & ~ndimage.binary_erosion(inside)
+    slope = np.linalg.norm(np.stack(np.gradient(values)), axis=0)
+    offset = ((LEVEL - values) / slope.clip(1e-3)).clip(-1, 0)
+    apart, nearest = ndimage.distance_transform_edt(~shell, return_indices=True)
+    return ndimage.gaussian_filter(
+        (np.where(inside, -apart, apart) + offset[tuple(nearest)]).astype(np.float32), SMOOTH
+    )
