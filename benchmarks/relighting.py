@@ -173,12 +173,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, help="heads that are kept, made if they are missing")
     parser.add_argument("--heads", type=int, default=20)
+    parser.add_argument(
+        "--first-seed", type=int, default=FIRST_SEED, help="seed of the first head (default %(default)s)"
+    )
     parser.add_argument("--weights", default="mini")
     parser.add_argument("--oracle", type=int, default=5, metavar="N", help="heads with an oracle (default %(default)s)")
     parser.add_argument("--pictures", type=Path, metavar="FOLDER", help="also write what was compared")
     parser.add_argument("--json", type=Path, metavar="FILE")
     options = parser.parse_args()
-    seeds = range(FIRST_SEED, FIRST_SEED + options.heads)
+    seeds = range(options.first_seed, options.first_seed + options.heads)
     missing = any(not (options.folder / f"{seed}.ply").exists() for seed in seeds)
     model = FaceLift.from_pretrained(options.weights, "cpu") if missing else None
     rows = []
