@@ -2,6 +2,7 @@
 
 import threading
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -245,6 +246,17 @@ def test_a_picture_of_the_surroundings_is_placed_as_in_blender():
     assert np.allclose(projected(toward, np.full((400, 3), 4 * np.pi / 400)), same, atol=0.02)
 
 
+@pytest.mark.parametrize("suffix", [".hdr", ".png"])
+def test_a_picture_of_the_surroundings_comes_from_a_file(tmp_path, suffix):
+    picture = np.full((64, 128, 3), 0.1, np.float32)
+    picture[:32, :, 2] = 0.5  # a red sky, in the order of OpenCV
+    path = str(tmp_path / f"sky{suffix}")
+    cv2.imwrite(path, picture if suffix == ".hdr" else np.round(255 * linear_to_srgb(picture)).astype(np.uint8))
+    around = Environment.of_file(path).around
+    up, down = radiance(around, np.array([[0, 0, 1.0], [0, 0, -1.0]]))
+    assert up[0] > 0.4 and down[0] < 0.2 and up[1:] == pytest.approx(0.1, abs=0.01)
+
+
 def test_wrong_light_is_refused_in_a_sentence(lit, found, tmp_path):
     with pytest.raises(fl.FaceLiftError, match="not all zero"):
         Environment((Sun((0, 0, 0)),))
@@ -260,7 +272,9 @@ def test_wrong_light_is_refused_in_a_sentence(lit, found, tmp_path):
         fl.relight(lit[0][:100], Environment.uniform(), found)
     (tmp_path / "none.hdr").write_bytes(b"#?RADIANCE\n")
     (tmp_path / "empty.hdr").write_bytes(b"")
-    for name in ("none.hdr", "empty.hdr", "missing.hdr"):
+    (tmp_path / "huge.hdr").write_bytes(b"#?RADIANCE\nFORMAT=32-bit_rle_rgbe\n\n-Y 90000 +X 90000\n")
+    (tmp_path / "cut.hdr").write_bytes(b"#?RADIANCE\nFORMAT=32-bit_rle_rgbe\n\n-Y 64 +X 64\n\2\2")
+    for name in ("none.hdr", "empty.hdr", "missing.hdr", "huge.hdr", "cut.hdr", "missing.png"):
         with pytest.raises(fl.FaceLiftError, match=name):
             Environment.of_file(tmp_path / name)
 

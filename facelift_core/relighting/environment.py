@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,13 +10,16 @@ import cv2
 import numpy as np
 
 from ..errors import FaceLiftError
+from ..photos import open_photo
 from ..photos.colors import srgb_to_linear
 from .harmonics import COUNT, directions, projected
 
 SAMPLES = 4096
 """Directions in which a picture of the surroundings is read."""
-MAX_BYTES = 512 << 20
-"""Largest file of a picture of the surroundings."""
+MAX_BYTES, MAX_PIXELS = 256 << 20, 1 << 26
+"""Largest .hdr file, and most pixels in it."""
+LARGEST = 1024
+"""Larger pictures are reduced to this side."""
 
 
 @dataclass(frozen=True)
@@ -103,32 +107,40 @@ class Environment:
 
     @classmethod
     def of_file(cls, path: str | Path, suns: tuple[Sun, ...] = ()) -> Environment:
-        """Light of an equirectangular picture in a file: .hdr, or any format that holds sRGB; see :meth:`of_picture`.
+        """Light of an equirectangular picture in a file: .hdr, or any photo format; see :meth:`of_picture`.
 
         Raises:
             FaceLiftError: the file is missing, too large, or not a picture.
         """
         path = Path(path)
-        try:
-            size = path.stat().st_size
-            data = np.fromfile(path, np.uint8) if 0 < size <= MAX_BYTES else None
-        except OSError as error:
-            raise FaceLiftError(f"Cannot read {path}: {error.strerror or error}.") from None
-        if data is None:
-            raise FaceLiftError(f"{path} is empty or larger than {MAX_BYTES >> 20} MB.")
-        try:
-            found = cv2.imdecode(data, cv2.IMREAD_ANYDEPTH | cv2.IMREAD_COLOR)
-        except cv2.error:
-            found = None
-        if found is None:
-            raise FaceLiftError(f"{path} is not a picture that can be read; use .hdr, .png or .jpg.")
-        picture = found[..., ::-1]
-        if picture.dtype != np.float32:
-            picture = srgb_to_linear(picture.astype(np.float32) / np.iinfo(picture.dtype).max)
-        side = 1024
-        if max(picture.shape) > side:
-            height, width = picture.shape[:2]
-            scale = side / max(height, width)
-            size = max(1, round(width * scale)), max(1, round(height * scale))
-            picture = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
-        return cls.of_picture(np.nan_to_num(picture, nan=0.0, posinf=0.0).clip(0), suns)
+        if path.suffix.lower() == ".hdr":
+            picture = _radiance_file(path)
+        else:
+            photo = open_photo(path).image.convert("RGB")
+            picture = srgb_to_linear(np.asarray(photo, np.float32) / 255)
+        height, width = picture.shape[:2]
+        scale = min(1.0, LARGEST / max(height, width))
+        size = max(1, round(width * scale)), max(1, round(height * scale))
+        picture = cv2.resize(np.nan_to_num(picture, nan=0.0, posinf=0.0), size, interpolation=cv2.INTER_AREA)
+        return cls.of_picture(picture.clip(0), suns)
+
+
+def _radiance_file(path: Path) -> np.ndarray:
+    """(H, W, 3) float32 linear RGB of an .hdr file."""
+    try:
+        with path.open("rb") as file:
+            content = file.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise FaceLiftError(f"Cannot read {path}: {error.strerror or error}.") from None
+    stated = re.search(rb"[-+][XY] (\d{1,9}) [-+][XY] (\d{1,9})", content[:65536])
+    if stated is None or not content.startswith(b"#?"):
+        raise FaceLiftError(f"{path} is not an .hdr picture.")
+    if len(content) > MAX_BYTES or int(stated[1]) * int(stated[2]) > MAX_PIXELS:
+        raise FaceLiftError(f"{path} has too many pixels; a picture of 2048 × 1024 pixels is enough.")
+    try:
+        found = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_ANYDEPTH | cv2.IMREAD_COLOR)
+    except cv2.error:
+        found = None
+    if found is None or found.dtype != np.float32:
+        raise FaceLiftError(f"{path} is damaged; download or save it again.")
+    return found[..., ::-1]
