@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING
 from .errors import Cancelled, FaceLiftError
 
 if TYPE_CHECKING:
+    from .animation.animate import animate
+    from .animation.rigging import make_rig
     from .gaussians.files import load, save
     from .gaussians.tensors import Gaussians
     from .pipeline import FaceLift, Result
@@ -33,7 +35,9 @@ _HOMES = {
     "Gaussians": "gaussians.tensors",
     "Result": "pipeline",
     "Sun": "relighting.environment",
+    "animate": "animation.animate",
     "load": "gaussians.files",
+    "make_rig": "animation.rigging",
     "relight": "relighting.shading",
     "render": "rendering",
     "save": "gaussians.files",
@@ -41,6 +45,7 @@ _HOMES = {
 }
 _MODULES = (
     "align",
+    "animation",
     "gaussians",
     "gslrm",
     "images",
@@ -60,7 +65,9 @@ __all__ = [
     "Gaussians",
     "Result",
     "Sun",
+    "animate",
     "load",
+    "make_rig",
     "relight",
     "render",
     "save",

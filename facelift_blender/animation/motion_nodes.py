@@ -17,7 +17,7 @@ from .names import REST
 
 MODIFIER = "Face Motion"
 GROUP = "FaceLift Face Motion"
-VERSION = 4
+VERSION = 5
 AXES = ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0))
 LEAST = 1e-6
 """Of the mesh's displacement, below which the Gaussians stay exactly as they are."""
@@ -134,15 +134,7 @@ def _sampled(b: Builder, mesh: NodeSocket, value: NodeSocket, index: NodeSocket)
 
 
 def _followed(b: Builder, points: NodeSocket, shift: NodeSocket, linear: list[NodeSocket]) -> NodeSocket:
-    offset = b.named(binding.OFFSET, "FLOAT_VECTOR")
-    change = b.vector("SUBTRACT", _combined(b, linear, b.split(offset)), offset)
-    change = b.vector("ADD", shift, change)
     before = b.named(binding.ROTATION, "QUATERNION")
-    rotation, scale = b.named(attributes.ROTATION, "QUATERNION"), b.named(attributes.SCALE, "FLOAT_VECTOR")
-    # From the space of the mesh to that of the head, which are the same until a transform is applied to the head.
-    turn = _turned(b, b.node("FunctionNodeInvertRotation", {0: before}).outputs[0], rotation)
-    size = b.math("DIVIDE", b.vector("DOT_PRODUCT", scale, (1.0, 1.0, 1.0)), b.named(binding.SIZE, "FLOAT"))
-    change = b.vector("SCALE", b.node("FunctionNodeRotateVector", {0: change, 1: turn}).outputs[0], scale=size)
     axes = []
     for axis in AXES:
         own = b.node("FunctionNodeRotateVector", {"Vector": axis, "Rotation": before}).outputs[0]
@@ -151,6 +143,18 @@ def _followed(b: Builder, points: NodeSocket, shift: NodeSocket, linear: list[No
     across = b.vector("CROSS_PRODUCT", axes[0], axes[1])
     inputs = {"Primary Axis": across, "Secondary Axis": axes[0]}
     after = b.node("FunctionNodeAxesToRotation", inputs, primary_axis="Z", secondary_axis="X").outputs[0]
+    inverse = b.node("FunctionNodeInvertRotation", {0: before}).outputs[0]
+    offset = b.named(binding.OFFSET, "FLOAT_VECTOR")
+    turned = b.node("FunctionNodeRotateVector", {0: offset, 1: _turned(b, inverse, after)}).outputs[0]
+    change = b.vector("ADD", shift, b.vector("SUBTRACT", turned, offset))
+    rotation, scale = (
+        b.named(attributes.ROTATION, "QUATERNION"),
+        b.named(attributes.SCALE, "FLOAT_VECTOR"),
+    )
+    # From the space of the mesh to that of the head, which are the same until a transform is applied to the head.
+    turn = _turned(b, inverse, rotation)
+    size = b.math("DIVIDE", b.vector("DOT_PRODUCT", scale, (1.0, 1.0, 1.0)), b.named(binding.SIZE, "FLOAT"))
+    change = b.vector("SCALE", b.node("FunctionNodeRotateVector", {0: change, 1: turn}).outputs[0], scale=size)
     points, change, rotation, scale = b.captured(
         points,
         {

@@ -3,8 +3,8 @@
 Every quad of the mesh has a linear map from its rest shape to its present one, by its two diagonals and its unit
 normal; a vertex has the mean of the maps of its quads, weighted by their areas at rest, so that slivers in folds count
 for little. A Gaussian has the weighted mean F of the maps of its vertices, and moves with the weighted mean of their
-displacements, so that x' = s' + F (x − s), where s is the mean of its vertices. Its axes turn with F, and stretch with
-it up to a limit. The geometry nodes of the extension compute the same.
+displacements. Its axes turn with F by the rotation R, and stretch with F up to a limit; x' = s' + R (x − s), where s is
+the mean of its vertices. The geometry nodes of the extension compute the same.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from ..gaussians.transforms import quaternions, rotation_matrices
 from .rig import Binding, FaceMesh, Rig
 
 SMALLEST = 1e-12
-STRETCH_MAX = 4.0
+STRETCH_MAX = 8.0
 """Where lids unfold, skin stretches more than this; Gaussians that did so too would be blots."""
 
 
@@ -69,14 +69,17 @@ def follow(
     foot = np.einsum("nk,nkc->nc", shares, rest[corners])
     moved_foot = np.einsum("nk,nkc->nc", shares, moved[corners])
     linear = np.einsum("nk,nkij->nij", shares, maps[corners])
-    positions = moved_foot + np.einsum("nij,nj->ni", linear, gaussians.positions - foot)
-    axes = linear @ rotation_matrices(gaussians.rotations)
+    before = rotation_matrices(gaussians.rotations)
+    axes = linear @ before
     stretch = np.maximum(np.linalg.norm(axes, axis=1), SMALLEST)
+    after = _orthogonal(axes / stretch[:, None])
+    # What is beside the mesh turns with it but keeps its distance: stretched, it would be flung far.
+    offset = np.einsum("nij,nkj,nk->ni", after, before, gaussians.positions - foot)
     return replace(
         gaussians,
-        positions=positions.astype(np.float32),
+        positions=(moved_foot + offset).astype(np.float32),
         log_scales=gaussians.log_scales + np.log(np.minimum(stretch, STRETCH_MAX), dtype=np.float32),
-        rotations=quaternions(_orthogonal(axes / stretch[:, None])).astype(np.float32),
+        rotations=quaternions(after).astype(np.float32),
     )
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from ..errors import FaceLiftError
 
 FILE = Path(__file__).parent / "template" / "face.npz"
-SHA256 = "d298824428d32c827f1a31b0fbbebe2eead94fadb07ebfc8b4dd9e2a6a88d1bd"
+SHA256 = "37d00863575e8b76f3bfd384d6d77509c10126f5ca9acbf5ec851eb7572e6219"
 _PART = "part."
 
 
@@ -25,6 +25,7 @@ class Template:
 
     Attributes:
         vertices: (V, 3) float32, without expression.
+        base: (V, 3) float32, the same vertices of MakeHuman's base mesh, by whose heights regions are defined.
         quads: (F, 4) int32, counterclockwise seen from outside.
         uvs: (F, 4, 2) float32 in [0, 1], v up, of the corners of each quad.
         shapes: (52, V, 3) float32 displacements, in the order of :data:`.rig.SHAPES`.
@@ -42,6 +43,7 @@ class Template:
     """
 
     vertices: np.ndarray
+    base: np.ndarray
     quads: np.ndarray
     uvs: np.ndarray
     shapes: np.ndarray

@@ -14,9 +14,12 @@ from collections.abc import Sequence
 from .. import __version__
 from ..compute.threads import share_cores
 from ..errors import FaceLiftError
-from . import convert, info, mesh, reconstruct, relight, render, setup, view, weights
+from . import animate, convert, info, mesh, reconstruct, relight, render, setup, view, weights
 from .console import never_fail_to_print, unexpected
 from .options import UsageError
+
+_WITH_RUNTIME = tuple(command.run for command in (reconstruct, render, mesh, relight, animate, view, convert))
+"""Commands that need PyTorch."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -34,14 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # Handle SIGTERM like Ctrl-C, so that temporary files are removed.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
-        if options.run in (
-            reconstruct.run,
-            render.run,
-            mesh.run,
-            relight.run,
-            view.run,
-            convert.run,
-        ) or weights.needs_runtime(options):
+        if options.run in _WITH_RUNTIME or weights.needs_runtime(options):
             code = setup.hand_over(sys.argv[1:] if arguments is None else list(arguments))
             if code is not None:
                 return code
@@ -69,6 +65,6 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"facelift {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for module in (reconstruct, render, view, mesh, relight, convert, setup, weights, info):
+    for module in (reconstruct, render, view, mesh, relight, animate, convert, setup, weights, info):
         module.add_parser(commands)
     return parser

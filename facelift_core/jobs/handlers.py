@@ -12,7 +12,7 @@ from typing import Any
 from ..errors import OUT_OF_MEMORY, Cancelled, FaceLiftError, ran_out_of_memory
 from ..processes.protocol import UNEXPECTED, Done, Emit, Event, Failed, Stopped, read_request
 from ..progress import Cancel
-from . import convert, cutout, mesh, reconstruct, relight, runtime, track, weights
+from . import convert, cutout, mesh, reconstruct, relight, rig, runtime, track, weights
 from .reconstruct import Models
 
 Handler = Callable[[Any, Emit, Cancel, Models], dict[str, Any]]
@@ -23,6 +23,7 @@ HANDLERS: dict[str, tuple[type, set[str], Handler]] = {
     "mesh": (mesh.Request, {"head", "file"}, mesh.run),
     "relight": (relight.Request, {"head", "output"}, relight.run),
     "track": (track.Request, {"video", "output"}, track.run),
+    "rig": (rig.Request, {"head", "file"}, rig.run),
     "convert": (convert.Request, {"source", "target"}, convert.run),
     "weights": (weights.Request, {"do"}, weights.handle),
     "runtime": (runtime.Request, {"do"}, runtime.run),

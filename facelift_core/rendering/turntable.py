@@ -2,32 +2,20 @@
 
 from __future__ import annotations
 
-import subprocess
-from collections.abc import Callable, Sequence
-from fractions import Fraction
+from collections.abc import Sequence
 from pathlib import Path
 
-import imageio_ffmpeg
 import torch
 from torch import Tensor
 
-from ..errors import FaceLiftError, first_line
-from ..files import replacing
 from ..gaussians.tensors import Gaussians
-from ..images import to_bytes
-from ..processes import launch
 from ..progress import Cancel, Monitor, ProgressCallback
 from . import render
 from .cameras import intrinsics, turntable
+from .video import check_video, write_video
 
 FRAMES = 150
 FPS = 30
-QUALITY = 15
-"""x264's CRF: keeps fine grain; 150 frames of a head take about 2 MB."""
-SECONDS_TO_FINISH = 300.0
-"""For the frames that ffmpeg still holds when it has got the last one."""
-# Without the tag, players guess the matrix between RGB and YUV, and colors shift.
-_COLORS = ["-vf", "scale=out_color_matrix=bt709:out_range=tv", "-colorspace", "bt709"]
 
 
 def write_turntable(
@@ -61,14 +49,7 @@ def write_turntable(
         Cancelled: `cancelled` returned true.
     """
     path = Path(path)
-    if path.suffix.lower() != ".mp4":
-        raise FaceLiftError(f"{path}: the name of a turntable video must end with .mp4.")
-    if frames < 1 or not fps > 0:
-        raise FaceLiftError(f"A turntable needs at least 1 frame and a positive frame rate, not {frames} at {fps} fps.")
-    if size < 2 or size % 2:
-        raise FaceLiftError(f"The size of a video must be an even number of pixels, not {size}.")
-    if not path.parent.is_dir():
-        raise FaceLiftError(f"Cannot write {path}: the folder {path.parent} does not exist.")
+    check_video(path, frames, fps, size)
     c2w = turntable(frames, start, elevation)
     focal = intrinsics(size)
     monitor = Monitor("turntable", progress, cancelled)
@@ -78,42 +59,6 @@ def write_turntable(
         monitor(i / frames, f"Frame {i + 1} of {frames}")
         return render(gaussians, c2w[i], focal, size, size, background)[0]
 
-    with torch.no_grad(), replacing(path) as temporary:
-        _encode(picture, frames, size, fps, temporary, path)
+    with torch.no_grad():
+        write_video(picture, frames, size, fps, path)
     monitor(1.0, "Turntable written")
-
-
-def _encode(picture: Callable[[int], Tensor], frames: int, size: int, fps: float, file: Path, path: Path) -> None:
-    """Encode `frames` images (size, size, 3) to `file` with ffmpeg. Error messages name `path` instead of `file`."""
-    try:
-        program = imageio_ffmpeg.get_ffmpeg_exe()
-    except RuntimeError as error:
-        raise FaceLiftError(f"Cannot write {path}: ffmpeg was not found ({first_line(error)}).") from error
-    source = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{size}x{size}", "-r", Fraction(fps).limit_denominator()]
-    target = ["-c:v", "libx264", "-crf", QUALITY, "-pix_fmt", "yuv420p", *_COLORS, "-movflags", "+faststart"]
-    # The file's path is absolute, so that ffmpeg does not mistake it for a protocol or an option.
-    arguments = [program, "-v", "quiet", "-y", *source, "-i", "-", *target, file.absolute()]
-    streams = {"stdin": subprocess.PIPE, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    try:
-        ffmpeg = launch.Process(arguments, **streams)
-    except OSError as error:
-        raise FaceLiftError(f"Cannot write {path}: ffmpeg cannot be started ({error.strerror or error}).") from None
-    try:
-        try:
-            with ffmpeg.stdin:
-                for i in range(frames):
-                    ffmpeg.stdin.write(to_bytes(picture(i)))
-        except OSError:
-            raise _failed(path) from None
-        if ffmpeg.wait(SECONDS_TO_FINISH):
-            raise _failed(path)
-    except subprocess.TimeoutExpired:
-        raise _failed(path) from None
-    finally:
-        ffmpeg.end()
-
-
-def _failed(path: Path) -> FaceLiftError:
-    return FaceLiftError(
-        f"Cannot write {path}: ffmpeg failed; check that the folder is writable and the disk is not full."
-    )

@@ -86,6 +86,7 @@ def make_template(base: BaseMesh, people: int, seen: Observations) -> Template:
     back[coarse_of[coarse_of >= 0]] = np.flatnonzero(coarse_of >= 0)
     return Template(
         vertices=mean,
+        base=rest.astype(np.float32),
         quads=quads,
         uvs=base.texture[np.concatenate([own for _, own in groups.values()])].astype(np.float32).clip(0, 1),
         shapes=shapes,

@@ -1,0 +1,122 @@
+"""The inside of the mouth, the inner lips and the folds of the lids: what shows when a face moves, but not at rest."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.spatial import cKDTree
+
+from .discs import Layer, layer
+from .front import NOMINAL, FrontView
+from .rig import SHAPES, FaceMesh
+from .samples import Samples, front_pixels, quads_of, sample_quads
+from .template import Template
+
+MOUTH, TONGUE, GUM, ENAMEL = (0.32, 0.12, 0.12), (0.66, 0.36, 0.36), (0.60, 0.32, 0.32), (0.85, 0.82, 0.75)
+"""sRGB in evenly lit portraits."""
+SPACING = {"skin": 0.012, "mouth": 0.010, "tongue": 0.012, "teeth": 0.004, "lids": 0.004}
+"""Distance of the discs in world units."""
+NOSTRILS = 0.684
+"""Height on the base mesh in meters below which hidden skin is in the mouth."""
+LID_BRIGHTNESS, NEIGHBORS = 0.8, 24
+"""Lids take the colors of the nearest skin around them that is at least so bright, relative to the face: no lashes."""
+CORNERS = 0.020
+"""Distance from the middle on the base mesh, in meters, beyond which inner lips are left out: they would show at the
+corners of a pursed mouth."""
+THIN = 0.05
+"""Distance from the skin up to which the inside of the mouth is colored more like the lips, in world units."""
+DEPTH = 0.06
+"""How far behind the front teeth it is dark, in meters on the template."""
+ARCH = np.array([[0, 0.1487], [0.0083, 0.1487], [0.0168, 0.1435], [0.0216, 0.1355], [0.0252, 0.1275], [0.0283, 0.1185],
+                 [0.0292, 0.111], [0.0306, 0.104], [0.031, 0.096]])  # fmt: skip
+"""The arch of the teeth on the template, seen from above: distance from the middle and forward, in meters."""
+WIDTHS = {"upper": (8.5, 6.5, 7.5, 7, 7, 10, 10), "lower": (5.3, 5.8, 6.8, 7, 7, 11, 10.5)}
+"""Widths of teeth from the middle, in millimeters."""
+GUM_LINE = {"upper": 0.6795, "lower": 0.6505}
+"""Heights on the template, in meters."""
+GAP, GAP_DEPTH = 0.0005, 0.35
+"""Half width of the dark line between two teeth in meters, and how dark it is."""
+BELOW, BELOW_LIDS = 0.012, 0.010
+"""How far inner lips and lids lie behind the fitted surface, in world units: about 2 and 1.5 mm."""
+HIDDEN_BEHIND = 0.01
+"""What is this much farther than what the camera sees is hidden, in world units."""
+INNER_LIP = np.array([0.85, 0.70, 0.70])
+"""Factors for the colors of the lips where they turn inward."""
+
+
+def hidden_parts(mesh: FaceMesh, template: Template, view: FrontView) -> Layer:
+    """Teeth, tongue, the cavity of the mouth, the inner lips, and the lids' folds.
+
+    At rest they lie behind lips and lids, or where an open mouth shows something, behind that.
+    """
+    outside = sample_quads(mesh, quads_of(mesh, "outside"), SPACING["skin"])
+    seen = outside[_seen(outside, mesh, view)]
+    layers = [_inside(part, mesh, template, view) for part in ("teeth", "tongue")]
+    hidden = np.setdiff1d(quads_of(mesh, "skin"), quads_of(mesh, "outside"))
+    place = template.base[template.quads[hidden]].mean(1)
+    mouth = hidden[place[:, 2] < NOSTRILS]
+    samples = sample_quads(mesh, mouth, SPACING["mouth"])
+    distance, nearest = cKDTree(seen.points).query(samples.points)
+    across = np.abs(np.einsum("nk,nk->n", samples.shares, template.base[samples.corners, 0]))
+    kept = (across < CORNERS) | (distance > THIN)
+    samples, distance, nearest = samples[kept], distance[kept], nearest[kept]
+    lips = view.colors(seen.points[nearest]) * INNER_LIP
+    share = np.clip((distance - BELOW) / (THIN - BELOW), 0, 1)[:, None]
+    colors = (1 - share) * lips + share * _shaded(np.array(MOUTH), samples, template, view)
+    layers.append(layer(samples, colors, BELOW, behind=BELOW))
+    lids = sample_quads(mesh, quads_of(mesh, "eyelids"), SPACING["lids"])
+    colors = view.colors(seen.points)
+    around = ~np.isin(seen.quads, quads_of(mesh, "eyelids"))
+    skin = np.flatnonzero(around & (colors.mean(1) > LID_BRIGHTNESS * view.light * NOMINAL))
+    nearest = cKDTree(seen.points[skin]).query(lids.points, NEIGHBORS)[1]
+    layers.append(layer(lids, np.median(colors[skin][nearest], axis=1), behind=BELOW_LIDS))
+    return Layer.joined(layers)
+
+
+def _inside(part: str, mesh: FaceMesh, template: Template, view: FrontView) -> Layer:
+    samples = sample_quads(mesh, quads_of(mesh, part), SPACING[part])
+    colors = np.array(TONGUE) if part == "tongue" else _teeth(samples, template)
+    return layer(samples, _shaded(colors, samples, template, view))
+
+
+def _shaded(colors: np.ndarray, samples: Samples, template: Template, view: FrontView) -> np.ndarray:
+    """(N, 3) colors in the light of the photo, of which less reaches the back of the mouth."""
+    forward = -np.einsum("nk,nk->n", samples.shares, template.base[samples.corners, 1])
+    shade = np.clip(1 - (ARCH[0, 1] - forward) / DEPTH, 0.25, 1) * view.light
+    return colors * shade[:, None]
+
+
+def _seen(samples: Samples, mesh: FaceMesh, view: FrontView) -> np.ndarray:
+    """(N,) whether the front camera sees each point of the mesh."""
+    shown = view.quads_at(samples.points)
+    _, depth = front_pixels(mesh.vertices, 1)
+    nearest = depth[mesh.quads[shown]].mean(1)
+    _, own = front_pixels(samples.points, 1)
+    return (samples.normals[:, 1] < 0) & ((shown == samples.quads) | (own < nearest + HIDDEN_BEHIND))
+
+
+def _teeth(samples: Samples, template: Template) -> np.ndarray:
+    """(N, 3) colors of the points on teeth and gums."""
+    on_template = np.einsum("nk,nkc->nc", samples.shares, template.base[samples.corners])
+    opened = template.shapes[SHAPES.index("jawOpen")]
+    moved = np.linalg.norm(np.einsum("nk,nkc->nc", samples.shares, opened[samples.corners]), axis=1)
+    lower = moved > 0.5 * moved.max()
+    along = _along_arch(on_template)
+    colors = np.empty((len(samples), 3))
+    for jaw, own in (("upper", ~lower), ("lower", lower)):
+        borders = np.concatenate([[0], np.cumsum(WIDTHS[jaw])]) / 1000
+        distance = np.abs(along[own, None] - borders).min(1)
+        gap = 1 - GAP_DEPTH * np.exp(-((distance / GAP) ** 2))
+        side = 1 if jaw == "upper" else -1
+        gum = np.clip(0.5 + side * (on_template[own, 2] - GUM_LINE[jaw]) / 0.001, 0, 1)[:, None]
+        colors[own] = (1 - gum) * np.array(ENAMEL) * gap[:, None] + gum * np.array(GUM)
+    return colors
+
+
+def _along_arch(on_template: np.ndarray) -> np.ndarray:
+    """(N,) distance from the middle along the arch of the teeth, in meters."""
+    fine = np.linspace(0, 1, 200)
+    length = np.concatenate([[0], np.cumsum(np.linalg.norm(np.diff(ARCH, axis=0), axis=1))])
+    at = fine * length[-1]
+    curve = np.stack([np.interp(at, length, ARCH[:, axis]) for axis in (0, 1)], -1)
+    place = np.stack([np.abs(on_template[:, 0]), -on_template[:, 1]], -1)
+    return at[cKDTree(curve).query(place)[1]]

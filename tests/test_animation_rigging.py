@@ -1,0 +1,128 @@
+"""Rigs of heads: what Gaussians follow, what is added, expressions, films, the command and the job."""
+
+import numpy as np
+import pytest
+import torch
+from scipy.spatial.transform import Rotation
+
+import facelift_core as fl
+from facelift_core.animation import SHAPES, rigging
+from facelift_core.animation.animate import posed_vertices, strengths
+from facelift_core.animation.capture import write_csv
+from facelift_core.animation.files import load_rig
+from facelift_core.animation.take import Take
+from facelift_core.cli import main
+from facelift_core.errors import FaceLiftError
+from facelift_core.jobs import handlers
+from facelift_core.processes.protocol import Done
+from facelift_core.rendering import cameras, render
+from facelift_core.rendering.metrics import psnr
+from facelift_core.training.heads.gaussians import surface_gaussians
+from facelift_core.training.heads.scene import make_head
+
+SEED = 1_000_101
+
+
+@pytest.fixture(scope="module")
+def head():
+    """The surface of a person without expression, as Gaussians."""
+    return surface_gaussians(make_head(SEED, {}), seed=0)
+
+
+@pytest.fixture(scope="module")
+def rig(head):
+    return rigging.make_rig(head)
+
+
+def shown(gaussians, size: int = 256) -> torch.Tensor:
+    with torch.no_grad():
+        picture = render(gaussians, cameras.six_views()[:1], cameras.intrinsics(size), size, size)
+    return picture[0].clamp(0, 1).permute(2, 0, 1)
+
+
+def moved(rig, weights: dict[str, float]) -> np.ndarray:
+    """(N, 3) how the head's own Gaussians move."""
+    return fl.animate(rig, weights).positions.numpy() - rig.gaussians.positions
+
+
+def test_at_rest_the_head_looks_as_before(rig, head):
+    assert len(rig.gaussians) > len(head)
+    assert psnr(shown(rig.gaussians.to_gaussians()), shown(head)) > 38
+
+
+def test_the_jaw_opens_and_the_top_of_the_head_stays(rig, head):
+    motion = moved(rig, {"jawOpen": 1.0})[: len(head)]
+    positions = rig.gaussians.positions[: len(head)]
+    mouth = rig.mesh.vertices[rig.mesh.parts["lips"]].mean(0)
+    chin = (np.abs(positions[:, 0] - mouth[0]) < 0.05) & (positions[:, 1] < mouth[1] + 0.1)
+    chin &= (positions[:, 2] < mouth[2] - 0.15) & (positions[:, 2] > mouth[2] - 0.25)
+    assert motion[chin, 2].mean() < -0.08
+    above = positions[:, 2] > rig.mesh.vertices[rig.mesh.parts["eyes"], 2].max() + 0.2
+    assert np.abs(motion[above]).max() < 0.01
+
+
+def test_closed_lids_hide_the_eyes(rig):
+    eyes = np.isin(rig.binding.corners[:, 0], rig.mesh.parts["eyes"])
+    red = rig.gaussians.sh.copy()
+    red[:, 0] = -1.77
+    red[eyes, 0, 0] = 1.77
+    painted = type(rig)(type(rig.gaussians)(**{**vars(rig.gaussians), "sh": red}), rig.mesh, rig.binding)
+    amount = [
+        float(shown(fl.animate(painted, {"eyeBlinkLeft": strength, "eyeBlinkRight": strength}), 512)[0].mean())
+        for strength in (0.0, 1.0)
+    ]
+    background = float(shown(fl.animate(painted, {}), 512)[1].mean())
+    assert amount[0] - background > 3 * max(amount[1] - background, 0)
+
+
+def test_eyes_turn_where_they_look(rig):
+    eyes = np.isin(rig.binding.corners[:, 0], rig.mesh.parts["eyes"])
+    front = eyes & (rig.gaussians.positions[:, 1] < np.quantile(rig.gaussians.positions[eyes, 1], 0.2))
+    motion = moved(rig, {"eyeLookOutLeft": 1.0, "eyeLookInRight": 1.0})
+    assert motion[front, 0].mean() > 0.01  # to the person's left
+    assert np.abs(motion[~eyes]).mean() < 0.001
+
+
+def test_the_head_turns_and_the_shoulders_stay(rig):
+    turn = Rotation.from_euler("z", 30, degrees=True).as_matrix()
+    motion = posed_vertices(rig.mesh, strengths({}), turn) - rig.mesh.vertices
+    nose = rig.mesh.vertices[:, 1].argmin()
+    low = rig.mesh.vertices[:, 2] < np.quantile(rig.mesh.vertices[rig.mesh.parts["skin"], 2], 0.03)
+    assert motion[nose, 0] > 0.2 and np.abs(motion[low]).max() < 0.02
+
+
+@pytest.mark.parametrize(
+    ("weights", "says"),
+    [({"jawopen": 1.0}, "no shape “jawopen”"), ([1.0, 2.0], "52 weights"), ({"jawOpen": float("nan")}, "from 0 to 1")],
+)
+def test_senseless_weights_get_a_sentence(rig, weights, says):
+    with pytest.raises(FaceLiftError, match=says):
+        fl.animate(rig, weights)
+
+
+def test_the_command_writes_heads_pictures_and_films(rig, head, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(rigging, "make_rig", lambda *_: rig)
+    path = tmp_path / "head.ply"
+    head.save(path)
+    pose = ["animate", str(path), "--pose", "mouthSmileLeft=.8, jawopen=.3"]
+    assert main([*pose, "-o", str(tmp_path / "smile.ply")]) == 0
+    assert len(fl.load(tmp_path / "smile.ply")) == len(rig.gaussians)
+    assert main([*pose, "-o", str(tmp_path / "smile.png"), "--size", "64", "--turn", "20"]) == 0
+    weights = np.zeros((3, len(SHAPES)), np.float32)
+    weights[1, SHAPES.index("jawOpen")] = 1
+    write_csv(Take(weights, np.zeros((3, 3), np.float32), np.arange(3) / 30), tmp_path / "take.csv")
+    film = ["animate", str(path), "--csv", str(tmp_path / "take.csv"), "--size", "64"]
+    assert main([*film, "-o", str(tmp_path / "take.mp4")]) == 0
+    assert (tmp_path / "take.mp4").stat().st_size > 1000
+    assert main([*film, "-o", str(tmp_path / "take.png")]) == 2
+    assert main(["animate", str(path), "--pose", "smile", "-o", str(tmp_path / "a.ply")]) == 2
+    assert "there is no shape “smile”" in capsys.readouterr().err
+
+
+def test_the_job_writes_the_rig(rig, head, tmp_path, monkeypatch):
+    monkeypatch.setattr(rigging, "make_rig", lambda *_: rig)
+    head.save(tmp_path / "head.ply")
+    request = {"head": str(tmp_path / "head.ply"), "file": str(tmp_path / "rig.npz")}
+    done = handlers.run("rig", request, lambda _: None, lambda: False, handlers.Models())
+    assert done == Done({"added": len(rig.gaussians) - len(head)})
+    assert len(load_rig(tmp_path / "rig.npz").gaussians) == len(rig.gaussians)
