@@ -30,6 +30,8 @@ PUBLIC = {
     "relight": "relighting.shading.relight",
     "Environment": "relighting.environment.Environment",
     "Sun": "relighting.environment.Sun",
+    "make_rig": "animation.rigging.make_rig",
+    "animate": "animation.animate.animate",
     "FaceLiftError": "errors.FaceLiftError",
     "Cancelled": "errors.Cancelled",
     "multiview.MultiViewDiffusion": "multiview.diffusion.MultiViewDiffusion",
