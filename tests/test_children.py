@@ -99,6 +99,9 @@ CHILDREN = {
 }
 
 
+SLOW = ("venv", "trial")
+
+
 def head() -> SplatArrays:
     return SplatArrays(*(np.ones(shape, np.float32) for shape in ((4, 3), (4, 1, 3), (4, 3), (4, 4), (4,))))
 
@@ -124,7 +127,9 @@ def start_worker() -> None:
         worker.stop(20.0)
 
 
-@pytest.mark.parametrize("child", [*list(CHILDREN)[:-1], pytest.param("trial", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "child", [pytest.param(child, marks=pytest.mark.slow if child in SLOW else ()) for child in CHILDREN]
+)
 def test_no_child_imports_what_was_planted(hostile, tmp_path, child):
     (tmp_path / "folder").mkdir()
     CHILDREN[child](tmp_path / "folder")

@@ -156,8 +156,9 @@ def test_usd_opens_no_other_file_and_repeats_nothing(text, tmp_path):
                                    "float2[] positions = [(0, 0)]", "token[] positions = []"])  # fmt: skip
 def test_attributes_of_usd_with_a_wrong_type(wrong, tmp_path):
     text = usda(GAUSSIAN.format(about=""))
-    (tmp_path / "a.usda").write_text(text)
-    assert len(read(tmp_path / "a.usda")) == 1
+    if "string" in wrong:
+        (tmp_path / "a.usda").write_text(text)
+        assert len(read(tmp_path / "a.usda")) == 1
     (tmp_path / "b.usda").write_text(text.replace("point3f[] positions = [(0, 0, 0)]", wrong))
     refused(tmp_path / "b.usda", "positions")
 
