@@ -2,6 +2,7 @@
 
 making     submits the job, and inserts what it made
 mesh_data  a Blender mesh with its texture from the worker's file
+quads      the same mesh of quads
 proxy      the mesh as an invisible caster of shadows
 operators  buttons; each only calls a function
 panel      how it looks

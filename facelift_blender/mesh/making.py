@@ -32,11 +32,13 @@ def make_mesh(
     faces: int = 50_000,
     texture: int = 2048,
     bottom: str = "flat",
+    quads: bool = False,
     use: Callable[[bpy.types.Object, bpy.types.Object], None] | None = None,
 ) -> Job:
     """Submit the job that makes a mesh of `head` with all its edits; in background mode, wait until it is inserted.
 
     Args:
+        quads: make quads, at most `faces`, without texture: colors are those of the vertices.
         use: called with the head and the object of the mesh when it is there.
 
     Raises:
@@ -50,7 +52,7 @@ def make_mesh(
         return Request(str(folder / head_jobs.HEAD), str(folder / FILE), faces, texture, bottom)
 
     def insert_and_use(folder: Path, head: bpy.types.Object) -> None:
-        made = insert(folder / FILE, head)
+        made = insert(folder / FILE, head, faces if quads else 0)
         if use is not None:
             use(head, made)
 
@@ -58,13 +60,16 @@ def make_mesh(
     return head_jobs.submit(context, KIND, title, head, splats, request, insert_and_use, "Make Mesh")
 
 
-def insert(path: Path, head: bpy.types.Object) -> bpy.types.Object:
+def insert(path: Path, head: bpy.types.Object, quads: int = 0) -> bpy.types.Object:
     """Add the mesh in `path` as a child of `head`, at the same place; it replaces an earlier mesh's data.
+
+    Args:
+        quads: see :func:`.mesh_data.load_mesh`.
 
     Raises:
         FaceLiftError: the file is missing or damaged.
     """
-    data = load_mesh(path, f"{head.name} Mesh")
+    data = load_mesh(path, f"{head.name} Mesh", quads)
     item = mesh_of(head)
     if item is not None:
         old = item.data

@@ -8,12 +8,17 @@ import bpy
 import numpy as np
 from facelift_core import FaceLiftError
 
+from .quads import COLOR, as_quads
+
 ROUGHNESS = 0.6
 _WIDTHS = {"vertices": 3, "normals": 3, "faces": 3, "uvs": 2, "uv_faces": 3}
 
 
-def load_mesh(path: Path, name: str) -> bpy.types.Mesh:
+def load_mesh(path: Path, name: str, quads: int = 0) -> bpy.types.Mesh:
     """Create the mesh of a file of :mod:`facelift_core.mesh.files`, with its texture packed into the .blend.
+
+    Args:
+        quads: if not 0, the largest number of quads, which take the place of the triangles and of the texture.
 
     Raises:
         FaceLiftError: the file is missing or damaged.
@@ -31,7 +36,11 @@ def load_mesh(path: Path, name: str) -> bpy.types.Mesh:
     mesh.polygons.foreach_set("use_smooth", np.ones(len(mesh.polygons), bool))
     mesh.normals_split_custom_set_from_vertices(arrays["normals"].tolist())
     mesh.update()
-    mesh.materials.append(_material(name, _image(arrays["texture"], name)))
+    if quads:
+        triangles, mesh = mesh, as_quads(mesh, arrays["texture"], quads)
+        bpy.data.meshes.remove(triangles)
+        mesh.name = name
+    mesh.materials.append(_material(name, None if quads else _image(arrays["texture"], name)))
     return mesh
 
 
@@ -59,14 +68,18 @@ def _image(texture: np.ndarray, name: str) -> bpy.types.Image:
     return image
 
 
-def _material(name: str, image: bpy.types.Image) -> bpy.types.Material:
+def _material(name: str, image: bpy.types.Image | None) -> bpy.types.Material:
+    """With the image as its color, else with that of the vertices."""
     material = bpy.data.materials.new(name)
     if material.node_tree is None:  # always there from Blender 5.0
         material.use_nodes = True
     nodes = material.node_tree.nodes
     nodes.clear()
-    texture = nodes.new("ShaderNodeTexImage")
-    texture.image = image
+    texture = nodes.new("ShaderNodeTexImage" if image else "ShaderNodeVertexColor")
+    if image:
+        texture.image = image
+    else:
+        texture.layer_name = COLOR
     surface = nodes.new("ShaderNodeBsdfPrincipled")
     surface.inputs["Roughness"].default_value = ROUGHNESS
     output = nodes.new("ShaderNodeOutputMaterial")

@@ -29,6 +29,9 @@ class FACELIFT_OT_make_mesh(bpy.types.Operator):
     faces: IntProperty(name="Faces", default=50_000, min=1_000, max=500_000, description="Largest number of triangles")
     texture: EnumProperty(name="Texture", items=TEXTURES, default="2048")
     bottom: EnumProperty(name="Bottom", items=BOTTOMS, default="flat")
+    quads: BoolProperty(
+        name="Quads", default=False, description="Even quads in place of triangles; vertex colors in place of a texture"
+    )
 
     @classmethod
     def poll(cls, context):
@@ -39,7 +42,7 @@ class FACELIFT_OT_make_mesh(bpy.types.Operator):
 
     def execute(self, context):
         def work() -> None:
-            making.make_mesh(context, context.object, self.faces, int(self.texture), self.bottom)
+            making.make_mesh(context, context.object, self.faces, int(self.texture), self.bottom, self.quads)
 
         return attempt(self, work)
 

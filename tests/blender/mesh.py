@@ -74,6 +74,13 @@ with case("it survives saving, and is updated in place"):
     assert bpy.ops.facelift.make_mesh(faces=1000, texture="1024", bottom="open") == {"FINISHED"}
     assert head["facelift_mesh"] == made and len(bpy.data.objects) == count and len(bpy.data.meshes) == 1
     assert len(made.data.polygons) <= 1000
+    assert bpy.ops.facelift.make_mesh(faces=1500, texture="1024", quads=True) == {"FINISHED"}
+    assert head["facelift_mesh"] == made and len(bpy.data.meshes) == 1
+    assert 700 < len(made.data.polygons) <= 1500 and all(len(polygon.vertices) == 4 for polygon in made.data.polygons)
+    places = values(made.data.vertices, "co", 3)
+    front = int(np.argmin(places[:, 1] + 3 * (places[:, 0] ** 2 + places[:, 2] ** 2)))
+    color = made.data.attributes["Color"].data[front].color_srgb
+    assert np.abs(np.array(color[:3]) - [0.9, 0.1, 0.1]).max() < 0.15, tuple(color)
     bpy.data.objects.remove(made)
     assert making.mesh_of(head) is None
     assert bpy.ops.facelift.make_mesh(faces=1000, texture="1024") == {"FINISHED"}
