@@ -4,7 +4,7 @@ attributes      how Gaussians lie in a point cloud
 objects         new objects
 nodes           the Geometry Nodes group that draws them, in camera_facing or any_view; gaussian_nodes, color_nodes and
                 camera_nodes what these share, builder how trees are written
-material        the material
+material        the material; lighting its part for the scene's light, lit_nodes what the group stores for that
 native          Blender's own splats, where it has them
 scene_settings  what a scene needs
 placement       boxes of objects, and free places beside them

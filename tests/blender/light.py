@@ -124,6 +124,17 @@ def test_amounts_in_between_mix_and_can_be_animated():
     assert np.array_equal(picture(), baked), "switching back"
 
 
+def test_holdouts_cut_heads_out():
+    for amount in (0.0, 1.0):
+        under_a_sun(0, samples=4)
+        item = ball(amount)
+        assert picture()[32, 40, 3] > 0.95
+        item.is_holdout = True
+        bpy.ops.mesh.primitive_plane_add(size=20, location=(0, 3, 0), rotation=(math.pi / 2, 0, 0))
+        cut = picture()
+        assert cut[32, 40, 3] < 0.05 and cut[2, 2, 3] == 1
+
+
 def test_colors_follow_tint_and_saturation():
     under_a_sun(0)
     item = ball()
