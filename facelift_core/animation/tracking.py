@@ -25,8 +25,9 @@ SAMPLE = 200
 ROUNDS = 5
 INDEPENDENT = 4.0
 """Frames of a person count as this many independent ones, because the detector errs alike in all of them."""
-AT_REST, SECONDS_AT_REST = 10, 1.0
-"""Every shape is taken to be at rest in this percentage of the frames, if the video is at least as long as this."""
+AT_REST, CALM = 10, 30
+"""Every shape is taken to be at rest in this percentage of the frames; the person's own face is what the frames show in
+which least happens, this percentage of all."""
 PRECISION, PAIRING = 2.0, 40.0
 """Prior precision of the weights, and of the differences between the sides."""
 SPARSITY, RARE_SPARSITY = 0.7, 3.0
@@ -123,7 +124,7 @@ def expressions(times: np.ndarray, found: np.ndarray, points: np.ndarray, respon
         points: (F, 470, 3) landmarks and irises in pixels of the F frames that do.
     """
     information, push = _prior(response)
-    person = _neutral_face(points, times[found], response)
+    person = _neutral_face(points, response)
     evidence, told = np.empty((len(points), len(SHAPES))), np.empty((len(points), 3))
     for start in range(0, len(points), BLOCK):
         block = slice(start, start + BLOCK)
@@ -150,7 +151,7 @@ def _flat(points: np.ndarray, response: Response) -> tuple[np.ndarray, np.ndarra
     return placed.reshape(len(placed), -1) - pose_terms(told) @ response.poses, told
 
 
-def _neutral_face(points: np.ndarray, times: np.ndarray, response: Response) -> np.ndarray:
+def _neutral_face(points: np.ndarray, response: Response) -> np.ndarray:
     """(D,) the person without expression, from (F, 470, 3) points."""
     chosen, _ = _flat(points[np.unique(np.linspace(0, len(points) - 1, SAMPLE).astype(int))], response)
     information, push = _prior(response)
@@ -159,9 +160,11 @@ def _neutral_face(points: np.ndarray, times: np.ndarray, response: Response) -> 
         seen = (chosen - weights @ response.shapes).mean(0)
         person = response.neutral(seen, min(INDEPENDENT, len(chosen)))
         weights = most_probable(information, (chosen - person) @ response.gain.T - push, weights)
-    if times[-1] - times[0] >= SECONDS_AT_REST:
-        person = person + np.percentile(weights, AT_REST, axis=0) @ response.shapes
-    return person
+    # No prior any more: whatever the calmest frames show beyond what acts in them is the person's own face.
+    effort = weights @ np.sqrt(np.maximum(np.diag(response.information), 0))
+    calmest = np.argsort(effort)[: max(1, len(chosen) * CALM // 100)]
+    acting = weights[calmest] - np.percentile(weights, AT_REST, axis=0)
+    return (chosen[calmest] - acting @ response.shapes).mean(0)
 
 
 def _prior(response: Response) -> tuple[np.ndarray, np.ndarray]:
