@@ -19,6 +19,8 @@ NEAR_LIDS, NEAR_LIPS = 0.006, 0.010
 """Distances over which the corrections at the margins fade, in meters."""
 LOWER_LIP = 0.6
 """Weight of the jaw from which skin belongs to the lower lip."""
+CORNER = 5.0
+"""Weight of the corners of the eye, where nothing is missing, relative to one pair of vertices."""
 MOVING = 0.15
 """Vertices that move by more than this fraction of the largest displacement belong to the lids."""
 SLIDING = ("eyeBlink", "eyeSquint", "eyeWide", "eyeLookDown", "eyeLookUp", "eyeLookIn", "eyeLookOut", "cheekSquint")
@@ -71,11 +73,22 @@ def _closing(template: Template, neutral: np.ndarray, shape: np.ndarray, name: s
     upper, lower = upper[more], lower[more]
     offset = scale * (closed[upper] - closed[lower])
     missing = (neutral + shape)[lower] + offset - (neutral + shape)[upper]
-    along = shape[upper] / np.linalg.norm(shape[upper], axis=1, keepdims=True).clip(1e-9)
-    result = np.zeros_like(shape)
-    missing = (missing * along).sum(1, keepdims=True) * along
+    along = shape[upper].mean(0) / np.linalg.norm(shape[upper].mean(0))
+    # A smooth curve from corner to corner, because neighboring pairs differ.
+    across = template.vertices[:, 0]
+    eye = template.parts["eyelids"]
+    eye = eye[across[eye] * across[upper].mean() > 0]
+    corners = across[eye].min(), across[eye].max()
+    unit = (corners[1] - corners[0]) / 2
+    curve = np.polynomial.Polynomial.fit(
+        np.concatenate([across[upper], corners]), np.concatenate([missing @ along, [0, 0]]), 2,
+        w=np.concatenate([np.ones(len(upper)), np.full(2, CORNER)]),
+    )  # fmt: skip
     skin = template.parts["skin"][travel[template.parts["skin"]] > MOVING * travel.max()]
-    result[skin] = _spread(template.vertices, skin, upper, missing, NEAR_LIDS)
+    near = np.linalg.norm(template.vertices[skin][:, None] - template.vertices[upper], axis=-1).min(1) / NEAR_LIDS
+    fade = np.exp(-(near**2)) * (np.abs(across[skin] - np.mean(corners)) < unit)
+    result = np.zeros_like(shape)
+    result[skin] = (fade * curve(across[skin]))[:, None] * along
     return result
 
 
@@ -116,14 +129,9 @@ def _lifting(
 
 
 def _gap(ball: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """(n,) distances of points from the surface of an eyeball with (m, 3) vertices."""
+    """(n,) distances of points from the sphere around an eyeball with (m, 3) vertices."""
     middle = _middle(ball)
-    radius = np.linalg.norm(ball - middle, axis=1)
-    offset = points - middle
-    distance = np.linalg.norm(offset, axis=1)
-    directions = (ball - middle) / radius[:, None]
-    nearest = cKDTree(directions).query(offset / distance[:, None], k=3)[1]
-    return distance - radius[nearest].mean(1)
+    return np.linalg.norm(points - middle, axis=1) - np.linalg.norm(ball - middle, axis=1).max()
 
 
 def _middle(ball: np.ndarray) -> np.ndarray:

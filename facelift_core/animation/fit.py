@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
+from scipy.spatial import cKDTree
 
 from ..align.landmarks import find_landmarks
 from ..errors import FaceLiftError
@@ -15,7 +16,7 @@ from .deform import vertex_maps
 from .head_model import HeadModel, Sight, State, remaining_expression
 from .rig import FaceMesh
 from .surface_fit import pull, vertex_normals
-from .template import joints_of, load_template
+from .template import Template, joints_of, load_template
 from .views import look, picture
 
 SIZE, TURNED_SIZE, SIDE_SIZE = 512, 384, 256
@@ -24,6 +25,9 @@ TURNED = 30.0, -30.0
 """Azimuths of the other views with landmarks, in degrees."""
 AROUND = 60.0, -60.0, 90.0, -90.0, 180.0
 """Azimuths of the views that only show the surface."""
+
+AROUND_VERTEX = 60
+"""Vertices over which the map from the template to the head is averaged."""
 
 
 def fit_face(gaussians: Gaussians, progress: Callable | None = None, cancelled: Cancel | None = None) -> FaceMesh:
@@ -68,7 +72,7 @@ def _mesh(model: HeadModel, state: State, sights: list[Sight], around: list) -> 
     smiling = neutral + np.tensordot(state.expression, template.shapes, 1)
     vertices = pull(template, model.place(state, smiling), state.scale, sights, around)
     # The shapes turn and grow with the head, and with the surface around each vertex.
-    maps = vertex_maps(smiling, vertices, template.quads)
+    maps = _smooth(template, vertex_maps(smiling, vertices, template.quads))
     shapes = np.einsum("vij,svj->svi", maps, template.shapes)
     expression = remaining_expression(state, vertices - model.place(state, neutral), shapes, template)
     shapes = fit_lids(template, vertices - np.tensordot(expression, shapes, 1), shapes, state.scale)
@@ -85,3 +89,13 @@ def _mesh(model: HeadModel, state: State, sights: list[Sight], around: list) -> 
         bone_weights=template.bone_weights,
         parts=template.parts,
     )
+
+
+def _smooth(template: Template, maps: np.ndarray) -> np.ndarray:
+    """(V, 3, 3) means of the maps around each vertex of the same part; those of small folds are noisy."""
+    result = maps.copy()
+    for part in ("skin", "eyes", "teeth", "tongue"):
+        own = template.parts[part]
+        near = cKDTree(template.vertices[own]).query(template.vertices[own], k=AROUND_VERTEX)[1]
+        result[own] = maps[own][near].mean(1)
+    return result
