@@ -10,8 +10,8 @@ vertices of a region in millimeters, for a head of 230 mm from the chin to the t
     face, lips, eyelids, ears   between fitted and true vertices
     placed                      the same for the face, after the rigid motion that brings it closest to the true one
     surface                     between fitted vertices of the face and the true surface
-    gaussians                   between the reconstructed head's depth and the true face, along the view: the error of
-                                the reconstruction itself
+    gaussians                   the median between the head's depth and the true face, along the view: the error of the
+                                reconstruction itself
     expression                  mean difference of the strengths of the 52 shapes
 """
 
@@ -112,7 +112,7 @@ def distances(template: Template, mesh: FaceMesh, true: np.ndarray, gaussians: G
     result["surface"] = float(around.query(found[face])[0].mean() * unit)
     view = look(gaussians, 0.0, 512)
     places, _, exists = view.surface_at(true[face])
-    result["gaussians"] = float(np.abs(places[:, 1] - true[face, 1])[exists].mean() * unit)
+    result["gaussians"] = float(np.median(np.abs(places[:, 1] - true[face, 1])[exists]) * unit)
     return result
 
 
