@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import bpy
@@ -12,20 +12,13 @@ from facelift_core.animation.files import load_rig
 from facelift_core.animation.rig import Rig
 from facelift_core.gaussians import files
 from facelift_core.gaussians.transforms import transform
+from facelift_core.jobs.rig import Request
 
 from ..jobs.job import Job
 from . import background, rigs
 from .model_space import from_model
 
 KIND = "rig"
-
-
-@dataclass(frozen=True)
-class Request:
-    """What the worker's job needs: files of the head to read and of the rig to write."""
-
-    head: str
-    file: str
 
 
 def rig_face(context, head: bpy.types.Object) -> Job:
