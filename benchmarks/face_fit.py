@@ -8,7 +8,8 @@ The mesh is fitted to that head, and to perfect Gaussians on the true surface. A
 vertices of a region in millimeters, for a head of 230 mm from the chin to the top:
 
     face, lips, eyelids, ears   between fitted and true vertices
-    placed                      the same for the face, after the rigid motion that brings it closest to the true one
+    placed                      the same for the face, moved, turned and scaled to the true one, because the alignment
+                                of the photo moves and scales the head
     surface                     between fitted vertices of the face and the true surface
     gaussians                   the median between the head's depth and the true face, along the view: the error of the
                                 reconstruction itself
@@ -105,9 +106,9 @@ def distances(template: Template, mesh: FaceMesh, true: np.ndarray, gaussians: G
     }
     middle, aim = found[face].mean(0), true[face].mean(0)
     turn, _ = Rotation.align_vectors(true[face] - aim, found[face] - middle)
-    result["placed"] = float(
-        np.linalg.norm(turn.apply(found[face] - middle) - (true[face] - aim), axis=1).mean() * unit
-    )
+    turned = turn.apply(found[face] - middle)
+    turned *= (turned * (true[face] - aim)).sum() / (turned**2).sum()
+    result["placed"] = float(np.linalg.norm(turned - (true[face] - aim), axis=1).mean() * unit)
     around = cKDTree(_surface(true, template.quads[np.isin(template.quads, template.parts["skin"]).all(1)]))
     result["surface"] = float(around.query(found[face])[0].mean() * unit)
     view = look(gaussians, 0.0, 512)
