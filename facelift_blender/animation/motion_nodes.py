@@ -17,7 +17,7 @@ from .names import REST
 
 MODIFIER = "Face Motion"
 GROUP = "FaceLift Face Motion"
-VERSION = 5
+VERSION = 6
 AXES = ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0))
 LEAST = 1e-6
 """Of the mesh's displacement, below which the Gaussians stay exactly as they are."""

@@ -18,7 +18,7 @@ from ..gaussians.transforms import quaternions, rotation_matrices
 from .rig import Binding, FaceMesh, Rig
 
 SMALLEST = 1e-12
-STRETCH_MAX = 8.0
+STRETCH_MAX = 3.0
 """Where lids unfold, skin stretches more than this; Gaussians that did so too would be blots."""
 
 

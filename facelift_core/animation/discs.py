@@ -39,17 +39,18 @@ class Layer:
         return Layer(SplatArrays(**gaussians), Binding(**binding))
 
 
-def layer(samples: Samples, colors: np.ndarray, below: float = 0.0, behind: float = 0.0) -> Layer:
+def layer(samples: Samples, colors: np.ndarray, below: float = 0.0, behind: float = 0.0, spread: float = 1.0) -> Layer:
     """One opaque disc on each of N points, in the surface.
 
     Args:
         colors: (N, 3) sRGB in [0, 1].
         below: how far the discs lie inside the surface, in world units.
         behind: how far they lie behind it, seen from the front.
+        spread: factor for their size in the surface, where it will stretch.
     """
     axes = np.stack([samples.along, np.cross(samples.normals, samples.along), samples.normals], -1)
     thin = ACROSS * samples.size.min(1, keepdims=True)
-    scales = np.concatenate([IN_PLANE * samples.size, thin], 1)
+    scales = np.concatenate([spread * IN_PLANE * samples.size, thin], 1)
     positions = samples.points - below * samples.normals + np.array([0, behind, 0])
     gaussians = SplatArrays(
         positions.astype(np.float32),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 from scipy.spatial import cKDTree
 
@@ -17,6 +18,10 @@ SPACING = {"skin": 0.012, "mouth": 0.010, "tongue": 0.012, "teeth": 0.004, "lids
 """Distance of the discs in world units."""
 NOSTRILS = 0.684
 """Height on the base mesh in meters below which hidden skin is in the mouth."""
+LIDS_SPREAD = 1.6
+"""Lids unfold by more than Gaussians stretch."""
+LASH_SHADE, LASH_LINE = 0.5, 2.5
+"""How dark the line of the lashes of closed lids is, and how wide in pixels of the front view."""
 LID_BRIGHTNESS, NEIGHBORS = 0.8, 24
 """Lids take the colors of the nearest skin around them that is at least so bright, relative to the face: no lashes."""
 CORNERS = 0.020
@@ -35,8 +40,8 @@ GUM_LINE = {"upper": 0.6795, "lower": 0.6505}
 """Heights on the template, in meters."""
 GAP, GAP_DEPTH = 0.0005, 0.35
 """Half width of the dark line between two teeth in meters, and how dark it is."""
-BELOW, BELOW_LIDS = 0.012, 0.010
-"""How far inner lips and lids lie behind the fitted surface, in world units: about 2 and 1.5 mm."""
+BELOW, BELOW_LIDS = 0.012, 0.014
+"""How far inner lips and lids lie behind the fitted surface, in world units: about 2 mm."""
 HIDDEN_BEHIND = 0.01
 """What is this much farther than what the camera sees is hidden, in world units."""
 INNER_LIP = np.array([0.85, 0.70, 0.70])
@@ -68,7 +73,9 @@ def hidden_parts(mesh: FaceMesh, template: Template, view: FrontView) -> Layer:
     around = ~np.isin(seen.quads, quads_of(mesh, "eyelids"))
     skin = np.flatnonzero(around & (colors.mean(1) > LID_BRIGHTNESS * view.light * NOMINAL))
     nearest = cKDTree(seen.points[skin]).query(lids.points, NEIGHBORS)[1]
-    layers.append(layer(lids, np.median(colors[skin][nearest], axis=1), behind=BELOW_LIDS))
+    lid_colors = np.median(colors[skin][nearest], axis=1)
+    lid_colors *= 1 - LASH_SHADE * _at_edge(lids, mesh, view)[:, None]
+    layers.append(layer(lids, lid_colors, behind=BELOW_LIDS, spread=LIDS_SPREAD))
     return Layer.joined(layers)
 
 
@@ -92,6 +99,15 @@ def _seen(samples: Samples, mesh: FaceMesh, view: FrontView) -> np.ndarray:
     nearest = depth[mesh.quads[shown]].mean(1)
     _, own = front_pixels(samples.points, 1)
     return (samples.normals[:, 1] < 0) & ((shown == samples.quads) | (own < nearest + HIDDEN_BEHIND))
+
+
+def _at_edge(lids: Samples, mesh: FaceMesh, view: FrontView) -> np.ndarray:
+    """(N,) in [0, 1], 1 at the edges of the lids that border on the opening in the front view."""
+    opening = np.isin(view.quads, quads_of(mesh, "eyes"))
+    distance = cv2.distanceTransform((~opening).astype(np.uint8), cv2.DIST_L2, 5)
+    pixels, _ = front_pixels(lids.points, len(view.quads))
+    column, row = np.clip(np.floor(pixels), 0, len(view.quads) - 1).astype(int).T
+    return np.clip(1 - distance[row, column] / LASH_LINE, 0, 1)
 
 
 def _teeth(samples: Samples, template: Template) -> np.ndarray:
