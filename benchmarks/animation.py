@@ -24,14 +24,16 @@ from facelift_core import FaceLift, load, render
 from facelift_core.animation import SHAPES, FaceMesh, Rig, deform, deformed_vertices
 from facelift_core.animation.fit import fit_face
 from facelift_core.animation.rigging import rig_with
-from facelift_core.animation.template import load_template
+from facelift_core.animation.template import joints_of, load_template
 from facelift_core.gaussians.tensors import Gaussians
 from facelift_core.progress import Monitor
 from facelift_core.rendering.cameras import intrinsics, orbit
-from facelift_core.training.face_template import true_face_mesh
+from facelift_core.training.face_template import anatomy_vertices
+from facelift_core.training.heads.anatomy import load_anatomy, load_base_mesh
+from facelift_core.training.heads.people import sample_person
 from facelift_core.training.heads.render import on_white
 from facelift_core.training.heads.render import render as render_head
-from facelift_core.training.heads.scene import make_head
+from facelift_core.training.heads.scene import Head, make_head
 
 FIRST_SEED = 1_000_100
 SIZE = 512
@@ -65,6 +67,8 @@ def main() -> int:
     parser.add_argument("--sheet", type=Path, metavar="FILE.png", help="write pictures of the last person")
     args = parser.parse_args()
     model: FaceLift | None = None
+    place = anatomy_vertices(load_base_mesh())
+    outline = place[load_template().parts["face"]]
     figures: dict[str, list[np.ndarray]] = {"still": [], "fitted": [], "true mesh": []}
     for seed in range(args.first_seed, args.first_seed + args.heads):
         c2w = orbit(torch.tensor([270.0 + turn for turn in TURNS]))
@@ -79,7 +83,7 @@ def main() -> int:
             if kept:
                 kept.parent.mkdir(parents=True, exist_ok=True)
                 gaussians.save(kept)
-        true = true_face_mesh(seed, neutral)
+        true = true_face_mesh(seed, neutral, neutral, place)
         begun = time.process_time()
         meshes = {"fitted": fit_face(gaussians), "true mesh": true}
         rigs = {name: rig_with(gaussians, mesh, Monitor("rig")) for name, mesh in meshes.items()}
@@ -91,7 +95,7 @@ def main() -> int:
             moved = make_head(seed, actions)
             seen = render_head(moved, c2w.numpy(), SIZE)
             truth = np.stack([np.asarray(on_white(picture), np.float32) / 255 for picture in seen.rgba])
-            face = np.stack([_face_mask(true_face_mesh(seed, moved), camera) for camera in c2w.numpy()])
+            face = np.stack([_face_mask(moved.vertices[outline], camera) for camera in c2w.numpy()])
             face &= seen.rgba[..., 3] > 128
             shown = {"still": _pictures(gaussians, c2w)}
             shown |= {name: _pictures(_posed(rig, actions), c2w) for name, rig in rigs.items()}
@@ -115,6 +119,43 @@ def main() -> int:
     return 0
 
 
+def true_face_mesh(seed: int, neutral: Head, head: Head, place: np.ndarray) -> FaceMesh:
+    """The face mesh with the true vertices of `head`, and the shapes of the person who is `neutral` without expression.
+
+    Args:
+        place: (V,) the vertex of the head that each vertex of the template is, −1 for the tongue.
+    """
+    template, anatomy = load_template(), load_anatomy()
+    known, face, teeth = place >= 0, place[template.parts["face"]], template.parts["teeth"]
+    vertices = np.zeros((len(place), 3))
+    vertices[known] = head.vertices[place[known]]
+    linear, shift = _similarity(template.base[teeth], vertices[teeth])
+    vertices[~known] = template.base[~known] @ linear + shift
+    unposed = sample_person(anatomy, np.random.default_rng([seed, 0]), neutral=True).vertices
+    linear, _ = _similarity(unposed[face], neutral.vertices[face])
+    vertices = vertices.astype(np.float32)
+    return FaceMesh(
+        vertices,
+        template.quads,
+        template.uvs,
+        (template.shapes @ linear).astype(np.float32),
+        np.zeros_like(vertices),
+        np.zeros(len(SHAPES), np.float32),
+        joints_of(template, vertices),
+        template.bone_weights,
+        template.parts,
+    )
+
+
+def _similarity(points: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(3, 3) and (3,) that bring points @ linear + shift closest to `targets`, turned and scaled but not mirrored."""
+    middle, aim = points.mean(0), targets.mean(0)
+    u, size, vt = np.linalg.svd((points - middle).T @ (targets - aim))
+    signs = np.array([1, 1, np.linalg.det(u @ vt)])
+    linear = (u * signs) @ vt * (size @ signs) / ((points - middle) ** 2).sum()
+    return linear, aim - middle @ linear
+
+
 def _posed(rig: Rig, actions: dict[str, float]) -> Gaussians:
     weights = np.array([actions.get(name, 0.0) for name in SHAPES], np.float32)
     return deform(rig, deformed_vertices(rig.mesh, weights, neutral=1.0)).to_gaussians()
@@ -126,9 +167,8 @@ def _pictures(gaussians: Gaussians, c2w: torch.Tensor) -> np.ndarray:
         return render(gaussians, c2w, intrinsics(SIZE).expand(len(c2w), 4), SIZE, SIZE).clamp(0, 1).numpy()
 
 
-def _face_mask(mesh: FaceMesh, c2w: np.ndarray) -> np.ndarray:
-    """(512, 512) bool: the outline of the face's vertices."""
-    face = mesh.vertices[load_template().parts["face"]]
+def _face_mask(face: np.ndarray, c2w: np.ndarray) -> np.ndarray:
+    """(512, 512) bool: the outline of the (n, 3) vertices of the face."""
     camera = (face - c2w[:3, 3]) @ c2w[:3, :3]
     focal = float(intrinsics(SIZE)[0])
     pixels = (focal * camera[:, :2] / camera[:, 2:] + SIZE / 2).astype(np.int32)
