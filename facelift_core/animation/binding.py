@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -24,10 +24,9 @@ STILL = 0.004
 """Vertices that no shape moves by more than this, in world units, hold what is far from the skin."""
 RIM, LASHES, LIDS = 4, 13, 28
 """Pixels of the front view around the opening of the lids. Up to the first, what is brighter than the lids is white of
-the eye, since the fit is no better than that. Up to the second, what is darker is lashes, which do not stretch over a
-closed lid, but stay behind it. The skin of the lids lies between the second and the third."""
-LASHES_BEHIND = 0.004
-"""How far lashes are moved behind the lids, in world units."""
+the eye, since the fit is no better than that. Up to the second, what is darker is lashes, which move with the edge of
+the lid and do not stretch over it. The skin of the lids lies between the second and the third."""
+BLINKS = ("eyeBlinkLeft", "eyeBlinkRight")
 COARSE = 0.007
 """Standard deviation in world units above which a dark Gaussian there is no lash but what lies behind lashes."""
 CONTRAST = 0.06
@@ -39,22 +38,8 @@ DEEP = 0.12
 them, if the front camera sees it there."""
 
 
-@dataclass(frozen=True)
-class Bound:
-    """What the Gaussians of a head follow.
-
-    Attributes:
-        binding: of all of them.
-        in_mouth, lashes: indices of those that show between the lips, and of lashes.
-    """
-
-    binding: Binding
-    in_mouth: np.ndarray
-    lashes: np.ndarray
-
-
-def bind(gaussians: SplatArrays, mesh: FaceMesh) -> Bound:
-    """Bind the Gaussians of a head to its face mesh at rest.
+def bind(gaussians: SplatArrays, mesh: FaceMesh) -> tuple[Binding, np.ndarray]:
+    """Bind the Gaussians of a head to its face mesh at rest. Returns also the indices of those inside the mouth.
 
     Skin follows the nearest place of the mesh. What the front camera sees through the opening of the lids follows the
     eyeball, and what it sees between the lips follows teeth and tongue. Hair and clothes follow the nearest vertices
@@ -64,8 +49,7 @@ def bind(gaussians: SplatArrays, mesh: FaceMesh) -> Bound:
     binding, distance = _nearest(positions, sample_quads(mesh, quads_of(mesh, "outside"), SPACING))
     _hold(binding, mesh, positions, ((distance - NEAR) / (FAR - NEAR)).clip(0, 1))
     shown = shown_quads(positions, mesh)
-    lashes = _edges_of_lids(shown, gaussians, mesh)
-    _hold(binding, mesh, positions, np.isin(np.arange(len(positions)), lashes).astype(float))
+    _edges_of_lids(binding, shown, gaussians, mesh)
     hidden = np.setdiff1d(quads_of(mesh, "skin"), quads_of(mesh, "outside"))
     eyes, mouth = quads_of(mesh, "eyes"), np.union1d(quads_of(mesh, "teeth", "tongue"), hidden)
     for seen, quads in ((eyes, eyes), (mouth, _inside_of_mouth(mesh))):
@@ -73,26 +57,21 @@ def bind(gaussians: SplatArrays, mesh: FaceMesh) -> Bound:
         inside, depth = _nearest(positions[behind], sample_quads(mesh, quads, SPACING))
         own = depth < DEEP
         binding.corners[behind[own]], binding.shares[behind[own]] = inside.corners[own], inside.shares[own]
-    return Bound(binding, behind[own], lashes)
+    return binding, behind[own]
 
 
-def behind_skin(gaussians: SplatArrays, bound: Bound, mesh: FaceMesh) -> SplatArrays:
-    """Move what lips and lids can close over back along the camera's rays: what shows of the mouth to the teeth, and
-    lashes by a little."""
-    binding, inside = bound.binding, bound.in_mouth
+def behind_lips(gaussians: SplatArrays, binding: Binding, inside: np.ndarray, mesh: FaceMesh) -> SplatArrays:
+    """Move what shows between the lips back along the camera's rays to the teeth, so that lips can close before it."""
     camera = np.array([0.0, -cameras.RADIUS, 0.0])
-    rays = gaussians.positions - camera
+    rays = gaussians.positions[inside] - camera
     distance = np.linalg.norm(rays, axis=1)
-    factor = np.ones(len(rays))
     foot = np.einsum("nk,nkc->nc", binding.shares[inside], mesh.vertices[binding.corners[inside]])
-    teeth = np.einsum("nc,nc->n", foot - camera, rays[inside]) / distance[inside]
-    factor[inside] = np.clip(teeth / distance[inside], 1.0, 1.0 + DEEP)
-    factor[bound.lashes] = 1 + LASHES_BEHIND / distance[bound.lashes]
-    return replace(
-        gaussians,
-        positions=(camera + rays * factor[:, None]).astype(np.float32),
-        log_scales=gaussians.log_scales + np.log(factor)[:, None].astype(np.float32),
-    )
+    teeth = np.einsum("nc,nc->n", foot - camera, rays) / distance
+    factor = np.clip(teeth / distance, 1.0, 1.0 + DEEP).astype(np.float32)
+    positions, log_scales = gaussians.positions.copy(), gaussians.log_scales.copy()
+    positions[inside] = camera + rays * factor[:, None]
+    log_scales[inside] += np.log(factor)[:, None]
+    return replace(gaussians, positions=positions.astype(np.float32), log_scales=log_scales)
 
 
 def _inside_of_mouth(mesh: FaceMesh) -> np.ndarray:
@@ -116,12 +95,12 @@ def shown_quads(positions: np.ndarray, mesh: FaceMesh) -> np.ndarray:
     return shown
 
 
-def _edges_of_lids(shown: np.ndarray, gaussians: SplatArrays, mesh: FaceMesh) -> np.ndarray:
-    """At the edges of the lids, count what is bright as shown through the opening, in place; return the lashes."""
+def _edges_of_lids(binding: Binding, shown: np.ndarray, gaussians: SplatArrays, mesh: FaceMesh) -> None:
+    """At the edges of the lids, bind lashes to the edge, and count what is bright as shown through the opening."""
     seen = front_quads(mesh, FRONT)
     opening = np.isin(seen, quads_of(mesh, "eyes"))
     if not opening.any():
-        return np.zeros(0, np.int64)
+        return
     distance, label = cv2.distanceTransformWithLabels(
         (~opening).astype(np.uint8), cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL
     )
@@ -134,7 +113,7 @@ def _edges_of_lids(shown: np.ndarray, gaussians: SplatArrays, mesh: FaceMesh) ->
     away, brightness = distance[row[near], column[near]], gaussians.colors[near].mean(1)
     skin = away > LASHES
     if not skin.any():
-        return np.zeros(0, np.int64)
+        return
     typical = np.median(brightness[skin])
     bright = near[(away > 0) & (away <= RIM) & (brightness > typical + CONTRAST)]
     shown[bright] = of_label[label[row[bright], column[bright]]]
@@ -142,7 +121,24 @@ def _edges_of_lids(shown: np.ndarray, gaussians: SplatArrays, mesh: FaceMesh) ->
     coarse = np.exp(gaussians.log_scales[near]).max(1) > COARSE
     dark, behind = near[dark & ~coarse], near[dark & coarse]
     shown[behind] = of_label[label[row[behind], column[behind]]]
-    return dark
+    beside = cv2.dilate(opening.astype(np.uint8), np.ones((3, 3), np.uint8)) > opening
+    quads = np.intersect1d(np.unique(seen[beside]), quads_of(mesh, "skin"))
+    if len(dark) and len(quads):
+        edge, _ = _nearest(gaussians.positions[dark], sample_quads(mesh, quads, SPACING))
+        motion = np.linalg.norm(mesh.shapes[[SHAPES.index(name) for name in BLINKS]], axis=2).max(0)
+        binding.corners[dark], binding.shares[dark] = edge.corners, _on_edge(edge.shares, motion[edge.corners])
+
+
+def _on_edge(shares: np.ndarray, motion: np.ndarray) -> np.ndarray:
+    """Move the shares (N, 4) of quads onto that side of each whose vertices move most, by `motion` (N, 4)."""
+    first = (motion + np.roll(motion, -1, axis=1)).argmax(1)  # the side from this corner to the next
+    rows = np.arange(len(shares))
+    order = (first[:, None] + np.arange(4)) % 4
+    along = np.take_along_axis(shares, order, axis=1)
+    moved = np.zeros_like(shares)
+    moved[rows, order[:, 0]] = along[:, 0] + along[:, 3]
+    moved[rows, order[:, 1]] = along[:, 1] + along[:, 2]
+    return moved
 
 
 def follow_samples(samples: Samples) -> Binding:

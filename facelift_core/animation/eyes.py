@@ -10,7 +10,7 @@ from ..gaussians.arrays import SplatArrays
 from ..rendering import cameras
 from .discs import Layer, layer
 from .front import SIDE, FrontView
-from .rig import BONES, SHAPES, Binding, FaceMesh
+from .rig import BONES, Binding, FaceMesh
 from .samples import front_pixels, quads_of, sample_quads
 
 SPACING = 0.006
@@ -20,9 +20,6 @@ SUNK = 0.02
 it: about 3 mm."""
 IRIS = 0.49
 """Radius of the iris relative to that of the eyeball: 11.7 of 24 mm."""
-LID, LEAST_MOTION, LIDS_REACH = 0.035, 1e-4, 1.6
-"""Distance of closed lids from the fitted ball, and the least motion of what belongs to lids, in world units; how far
-from the center they reach, in radii of the ball."""
 BACK = 0.1
 """Least cosine between the view and what is completed of an eyeball; the rest never shows."""
 MOST = 0.06
@@ -61,26 +58,6 @@ def eyeballs(mesh: FaceMesh, view: FrontView) -> list[Eyeball]:
         radius -= SUNK
         found.append(Eyeball(own, center, radius, _find_iris(mesh, view, own, center, radius)))
     return found
-
-
-def with_lids_over_eyes(mesh: FaceMesh) -> FaceMesh:
-    """The mesh with shapes of blinking whose closed lids lie in front of the eyeballs.
-
-    The shapes are those of the template's eyes; those of a person may stand out more.
-    """
-    shapes = mesh.shapes.copy()
-    for bone, name in (("eye.L", "eyeBlinkLeft"), ("eye.R", "eyeBlinkRight")):
-        center, radius = _ball(mesh, bone)
-        blink = SHAPES.index(name)
-        skin = mesh.parts["skin"]
-        lids = skin[np.linalg.norm(shapes[blink, skin], axis=1) > LEAST_MOTION]
-        rest = mesh.vertices[lids] - center
-        closed = rest + shapes[blink, lids]
-        distance = np.linalg.norm(closed, axis=1)
-        in_front = (closed[:, 1] < 0) & (np.linalg.norm(rest, axis=1) < LIDS_REACH * radius)
-        wanted = np.where(in_front, np.maximum(distance, radius + LID), distance)
-        shapes[blink, lids] = closed * (wanted / np.maximum(distance, 1e-9))[:, None] - rest
-    return replace(mesh, shapes=shapes)
 
 
 def _ball(mesh: FaceMesh, bone: str) -> tuple[np.ndarray, float]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import cv2
 import numpy as np
 from scipy.spatial import cKDTree
 
@@ -20,8 +19,6 @@ NOSTRILS = 0.684
 """Height on the base mesh in meters below which hidden skin is in the mouth."""
 LIDS_SPREAD = 1.6
 """Lids unfold by more than Gaussians stretch."""
-LASH_SHADE, LASH_LINE = 0.5, 2.5
-"""How dark the line of the lashes of closed lids is, and how wide in pixels of the front view."""
 LID_BRIGHTNESS, NEIGHBORS = 0.8, 24
 """Lids take the colors of the nearest skin around them that is at least so bright, relative to the face: no lashes."""
 CORNERS = 0.020
@@ -74,7 +71,6 @@ def hidden_parts(mesh: FaceMesh, template: Template, view: FrontView) -> Layer:
     skin = np.flatnonzero(around & (colors.mean(1) > LID_BRIGHTNESS * view.light * NOMINAL))
     nearest = cKDTree(seen.points[skin]).query(lids.points, NEIGHBORS)[1]
     lid_colors = np.median(colors[skin][nearest], axis=1)
-    lid_colors *= 1 - LASH_SHADE * _at_edge(lids, mesh, view)[:, None]
     layers.append(layer(lids, lid_colors, behind=BELOW_LIDS, spread=LIDS_SPREAD))
     return Layer.joined(layers)
 
@@ -99,15 +95,6 @@ def _seen(samples: Samples, mesh: FaceMesh, view: FrontView) -> np.ndarray:
     nearest = depth[mesh.quads[shown]].mean(1)
     _, own = front_pixels(samples.points, 1)
     return (samples.normals[:, 1] < 0) & ((shown == samples.quads) | (own < nearest + HIDDEN_BEHIND))
-
-
-def _at_edge(lids: Samples, mesh: FaceMesh, view: FrontView) -> np.ndarray:
-    """(N,) in [0, 1], 1 at the edges of the lids that border on the opening in the front view."""
-    opening = np.isin(view.quads, quads_of(mesh, "eyes"))
-    distance = cv2.distanceTransform((~opening).astype(np.uint8), cv2.DIST_L2, 5)
-    pixels, _ = front_pixels(lids.points, len(view.quads))
-    column, row = np.clip(np.floor(pixels), 0, len(view.quads) - 1).astype(int).T
-    return np.clip(1 - distance[row, column] / LASH_LINE, 0, 1)
 
 
 def _teeth(samples: Samples, template: Template) -> np.ndarray:

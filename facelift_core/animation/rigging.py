@@ -11,9 +11,9 @@ from ..gaussians.arrays import SplatArrays
 from ..gaussians.tensors import Gaussians
 from ..progress import Cancel, Monitor, ProgressCallback
 from ..rendering import cameras, render
-from .binding import behind_skin, bind
+from .binding import behind_lips, bind
 from .discs import Layer
-from .eyes import eyeballs, hidden_eye, put_on_eyeballs, with_lids_over_eyes
+from .eyes import eyeballs, hidden_eye, put_on_eyeballs
 from .fit import fit_face
 from .front import SIDE, front_view
 from .mouth import hidden_parts
@@ -49,13 +49,12 @@ def rig_with(gaussians: Gaussians, mesh: FaceMesh, monitor: Monitor) -> Rig:
     """Make a rig for a head whose face mesh is known."""
     monitor(FITTED, "Binding the head to the face")
     splats = SplatArrays.from_gaussians(gaussians)
-    mesh = with_lids_over_eyes(mesh)
-    bound = bind(splats, mesh)
+    binding, inside = bind(splats, mesh)
     monitor(BOUND, "Completing eyes and mouth")
     view = front_view(_front_picture(gaussians), mesh)
     eyes = eyeballs(mesh, view)
-    splats = behind_skin(put_on_eyeballs(splats, bound.binding, eyes), bound, mesh)
-    whole = Layer(splats, bound.binding)
+    splats = behind_lips(put_on_eyeballs(splats, binding, eyes), binding, inside, mesh)
+    whole = Layer(splats, binding)
     added = Layer.joined([
         *(hidden_eye(mesh, view, eye) for eye in eyes),
         hidden_parts(mesh, load_template(), view),
