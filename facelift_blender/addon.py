@@ -17,7 +17,6 @@ def register() -> None:
             bpy.utils.register_class(cls)
     timer.watch(runtime_state.watch)
     reconstruct.attach()
-    animation.attach()
     head_jobs.attach()
     splats.register_menus()
 

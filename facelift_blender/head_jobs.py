@@ -28,6 +28,7 @@ FOLDER = "heads"
 HEAD = "head.ply"
 IDLE_SECONDS = 30.0
 """The worker for these ends soon: it is seldom needed, and the one for heads stays."""
+Use = Callable[[Path, bpy.types.Object, bpy.types.Scene], None]
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ class Target:
         head: session ID of the object.
         scene: session ID of the scene.
         folder: of the job.
-        use: called with the job's folder and the head when the worker has finished.
+        use: called with the job's folder, the head and the scene when the worker has finished.
         step: name of the undo step for that.
     """
 
@@ -47,7 +48,7 @@ class Target:
     head: int
     scene: int
     folder: Path
-    use: Callable[[Path, bpy.types.Object], None]
+    use: Use
     step: str
 
 
@@ -64,9 +65,9 @@ def submit(
     kind: str,
     title: str,
     head: bpy.types.Object,
-    splats: SplatArrays,
+    splats: SplatArrays | None,
     request: Callable[[Path], Any],
-    use: Callable[[Path, bpy.types.Object], None],
+    use: Use,
     step: str,
 ) -> Job:
     """Submit a job about `head`; in background mode, wait until its result is used.
@@ -74,7 +75,7 @@ def submit(
     Args:
         kind: of the job; one at a time for each head.
         title: for the panel.
-        splats: what the worker is given of the head, as HEAD in the job's folder.
+        splats: what the worker is given of the head, as HEAD in the job's folder; None if it needs nothing of it.
         request: makes the job's request for its folder.
         use, step: see :class:`Target`.
 
@@ -92,7 +93,8 @@ def submit(
         folder.mkdir(parents=True)
     except OSError as error:
         raise FaceLiftError(f"Cannot create the folder {folder}: {error.strerror}.") from None
-    files.write(splats, folder / HEAD)
+    if splats is not None:
+        files.write(splats, folder / HEAD)
     target = Target(session.session.file, head.session_uid, context.scene.session_uid, folder, use, step)
     worker = replace(worker, idle_seconds=min(worker.idle_seconds, IDLE_SECONDS))
     job = timer.run(Job(kind, title, request(folder), worker, _heard, target=target))
@@ -120,7 +122,7 @@ def _watch() -> tuple[bool, bool]:
         _arrived.remove(job)
         changed = True
         if head is not None and scene is not None:
-            _use_undoably(job, head)
+            _use_undoably(job, head, scene)
         folders.remove(job.target.folder)
     return changed, bool(_arrived)
 
@@ -132,9 +134,9 @@ def _head_of(target: Target) -> bpy.types.Object | None:
     return next((item for item in bpy.data.objects if item.session_uid == target.head), None)
 
 
-def _use_undoably(job: Job, head: bpy.types.Object) -> None:
+def _use_undoably(job: Job, head: bpy.types.Object, scene: bpy.types.Scene) -> None:
     try:
-        job.target.use(job.target.folder, head)
+        job.target.use(job.target.folder, head, scene)
     except FaceLiftError as error:
         job.state, job.error = FAILED, str(error)
         return

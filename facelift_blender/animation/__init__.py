@@ -6,7 +6,6 @@ binding       what the Gaussians follow, as attributes of their point cloud
 motion_nodes  the Geometry Nodes group by which they follow
 rigs          a rig inserted into the scene
 model_space   where the model has a head, and where the scene has it
-background    jobs for a head
 rigging       rigs from the worker
 poses         ready-made expressions; posing shows them, and inserts keyframes
 gaze          eyes that look at an object
@@ -19,13 +18,6 @@ From scripts: ``bpy.ops.facelift.rig_face()``, ``bpy.ops.facelift.import_face_ca
 """
 
 from __future__ import annotations
-
-
-def attach() -> None:
-    """Use finished rigs and takes from the timer."""
-    from . import background
-
-    background.attach()
 
 
 def __getattr__(name: str):

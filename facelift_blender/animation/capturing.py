@@ -8,10 +8,12 @@ import bpy
 from facelift_core.animation.capture import read_take
 from facelift_core.jobs.track import Request
 
+from .. import head_jobs
 from ..jobs.job import Job
-from . import background, posing, takes
+from . import posing, takes
 
 KIND = "track"
+FILE = "take.json"
 
 
 def import_take(scene: bpy.types.Scene, head: bpy.types.Object, path: Path, turn_head: bool = True) -> str:
@@ -30,17 +32,16 @@ def animate_from_video(context, head: bpy.types.Object, path: Path, turn_head: b
     """Submit the job that finds the expressions in a video, to animate `head` with them from the current frame on.
 
     Raises:
-        FaceLiftError: the head has no face, there is no runtime, or a video is being used for it; in background mode,
-            also if there is no face in the video.
+        FaceLiftError: the head has no face, or as :func:`facelift_blender.head_jobs.submit`.
     """
     posing.sliders(head)
-    folder = background.new_folder()
     first = context.scene.frame_current
 
-    def use(result: Path, head: bpy.types.Object, scene: bpy.types.Scene) -> None:
-        take = read_take(result)
-        takes.insert(scene, head, take, path.stem, turn_head, first)
+    def request(folder: Path) -> Request:
+        return Request(str(path), str(folder / FILE))
 
-    request = Request(str(path), str(folder / "take.json"))
+    def use(folder: Path, head: bpy.types.Object, scene: bpy.types.Scene) -> None:
+        takes.insert(scene, head, read_take(folder / FILE), path.stem, turn_head, first)
+
     title = f"Expressions in {path.name}"
-    return background.run(context, head, KIND, title, request, folder / "take.json", use, "Animate from Video")
+    return head_jobs.submit(context, KIND, title, head, None, request, use, "Animate from Video")

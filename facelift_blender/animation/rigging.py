@@ -10,37 +10,38 @@ import numpy as np
 from facelift_core import FaceLiftError
 from facelift_core.animation.files import load_rig
 from facelift_core.animation.rig import Rig
-from facelift_core.gaussians import files
 from facelift_core.gaussians.transforms import transform
 from facelift_core.jobs.rig import Request
 
+from .. import head_jobs
 from ..jobs.job import Job
-from . import background, rigs
+from . import rigs
 from .model_space import from_model
 
 KIND = "rig"
+FILE = "rig.npz"
 
 
 def rig_face(context, head: bpy.types.Object) -> Job:
     """Submit the job that makes a rig of `head`; in background mode, wait until it is inserted.
 
     Raises:
-        FaceLiftError: there is no runtime, the head has no splats, or a rig of it is being made; in background mode,
-            also if no face was found.
+        FaceLiftError: the head has no splats, or as :func:`facelift_blender.head_jobs.submit`.
     """
     splats = rigs.own_splats(head)
     if not len(splats):
         raise FaceLiftError(f"“{head.name}” has no splats.")
-    folder = background.new_folder()
     to_model = np.linalg.inv(from_model(head, context.scene, splats.positions))
-    files.write(transform(splats, to_model), folder / "head.ply")
-    request = Request(str(folder / "head.ply"), str(folder / "rig.npz"))
+
+    def request(folder: Path) -> Request:
+        return Request(str(folder / head_jobs.HEAD), str(folder / FILE))
+
     title = f"Face of {head.name}"
-    return background.run(context, head, KIND, title, request, folder / "rig.npz", _insert, "Rig Face")
+    return head_jobs.submit(context, KIND, title, head, transform(splats, to_model), request, _insert, "Rig Face")
 
 
-def _insert(path: Path, head: bpy.types.Object, scene: bpy.types.Scene) -> None:
-    rig = load_rig(path)
+def _insert(folder: Path, head: bpy.types.Object, scene: bpy.types.Scene) -> None:
+    rig = load_rig(folder / FILE)
     rigs.insert(placed(rig, from_model(head, scene, rigs.own_splats(head).positions)), head)
 
 

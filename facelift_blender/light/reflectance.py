@@ -39,7 +39,7 @@ def find_reflectance(context, head: bpy.types.Object, use: Callable[[bpy.types.O
     def request(folder: Path) -> Request:
         return Request(str(folder / head_jobs.HEAD), str(folder / FILE))
 
-    def store(folder: Path, head: bpy.types.Object) -> None:
+    def store(folder: Path, head: bpy.types.Object, scene: bpy.types.Scene) -> None:
         store_reflectance(folder / FILE, head.data)
         if use is not None:
             use(head)

@@ -51,7 +51,7 @@ def make_mesh(
     def request(folder: Path) -> Request:
         return Request(str(folder / head_jobs.HEAD), str(folder / FILE), faces, texture, bottom)
 
-    def insert_and_use(folder: Path, head: bpy.types.Object) -> None:
+    def insert_and_use(folder: Path, head: bpy.types.Object, scene: bpy.types.Scene) -> None:
         made = insert(folder / FILE, head, faces if quads else 0)
         if use is not None:
             use(head, made)

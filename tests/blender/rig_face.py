@@ -19,10 +19,14 @@ install()
 names = import_module(f"{PACKAGE}.animation.names")
 binding = import_module(f"{PACKAGE}.animation.binding")
 model_space = import_module(f"{PACKAGE}.animation.model_space")
-folders = import_module(f"{PACKAGE}.jobs.folders")
+head_jobs = import_module(f"{PACKAGE}.head_jobs")
 attributes = import_module(f"{PACKAGE}.splats.attributes")
 bpy.ops.wm.read_homefile(use_empty=True, use_factory_startup=False)
 LIFE = import_module(f"{PACKAGE}.splats.objects").head_scale(bpy.context.scene)
+
+
+def files_left() -> bool:
+    return any((head_jobs.folders.cache_folder() / head_jobs.FOLDER).iterdir())
 
 
 def keys():
@@ -79,14 +83,14 @@ with case("a face capture, and a video"):
     assert abs(keys().key_blocks["jawOpen"].value - 0.5) < 0.01
 
 with case("no files are left behind"):
-    assert not any((folders.cache_folder() / "faces").iterdir())
+    assert not files_left()
 
 with case("what cannot be done is told in a sentence"):
     (FOLDER / "bad.csv").write_text("Frame,Something\n1,2\n")
     assert "no face capture" in error_of(bpy.ops.facelift.import_face_capture, filepath=str(FOLDER / "bad.csv"))
     assert "no file" in error_of(bpy.ops.facelift.import_face_capture, filepath=str(FOLDER / "missing.csv"))
     assert "no face in the video" in error_of(bpy.ops.facelift.animate_from_video, filepath="/videos/nobody.mp4")
-    assert keys().animation_data.action.name == "me" and not any((folders.cache_folder() / "faces").iterdir())
+    assert keys().animation_data.action.name == "me" and not files_left()
     Path(os.environ["FAKE_RIG"]).write_bytes(b"no rig")
     assert "make the rig again" in error_of(bpy.ops.facelift.rig_face)
     assert names.face_of(head) is not None
