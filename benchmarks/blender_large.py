@@ -45,7 +45,7 @@ def main() -> None:
         write(synthetic(count), path)
         print(f"Blender {bpy.app.version_string}, {count:,} Gaussians, {path.stat().st_size / 1e6:.0f} MB")
         start, ticks = time.perf_counter(), []
-        loading.start(bpy.context, path, scale=1.0, up_axis="Z", at_cursor=False)
+        loading.start(bpy.context, path, scale=1.0, up_axis="Z", at_cursor=False, place="FILE")
         while loading.active:
             time.sleep(0.05)
             before, before_processor = time.perf_counter(), time.thread_time()

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import bpy
-import numpy as np
 from facelift_core.gaussians import files
 from facelift_core.gaussians.transforms import transform
 
 from ..jobs.folders import Finished
-from ..splats import placement
-from ..splats.attributes import SplatArrays
+from ..splats import heads, placement
 from ..splats.objects import bounds, create_splat_object, head_scale
 from ..splats.viewport import framing
 
@@ -21,8 +18,6 @@ FILE = "facelift_file"
 """Custom property of pictures: the file they were loaded from, so that none is added twice."""
 HEAD = "facelift_photo"
 """Custom property of heads: the name of the photo."""
-PLACING = "facelift_placing"
-"""Custom property of heads: how much larger and how much higher their Gaussians are than in the model's world."""
 
 
 def add_head(head: Finished, scene: bpy.types.Scene, scale: float = 1.0) -> bpy.types.Object:
@@ -36,7 +31,9 @@ def add_head(head: Finished, scene: bpy.types.Scene, scale: float = 1.0) -> bpy.
         FaceLiftError: the files are missing or damaged.
     """
     scale *= head_scale(scene)
-    splats, lift = _standing(files.read(head.head), scale)
+    splats = files.read(head.head)
+    matrix, lift = heads.standing(splats.positions, scale)
+    splats = transform(splats, matrix)
     low, high = bounds(splats.positions, placement.SHARE)
     request = head.summary.get("request", {})
     pictures = {
@@ -50,7 +47,7 @@ def add_head(head: Finished, scene: bpy.types.Scene, scale: float = 1.0) -> bpy.
         "facelift_weights": Path(str(request.get("weights", ""))).name,
         "facelift_version": str(head.summary.get("version", "")),
         "facelift_seconds": float(head.summary.get("seconds", 0.0)),
-        PLACING: (scale, lift),
+        heads.PLACING: (scale, lift),
         # Pointers, so that the pictures are saved with the head.
         **{name: picture for name, picture in pictures.items() if picture is not None},
     }
@@ -65,13 +62,6 @@ def add_head(head: Finished, scene: bpy.types.Scene, scale: float = 1.0) -> bpy.
     _select_alone(ob, scene)
     framing.frame_untouched(scene, [ob, *_others(scene, ob)])
     return ob
-
-
-def _standing(splats: SplatArrays, scale: float) -> tuple[SplatArrays, float]:
-    """Scale the head, and raise it so that it stands on its origin; also by how much it was raised."""
-    splats = transform(splats, np.diag([scale, scale, scale, 1.0]))
-    low, _ = bounds(splats.positions, placement.SHARE)
-    return replace(splats, positions=splats.positions - np.float32([0.0, 0.0, low[2]])), -float(low[2])
 
 
 def _others(scene: bpy.types.Scene, ob: bpy.types.Object) -> list[bpy.types.Object]:

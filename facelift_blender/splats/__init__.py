@@ -8,6 +8,7 @@ material        the material; lighting its part for the scene's light, lit_nodes
 native          Blender's own splats, where it has them
 scene_settings  what a scene needs
 placement       boxes of objects, and free places beside them
+heads           recognized in files, and put where they stand
 importing       from files
 loading         large files, in the background
 previews        a picture of a file that is about to be imported

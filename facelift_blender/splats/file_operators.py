@@ -38,6 +38,8 @@ _FORMATS = [
     for entry in formats.FORMATS
 ]
 _VERSIONS = [("3", "3", "Opens everywhere"), ("2", "2", "For older programs"), ("4", "4", "Smallest")]
+_OPTIONS = ("place", "scale", "up_axis", "at_cursor")
+"""Of an import."""
 _DEGREES = [
     ("3", "Full", "Keep all view-dependent color"),
     ("2", "Degree 2", "Keep view-dependent color of degrees 1 and 2"),
@@ -71,10 +73,15 @@ class FACELIFT_OT_import_splats(bpy.types.Operator, ImportHelper):
     files: CollectionProperty(type=bpy.types.OperatorFileListElement, options={"HIDDEN", "SKIP_SAVE"})
     scale: FloatProperty(name="Scale", default=1.0, min=1e-6, soft_max=100.0, description="Factor for the size")
     up_axis: EnumProperty(name="Up Axis", items=importing.UP_AXES, description="Axis that points up in the file")
-    at_cursor: BoolProperty(name="At 3D Cursor", default=False, description="Place at the cursor, not the origin")
+    place: EnumProperty(
+        name="Place",
+        items=importing.PLACES,
+        description="Where the splats go. Exports write them where they are in the scene",
+    )
+    at_cursor: BoolProperty(name="At 3D Cursor", default=False, description="Place at the cursor")
 
     def execute(self, context):
-        options = {"scale": self.scale, "up_axis": self.up_axis, "at_cursor": self.at_cursor}
+        options = {name: getattr(self, name) for name in _OPTIONS}
 
         def work() -> str | None:
             paths = [Path(bpy.path.abspath(str(path))) for path in importing.paths_of(self)]
@@ -101,7 +108,7 @@ class FACELIFT_OT_import_splats(bpy.types.Operator, ImportHelper):
             if icon := previews.icon_of(path, self.up_axis):
                 layout.template_icon(icon, scale=9.0)
             layout.label(text=path.name)
-        for name in ("scale", "up_axis", "at_cursor"):
+        for name in _OPTIONS:
             layout.prop(self, name)
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -38,8 +38,8 @@ class Loading:
 
     Attributes:
         path: the file.
-        matrix: (4, 4) from the file to the object.
-        location: of the object.
+        arrange: from (N, 3) positions in the file to how the object has them.
+        cursor: location of the object; None for the origin, or beside what is in the scene for a head.
         scene, collection: names of where it goes.
         fraction: of the work, in [0, 1].
         message: what is being done.
@@ -48,8 +48,8 @@ class Loading:
     """
 
     path: Path
-    matrix: np.ndarray
-    location: tuple[float, float, float]
+    arrange: Callable[[np.ndarray], importing.Arrangement]
+    cursor: tuple[float, float, float] | None
     scene: str
     collection: str
     fraction: float = 0.0
@@ -57,6 +57,7 @@ class Loading:
     error: str = ""
     cancel: threading.Event = field(default_factory=threading.Event)
     _values: dict[str, tuple[str, np.ndarray]] | None = None
+    _arranged: importing.Arrangement | None = None
     _needs_runtime: bool = False
     _thread: threading.Thread | None = None
 
@@ -71,7 +72,8 @@ class Loading:
             self.fraction, self.message = 0.5, "Preparing"
             if self.cancel.is_set():
                 return
-            splats = transforms.transform(splats, self.matrix)
+            self._arranged = self.arrange(splats.positions)
+            splats = transforms.transform(splats, self._arranged.matrix)
             self.fraction = 0.6
             if not self.cancel.is_set():
                 self._values = attributes.values_of(splats)
@@ -143,14 +145,21 @@ class Loading:
         scene = bpy.data.scenes.get(self.scene) or bpy.context.scene
         collection = bpy.data.collections.get(self.collection) or scene.collection
         item = bpy.data.objects.new(self.path.stem, cloud)
-        item.location = self.location
-        item["facelift_file"] = self.path.name
+        positions = self._values[attributes.POSITION][1]
+        if self.cursor is not None:
+            item.location = self.cursor
+        elif self._arranged.as_head:
+            item.location = importing.free_place(scene, positions)
+        for key, value in {"facelift_file": self.path.name, **self._arranged.metadata}.items():
+            item[key] = value
         modifier = nodes.add_modifier(item)
         nodes.set_input(modifier, "Viewport Amount", min(100.0, 100.0 * SHOWN / len(cloud.points)))
         collection.objects.link(item)
         cloud.update_tag()
         if bpy.context.mode == "OBJECT" and bpy.context.scene == scene:
             objects.choose(bpy.context, item)
+        if self._arranged.as_head:
+            importing.frame_head(scene, item)
         if not window.background():
             bpy.ops.ed.undo_push(message="Import Gaussian Splats")
 
@@ -167,11 +176,14 @@ def wanted(path: Path) -> bool:
     return path.stat().st_size > LARGE or path.suffix.lower() in (".sog", ".usda", ".usdc")
 
 
-def start(context: bpy.types.Context, path: Path, *, scale: float, up_axis: str, at_cursor: bool) -> Loading:
+def start(
+    context: bpy.types.Context, path: Path, *, scale: float, up_axis: str, at_cursor: bool, place: str
+) -> Loading:
     """Import `path` in the background; see :func:`.importing.import_splats`."""
-    matrix = np.diag([scale, scale, scale, 1.0]) @ importing.upright(up_axis)
-    location = tuple(context.scene.cursor.location) if at_cursor else (0.0, 0.0, 0.0)
-    loading = Loading(path, matrix, location, context.scene.name, context.collection.name)
+    life = objects.head_scale(context.scene)
+    arrange = partial(importing.arrange, scale=scale, life=life, up_axis=up_axis, place=place)
+    cursor = tuple(context.scene.cursor.location) if at_cursor else None
+    loading = Loading(path, arrange, cursor, context.scene.name, context.collection.name)
     failed.clear()
     active.append((loading, loading.steps()))
     if not bpy.app.timers.is_registered(tick):

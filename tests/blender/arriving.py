@@ -1,5 +1,6 @@
 """New heads in a scene, in one process: how large they are, where they stand, and what viewports show of them."""
 
+from dataclasses import replace
 from itertools import pairwise
 
 import bpy
@@ -144,6 +145,93 @@ def test_frame_head_follows_the_head():
     assert np.abs(corners).max() < 1 and 0.5 < share < 0.98, (corners, share)
     face = item.matrix_world.to_3x3() @ Vector((0, -1, 0))
     assert (view().region_3d.view_rotation @ Vector((0, 0, 1))).dot(face) > 0.8, "not the face"
+
+
+def bust(count=4000) -> np.ndarray:
+    """(N, 3) positions of a head above shoulders that are cut off at −1, where the model has them."""
+    draw = np.random.default_rng(3)
+    skull = draw.normal(size=(count, 3))
+    skull *= np.array([0.5, 0.55, 0.6]) / np.linalg.norm(skull, axis=1, keepdims=True)
+    shoulders = draw.uniform((-0.85, -0.5, -1.0), (0.85, 0.5, -0.6), (count // 2, 3))
+    return np.concatenate([skull + np.array([0.0, -0.05, 0.1]), shoulders]).astype(np.float32)
+
+
+def written(positions: np.ndarray) -> str:
+    path = FOLDER / "file.ply"
+    formats.write(replace(some_splats(1, count=len(positions)), positions=positions.astype(np.float32)), path)
+    return str(path)
+
+
+def imported(positions: np.ndarray, **options) -> bpy.types.Object:
+    assert bpy.ops.facelift.import_splats(filepath=written(positions), **options) == {"FINISHED"}
+    return bpy.context.object
+
+
+def test_files_of_heads_arrive_like_reconstructed_ones():
+    scene = factory()
+    scene.unit_settings.scale_length = 0.1
+    item = imported(bust())
+    low, _ = box(item)
+    assert low[0] > box(bpy.data.objects["Cube"])[1][0] and abs(low[2]) < 1e-5, "not on the floor beside the cube"
+    factor = objects.head_scale(scene)
+    found = attributes.read(item.data)
+    assert np.allclose(np.ptp(found.positions, axis=0), np.ptp(bust(), axis=0) * factor, rtol=1e-4)
+    assert np.allclose(found.log_scales, some_splats(1, count=len(found)).log_scales + np.log(factor), atol=1e-5)
+    assert np.allclose(item["facelift_placing"], (factor, -factor * np.quantile(bust()[:, 2], 0.005)), rtol=1e-4)
+    assert np.abs(seen(item)[0]).max() < 1 and seen(item)[1] > 0.3, "not in view"
+    second = imported(bust())
+    assert box(second)[0][0] > box(item)[1][0], "one in the other"
+    # From a file with Y up, larger, and at the cursor.
+    scene.cursor.location = (1, 2, 3)
+    turned = bust()[:, [0, 2, 1]] * [1, 1, -1]
+    item = imported(turned, up_axis="Y", scale=2.0, at_cursor=True)
+    assert tuple(item.location) == (1, 2, 3) and abs(box(item)[0][2] - 3) < 1e-4
+    assert abs(np.ptp(attributes.read(item.data).positions[:, 2]) / (2 * factor * np.ptp(bust()[:, 2])) - 1) < 1e-4
+
+
+def test_other_files_keep_their_place():
+    draw = np.random.default_rng(4)
+    ball = draw.normal(size=(4000, 3))
+    ball *= 0.99 / np.linalg.norm(ball, axis=1, keepdims=True)
+    scans = {
+        "a scan": draw.uniform(-4, 6, (4000, 3)),
+        "in a cube": draw.uniform(-1, 1, (4000, 3)),
+        "on a ball": ball,
+        "a small thing": bust() * 0.4,
+        "a head that was moved": bust() + np.float32([0, 0, 1]),
+        "a head that lies": bust()[:, [0, 2, 1]],
+        "a reconstructed head that was exported": bust() * 0.174 + np.float32([1.5, 0, 0.174]),
+    }
+    for name, positions in scans.items():
+        factory()
+        item = imported(positions)
+        assert tuple(item.location) == (0, 0, 0) and "facelift_placing" not in item, name
+        assert np.array_equal(attributes.read(item.data).positions, positions.astype(np.float32)), name
+
+
+def test_a_head_as_in_the_file_and_anything_as_a_head():
+    factory()
+    item = imported(bust(), place="FILE")
+    assert tuple(item.location) == (0, 0, 0) and np.array_equal(attributes.read(item.data).positions, bust())
+    expected = box(imported(bust()))
+    for other in (bust() * 7 + np.float32([30, 0, -20]), bust() * 0.174):
+        item = imported(other, place="HEAD")
+        low, high = box(item)
+        assert abs(low[2]) < 1e-3 and abs((high - low)[2] / (expected[1] - expected[0])[2] - 1) < 0.05
+        assert low[0] > expected[1][0] and abs((low + high)[1]) < 0.02
+
+
+def test_what_is_exported_is_what_one_sees():
+    factory()
+    item = imported(bust())
+    bpy.context.view_layer.update()
+    assert bpy.ops.facelift.export_splats(filepath=str(FOLDER / "out.ply")) == {"FINISHED"}
+    out = formats.read(FOLDER / "out.ply").positions
+    low, high = objects.bounds(out, placement.SHARE)
+    assert np.allclose(low, box(item)[0], atol=0.01) and np.allclose(high, box(item)[1], atol=0.01)
+    assert bpy.ops.facelift.import_splats(filepath=str(FOLDER / "out.ply")) == {"FINISHED"}
+    again = bpy.context.object
+    assert again != item and np.array_equal(attributes.read(again.data).positions, out), "moved again"
 
 
 run_tests(globals())

@@ -21,6 +21,7 @@ from facelift_blender.splats import (
     loading,
     native,
     nodes,
+    placement,
     previews,
 )
 from facelift_core.gaussians import files as formats
@@ -47,7 +48,7 @@ def imported(path: Path, **options) -> bpy.types.Object:
     for other in list(bpy.context.scene.objects):
         if other.type == "POINTCLOUD":
             bpy.data.objects.remove(other)
-    assert bpy.ops.facelift.import_splats(filepath=str(path), **options) == {"FINISHED"}
+    assert bpy.ops.facelift.import_splats(filepath=str(path), place="FILE", **options) == {"FINISHED"}
     return bpy.context.object
 
 
@@ -132,7 +133,7 @@ def test_options():
 def load(path: Path, each=lambda entry: None, **options) -> loading.Loading:
     """Import `path` as a window does, with the timer's ticks from here."""
     loading.BUSY = 0.0
-    options = {"scale": 1.0, "up_axis": "Z", "at_cursor": False} | options
+    options = {"scale": 1.0, "up_axis": "Z", "at_cursor": False, "place": "FILE"} | options
     entry = loading.start(bpy.context, path, **options)
     while loading.active:
         each(entry)
@@ -154,6 +155,12 @@ def test_large_files_arrive_in_the_background():
     assert item.name == "large" and attributes.sh_bases(item.data) == 4
     assert nodes.get_input(nodes.find_modifier(item), "Viewport Amount") == 100.0
     same(picture(), before, 100)
+
+    load(path, place="HEAD")
+    item = bpy.context.object
+    low, _ = placement.box(item)
+    assert abs(low[2]) < 1e-5 and item.location.x > 0 and "facelift_placing" in item, "not beside the other"
+    bpy.data.pointclouds.remove(item.data)
 
     # Only the viewport shows fewer.
     loading.SHOWN = 100

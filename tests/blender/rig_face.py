@@ -35,7 +35,7 @@ def keys():
 
 with case("a head gets a face, of its own size and at its own place"):
     assert not bpy.ops.facelift.rig_face.poll() and not bpy.ops.facelift.pose_face.poll()
-    assert bpy.ops.facelift.import_splats(filepath=HEAD, scale=LIFE) == {"FINISHED"}
+    assert bpy.ops.facelift.import_splats(filepath=HEAD, scale=LIFE, place="FILE") == {"FINISHED"}
     head = bpy.context.object
     count = len(head.data.points)
     before = attributes.read(head.data)

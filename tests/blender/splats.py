@@ -84,7 +84,7 @@ def test_import_and_export_are_inverse():
         empty_file()
         before = some_splats(degree)
         formats.write(before, FOLDER / "in.ply")
-        assert bpy.ops.facelift.import_splats(filepath=str(FOLDER / "in.ply")) == {"FINISHED"}
+        assert bpy.ops.facelift.import_splats(filepath=str(FOLDER / "in.ply"), place="FILE") == {"FINISHED"}
         assert bpy.context.object.name == "in" and bpy.context.object.type == "POINTCLOUD"
         assert bpy.ops.facelift.export_splats(filepath=str(FOLDER / "out.ply")) == {"FINISHED"}
         kept = 1 / (1 + np.exp(-before.opacity_logits)) >= 1 / 255
