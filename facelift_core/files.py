@@ -1,7 +1,8 @@
-"""Atomic writes: write to a temporary name, bring the bytes to the disk, then rename."""
+"""Atomic writes: write to a temporary name, bring the bytes to the disk, then rename. Reads of shipped data files."""
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import uuid
@@ -10,6 +11,26 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from .errors import FaceLiftError
+
+
+def read_shipped(path: Path, sha256: str, purpose: str) -> bytes:
+    """Read a file that comes with FaceLift.
+
+    Args:
+        path: the file.
+        sha256: its checksum, hexadecimal.
+        purpose: what it does, as a verb phrase for error messages, such as "finds the features of the face".
+
+    Raises:
+        FaceLiftError: the file is missing or has another checksum.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise FaceLiftError(f"{path.name}, which {purpose}, is missing; reinstall FaceLift.") from error
+    if hashlib.sha256(content).hexdigest() != sha256:
+        raise FaceLiftError(f"{path.name}, which {purpose}, is damaged; reinstall FaceLift.")
+    return content
 
 
 @contextmanager

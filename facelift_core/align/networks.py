@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 from functools import cache
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-from ..errors import FaceLiftError
+from ..files import read_shipped
 
 WEIGHTS = Path(__file__).parent / "weights"
 
@@ -29,13 +28,7 @@ def weights_of(name: str, sha256: str, purpose: str) -> np.ndarray:
     Raises:
         FaceLiftError: the file is missing or has another checksum.
     """
-    try:
-        content = (WEIGHTS / name).read_bytes()
-    except OSError as error:
-        raise FaceLiftError(f"{name}, which {purpose}, is missing; reinstall FaceLift.") from error
-    if hashlib.sha256(content).hexdigest() != sha256:
-        raise FaceLiftError(f"{name}, which {purpose}, is damaged; reinstall FaceLift.")
-    return np.frombuffer(content, np.uint8)
+    return np.frombuffer(read_shipped(WEIGHTS / name, sha256, purpose), np.uint8)
 
 
 def load_network(name: str, sha256: str, purpose: str) -> cv2.dnn.Net:

@@ -12,14 +12,13 @@ moves, and some elsewhere, so the shapes of a mesh would not do. Made by ``facel
 from __future__ import annotations
 
 import functools
-import hashlib
 import io
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from ..errors import FaceLiftError
+from ..files import read_shipped
 from .iris import OUTLINES
 
 FILE = Path(__file__).parent / "template" / "face_tracking.npz"
@@ -85,12 +84,7 @@ def load_response() -> Response:
     Raises:
         FaceLiftError: its file is missing or damaged.
     """
-    try:
-        content = FILE.read_bytes()
-    except OSError:
-        content = b""
-    if hashlib.sha256(content).hexdigest() != SHA256:
-        raise FaceLiftError("The data for face tracking are missing or damaged; install FaceLift again.")
+    content = read_shipped(FILE, SHA256, "finds expressions in videos")
     with np.load(io.BytesIO(content), allow_pickle=False) as data:
         return Response(**{name: data[name].astype(np.float64) for name in data.files})
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import functools
-import hashlib
 import io
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from ..errors import FaceLiftError
+from ..files import read_shipped
 
 FILE = Path(__file__).parent / "template" / "face.npz"
 SHA256 = "37d00863575e8b76f3bfd384d6d77509c10126f5ca9acbf5ec851eb7572e6219"
@@ -66,12 +65,7 @@ def load_template() -> Template:
     Raises:
         FaceLiftError: its file is missing or damaged.
     """
-    try:
-        content = FILE.read_bytes()
-    except OSError:
-        content = b""
-    if hashlib.sha256(content).hexdigest() != SHA256:
-        raise FaceLiftError("The face template is missing or damaged; install FaceLift again.")
+    content = read_shipped(FILE, SHA256, "moves faces")
     return read_template(content)
 
 
