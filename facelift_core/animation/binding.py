@@ -48,8 +48,9 @@ def bind(gaussians: SplatArrays, mesh: FaceMesh) -> tuple[Binding, np.ndarray]:
     positions = gaussians.positions
     binding, distance = _nearest(positions, sample_quads(mesh, quads_of(mesh, "outside"), SPACING))
     _hold(binding, mesh, positions, ((distance - NEAR) / (FAR - NEAR)).clip(0, 1))
-    shown = shown_quads(positions, mesh)
-    _edges_of_lids(binding, shown, gaussians, mesh)
+    seen_quads = front_quads(mesh, FRONT)
+    shown = _shown_quads(positions, seen_quads)
+    _edges_of_lids(binding, shown, gaussians, mesh, seen_quads)
     hidden = np.setdiff1d(quads_of(mesh, "skin"), quads_of(mesh, "outside"))
     eyes, mouth = quads_of(mesh, "eyes"), np.union1d(quads_of(mesh, "teeth", "tongue"), hidden)
     for seen, quads in ((eyes, eyes), (mouth, _inside_of_mouth(mesh))):
@@ -84,9 +85,8 @@ def _inside_of_mouth(mesh: FaceMesh) -> np.ndarray:
     return teeth[motion < 0.5 * motion.max()]
 
 
-def shown_quads(positions: np.ndarray, mesh: FaceMesh) -> np.ndarray:
-    """(N,) the quad that the front camera sees where it looks at each position, or -1."""
-    seen = front_quads(mesh, FRONT)
+def _shown_quads(positions: np.ndarray, seen: np.ndarray) -> np.ndarray:
+    """(N,) the quad that the front camera sees where it looks at each position, or -1; `seen` as of `front_quads`."""
     pixels, depth = front_pixels(positions, FRONT)
     column, row = np.floor(pixels).astype(np.int64).T
     framed = (depth > 0.1) & (0 <= column) & (column < FRONT) & (0 <= row) & (row < FRONT)
@@ -95,9 +95,10 @@ def shown_quads(positions: np.ndarray, mesh: FaceMesh) -> np.ndarray:
     return shown
 
 
-def _edges_of_lids(binding: Binding, shown: np.ndarray, gaussians: SplatArrays, mesh: FaceMesh) -> None:
+def _edges_of_lids(
+    binding: Binding, shown: np.ndarray, gaussians: SplatArrays, mesh: FaceMesh, seen: np.ndarray
+) -> None:
     """At the edges of the lids, bind lashes to the edge, and count what is bright as shown through the opening."""
-    seen = front_quads(mesh, FRONT)
     opening = np.isin(seen, quads_of(mesh, "eyes"))
     if not opening.any():
         return
