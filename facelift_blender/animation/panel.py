@@ -7,17 +7,12 @@ from facelift_core.animation.rig import NEUTRAL
 
 from ..jobs import bar, timer
 from ..layout import paragraphs
+from ..sidebar import Sidebar
 from ..splats import objects
 from . import capturing, gaze, names, poses, rigging
 
 
-class _Tab:
-    bl_space_type = "VIEW_3D"
-    bl_region_type = "UI"
-    bl_category = "FaceLift"
-
-
-class FACELIFT_PT_pose(_Tab, bpy.types.Panel):
+class FACELIFT_PT_pose(Sidebar, bpy.types.Panel):
     bl_idname = "FACELIFT_PT_pose"
     bl_label = "Pose"
     bl_options = {"DEFAULT_CLOSED"}
@@ -68,7 +63,7 @@ def _keys(head: bpy.types.Object):
     return data.key_blocks if data is not None else {}
 
 
-class _Sliders(_Tab):
+class _Sliders(Sidebar):
     """The shapes of one group."""
 
     bl_parent_id = "FACELIFT_PT_pose"

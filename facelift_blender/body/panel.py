@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import bpy
 
+from ..sidebar import Sidebar
 from ..splats import objects
 
 
-class FACELIFT_PT_body(bpy.types.Panel):
+class FACELIFT_PT_body(Sidebar, bpy.types.Panel):
     bl_idname = "FACELIFT_PT_body"
     bl_label = "Body"
-    bl_space_type = "VIEW_3D"
-    bl_region_type = "UI"
-    bl_category = "FaceLift"
     bl_options = {"DEFAULT_CLOSED"}
 
     @classmethod

@@ -6,16 +6,14 @@ import bpy
 
 from ..jobs import bar
 from ..layout import paragraphs
+from ..sidebar import Sidebar
 from ..splats import native, nodes, objects
 from . import operators, reflectance, scene_light
 
 
-class FACELIFT_PT_light(bpy.types.Panel):
+class FACELIFT_PT_light(Sidebar, bpy.types.Panel):
     bl_idname = "FACELIFT_PT_light"
     bl_label = "Light"
-    bl_space_type = "VIEW_3D"
-    bl_region_type = "UI"
-    bl_category = "FaceLift"
     bl_options = {"DEFAULT_CLOSED"}
 
     @classmethod

@@ -5,15 +5,13 @@ from __future__ import annotations
 import bpy
 
 from ..jobs import bar
+from ..sidebar import Sidebar
 from . import making, proxy
 
 
-class FACELIFT_PT_mesh(bpy.types.Panel):
+class FACELIFT_PT_mesh(Sidebar, bpy.types.Panel):
     bl_idname = "FACELIFT_PT_mesh"
     bl_label = "Mesh"
-    bl_space_type = "VIEW_3D"
-    bl_region_type = "UI"
-    bl_category = "FaceLift"
     bl_options = {"DEFAULT_CLOSED"}
 
     @classmethod

@@ -12,6 +12,7 @@ from ..jobs.job import Job
 from ..jobs.timer import follow, jobs
 from ..layout import paragraphs
 from ..setup import preferences, weights_operators
+from ..sidebar import Sidebar
 from . import edits, pictures, readiness, results
 from .cutouts import Subject
 from .photo_operators import editor_image
@@ -22,13 +23,7 @@ ALONE, SIDE_BY_SIDE = 7.0, 5.5
 """Icon scale of the photo alone, and of photo and cut-out side by side."""
 
 
-class _Sidebar:
-    bl_space_type = "VIEW_3D"
-    bl_region_type = "UI"
-    bl_category = "FaceLift"
-
-
-class FACELIFT_PT_reconstruct(_Sidebar, bpy.types.Panel):
+class FACELIFT_PT_reconstruct(Sidebar, bpy.types.Panel):
     bl_idname = "FACELIFT_PT_reconstruct"
     bl_label = "Reconstruct Face"
 

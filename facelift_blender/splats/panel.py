@@ -6,6 +6,7 @@ import bpy
 
 from ..jobs import bar
 from ..layout import paragraphs
+from ..sidebar import Sidebar
 from . import conversion, editing, loading, native, nodes, objects, scene_settings
 from .viewport import state
 
@@ -13,12 +14,9 @@ _AMOUNTS = {"Minimum Opacity": "Min. Opacity", "Viewport Amount": "In Viewport",
 """Shorter names of inputs, which fit beside their values."""
 
 
-class FACELIFT_PT_splats(bpy.types.Panel):
+class FACELIFT_PT_splats(Sidebar, bpy.types.Panel):
     bl_idname = "FACELIFT_PT_splats"
     bl_label = "Splats"
-    bl_space_type = "VIEW_3D"
-    bl_region_type = "UI"
-    bl_category = "FaceLift"
 
     @classmethod
     def poll(cls, context):

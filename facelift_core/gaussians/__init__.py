@@ -8,5 +8,6 @@ files           read and write files by suffix; one module per format, listed in
 repair          what makes the Gaussians of a file drawable
 damage          errors and limits of readers; quantization the arithmetic of compressed formats
 ply             .ply; ply_header and ply_rows read any .ply, compressed_ply the packed one
-spz, sog, splat, glb, usd  the formats of these names; gltf_nodes the scene of a .glb, usd_apart the reader of USD
+spz, sog, splat, glb, usd  the formats of these names
+gltf_nodes, usd_stage, usd_apart  the scene of a .glb; stages, and the reader, of USD
 """

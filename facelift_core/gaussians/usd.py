@@ -16,7 +16,7 @@ import numpy as np
 
 from ..files import replacing
 from ..processes import confined, launch
-from . import quantization
+from . import quantization, usd_stage
 from .arrays import SplatArrays
 from .damage import Damaged, MissingModule, needed, reading
 
@@ -78,14 +78,12 @@ def write_binary(splats: SplatArrays, path: Path) -> None:
         FaceLiftError: the file cannot be written.
         MissingModule: this Python lacks ``usd-core``.
     """
-    usd, geom, vt, sdf, tf = (needed(path, f"pxr.{name}") for name in ("Usd", "UsdGeom", "Vt", "Sdf", "Tf"))
+    vt, sdf = needed(path, "pxr.Vt"), needed(path, "pxr.Sdf")
     arrays = {
         "point3f[]": vt.Vec3fArray, "float3[]": vt.Vec3fArray, "float[]": vt.FloatArray,
         "quatf[]": vt.QuatfArray,
     }  # fmt: skip
-    stage = usd.Stage.CreateInMemory()
-    geom.SetStageUpAxis(stage, geom.Tokens.z)
-    geom.SetStageMetersPerUnit(stage, 1.0)
+    stage = usd_stage.create(path)
     prim = stage.DefinePrim("/Head", PRIM)
     stage.SetDefaultPrim(prim)
     for name, (kind, values) in (_attributes(splats) | {"extent": ("float3[]", _extent(splats))}).items():
@@ -95,14 +93,7 @@ def write_binary(splats: SplatArrays, path: Path) -> None:
         prim.CreateAttribute(name, sdf.ValueTypeNames.Find(kind), False).Set(array)
     degree = prim.CreateAttribute("radiance:sphericalHarmonicsDegree", sdf.ValueTypeNames.Int, False)
     degree.Set(splats.sh_degree)
-    with replacing(path) as temporary:
-        temporary.touch(exist_ok=False)  # says what is wrong with the folder better than USD does
-        try:
-            written = stage.GetRootLayer().Export(str(temporary))
-        except tf.ErrorException:
-            written = False
-        if not written:
-            raise OSError("USD could not write it")
+    usd_stage.write(stage, path)
 
 
 def read(path: Path) -> SplatArrays:

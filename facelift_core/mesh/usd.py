@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..files import replacing
+from ..gaussians import usd_stage
 from ..gaussians.damage import needed
 
 if TYPE_CHECKING:
@@ -25,11 +26,9 @@ def write(mesh: HeadMesh, path: Path) -> None:
     """
     from PIL import Image
 
-    usd, geom, shade, sdf, tf = (needed(path, f"pxr.{name}") for name in ("Usd", "UsdGeom", "UsdShade", "Sdf", "Tf"))
+    geom, shade, sdf = (needed(path, f"pxr.{name}") for name in ("UsdGeom", "UsdShade", "Sdf"))
     picture = path.with_suffix(".png")
-    stage = usd.Stage.CreateInMemory()
-    geom.SetStageUpAxis(stage, geom.Tokens.z)
-    geom.SetStageMetersPerUnit(stage, 1.0)
+    stage = usd_stage.create(path)
     root = geom.Xform.Define(stage, "/Head")
     stage.SetDefaultPrim(root.GetPrim())
     surface = _surface(geom.Mesh.Define(stage, "/Head/Surface"), mesh, geom, sdf, needed(path, "pxr.Vt"))
@@ -39,14 +38,7 @@ def write(mesh: HeadMesh, path: Path) -> None:
     Image.fromarray(mesh.texture).save(encoded, "png")
     with replacing(picture) as temporary:
         temporary.write_bytes(encoded.getvalue())
-    with replacing(path) as temporary:
-        temporary.touch(exist_ok=False)  # says what is wrong with the folder better than USD does
-        try:
-            written = stage.GetRootLayer().Export(str(temporary))
-        except tf.ErrorException:
-            written = False
-        if not written:
-            raise OSError("USD could not write it")
+    usd_stage.write(stage, path)
 
 
 def _surface(surface, mesh: HeadMesh, geom, sdf, vt):
