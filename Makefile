@@ -20,7 +20,9 @@ MINUTES ?= 6
 MINI ?= facelift_core/weights/mini
 TRAINING_PYTHON ?= $(VENV)/bin/python
 
-.PHONY: setup head lock fuzz endurance test test-slow test-setup test-blender extension api release mini-on-gpu clean
+TRITON := 3.7.1
+
+.PHONY: setup head lock fuzz endurance test test-slow test-triton test-setup test-blender extension api release mini-on-gpu clean
 
 setup: $(VENV)/installed
 
@@ -39,6 +41,10 @@ test: $(VENV)/installed-test
 # Training, measured memory, installing over and over: what takes long.
 test-slow: $(VENV)/installed-test
 	$(VENV)/bin/python -m pytest -m slow
+
+# The kernels for graphics cards, by Triton's interpreter. A target of its own, because Triton takes 0.7 GB.
+test-triton: $(VENV)/installed-triton
+	$(VENV)/bin/python -m pytest tests/test_fused.py
 
 # facelift_core/environment/lock.txt: what the runtime gets, from requirements.txt.
 lock: $(VENV)/installed-test
@@ -90,6 +96,10 @@ $(VENV)/installed: pyproject.toml requirements.txt | $(VENV)/bin/python
 $(VENV)/installed-test: pyproject.toml requirements.txt | $(VENV)/bin/python
 	$(VENV)/bin/python -m pip install --quiet --constraint requirements.txt --editable ".[test]"
 	touch $@ $(VENV)/installed
+
+$(VENV)/installed-triton: $(VENV)/installed-test
+	$(VENV)/bin/python -m pip install --quiet triton==$(TRITON)
+	touch $@
 
 $(VENV)/installed-training: pyproject.toml | $(VENV)/bin/python
 	$(VENV)/bin/python -m pip install --quiet --constraint requirements.txt --editable ".[training]"

@@ -110,7 +110,7 @@ def test_the_trial_passes_right_kernels_and_refuses_wrong_ones(kernels, monkeypa
     device = torch.device(DEVICE)
     assert fused.trial(kernels, device) is None
     monkeypatch.setattr(kernels, "add", lambda x, bias, other: x + other)
-    assert "wrongly" in fused.trial(kernels, device)
+    assert "wrong results" in fused.trial(kernels, device)
 
 
 def test_everything_else_is_computed_by_torch():
@@ -122,10 +122,8 @@ def test_everything_else_is_computed_by_torch():
     assert not fused.pays(x.half())
 
 
-@pytest.mark.parametrize("memory_format", [torch.channels_last, torch.contiguous_format])
 @torch.no_grad()
-def test_networks_with_the_channels_last_are_the_same_function(memory_format):
-    """In double precision, where no order of adding up shows."""
+def small_networks() -> tuple[UNet2DConditionModel, AutoencoderKL]:
     torch.manual_seed(0)
     unet = UNet2DConditionModel(
         sample_size=8, in_channels=8, out_channels=4, block_out_channels=(32, 64), layers_per_block=1,
@@ -137,9 +135,34 @@ def test_networks_with_the_channels_last_are_the_same_function(memory_format):
         down_block_types=("DownEncoderBlock2D",) * 2, up_block_types=("UpDecoderBlock2D",) * 2,
     )  # fmt: skip
     for network in (unet, vae):
-        network.to(torch.float64, memory_format=memory_format).eval()
-        for parameter in network.parameters():
+        for parameter in network.eval().parameters():
             parameter += 0.1 * torch.randn_like(parameter)  # biases are 0 at first
+    return unet, vae
+
+
+@torch.no_grad()
+def test_networks_by_the_kernels_are_the_same_function(kernels, monkeypatch):
+    """Within half precision."""
+    unet, vae = small_networks()
+    latents, prompts = torch.randn(2, 8, 8, 8), torch.randn(2, 3, 16)
+    exact = unet(latents, torch.tensor(500), prompts).sample
+    expected = exact, vae.decode(exact).sample
+    launched = []
+    monkeypatch.setattr(fused, "pays", lambda x: launched.append(x) or x.dtype in fused.HALF)
+    for network in (unet, vae):
+        channels_last.fit(network.to(DEVICE, torch.bfloat16, memory_format=torch.channels_last))
+    half = [x.to(DEVICE, torch.bfloat16) for x in (latents, prompts, exact)]
+    found = unet(half[0], torch.tensor(500), half[1]).sample, vae.decode(half[2]).sample
+    assert len(launched) > 20
+    for ours, right in zip(found, expected, strict=True):
+        assert ((ours.float().cpu() - right).norm() / right.norm()).item() < 0.05
+
+
+@pytest.mark.parametrize("memory_format", [torch.channels_last, torch.contiguous_format])
+@torch.no_grad()
+def test_networks_with_the_channels_last_are_the_same_function(memory_format):
+    """In double precision, where no order of adding up shows."""
+    unet, vae = (network.to(torch.float64, memory_format=memory_format) for network in small_networks())
     latents, prompts = torch.randn(2, 8, 8, 8).double(), torch.randn(2, 3, 16).double()
 
     def results() -> list[torch.Tensor]:

@@ -36,14 +36,19 @@ def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     Returns:
         (N, heads, L, d).
     """
-    if query.device.type == "mps":  # Apple's kernels hold all scores, so process one item at a time
-        items = zip(query.split(1), key.split(1), value.split(1), strict=True)
-        return torch.cat([F.scaled_dot_product_attention(q, k, v) for q, k, v in items])
+    if query.device.type == "mps":
+        return item_by_item(query, key, value)
     if query.device.type == "cpu" and _blocks_pay(query, key):
         return _InBlocks.apply(query, key, value)
     if query.is_cuda and _cudnn_pays(query, key):
         return _by_cudnn(query, key, value)
     return F.scaled_dot_product_attention(query, key, value)
+
+
+def item_by_item(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    """:func:`attend` for Apple's MPS, whose kernels hold all scores of a call: one item of the batch at a time."""
+    items = zip(query.split(1), key.split(1), value.split(1), strict=True)
+    return torch.cat([F.scaled_dot_product_attention(q, k, v) for q, k, v in items])
 
 
 def _blocks_pay(query: Tensor, key: Tensor) -> bool:
