@@ -18,12 +18,14 @@ def register() -> None:
     timer.watch(runtime_state.watch)
     reconstruct.attach()
     head_jobs.attach()
+    animation.attach()
     splats.register_menus()
 
 
 def unregister() -> None:
     splats.unregister_menus()
     timer.detach()
+    animation.detach()
     reconstruct.detach()
     for part in reversed(PARTS):
         for cls in reversed(part.CLASSES):

@@ -8,6 +8,7 @@ rigs          a rig inserted into the scene
 model_space   where the model has a head, and where the scene has it
 rigging       rigs from the worker
 poses         ready-made expressions; posing shows them, and inserts keyframes
+gallery       their pictures, to choose from
 gaze          eyes that look at an object
 takes         face captures as F-curves
 capturing     face captures from files, and from videos by the worker
@@ -18,6 +19,19 @@ From scripts: ``bpy.ops.facelift.rig_face()``, ``bpy.ops.facelift.import_face_ca
 """
 
 from __future__ import annotations
+
+
+def attach() -> None:
+    """Add the pictures of expressions."""
+    from . import gallery
+
+    gallery.attach()
+
+
+def detach() -> None:
+    from . import gallery
+
+    gallery.detach()
 
 
 def __getattr__(name: str):

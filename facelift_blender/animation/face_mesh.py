@@ -7,11 +7,9 @@ from contextlib import contextmanager
 
 import bpy
 import numpy as np
-from facelift_core.animation.rig import BONES, NEUTRAL, SHAPES, FaceMesh
+from facelift_core.animation.rig import BODY, BONES, NEUTRAL, PARENTS, SHAPES, FaceMesh
 
-from .names import BODY, REST
-
-PARENTS = {"neck": BODY, "head": "neck", "jaw": "head", "eye.L": "head", "eye.R": "head"}
+from .names import REST
 
 
 def new_face(name: str, face: FaceMesh) -> bpy.types.Object:

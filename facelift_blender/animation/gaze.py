@@ -14,8 +14,12 @@ from . import names
 EYES = ("eye.L", "eye.R")
 CONSTRAINT = "Look At"
 LIMIT = "Look At Limit"
-LARGEST = math.radians(35.0)
-"""Angle by which an eye turns at most."""
+MADE = "facelift_look_at"
+"""Custom property of an empty that was made to be looked at."""
+SIDEWAYS, UP, DOWN = math.radians(35.0), math.radians(25.0), math.radians(30.0)
+"""Angles by which an eye turns at most. Alike to both sides, so that the eyes never diverge."""
+LIMITS = {"x": (-DOWN, UP), "y": (0.0, 0.0), "z": (-SIDEWAYS, SIDEWAYS)}
+"""Of a bone of the eye, which points where the eye looks: its x axis to the person's right, its z axis up."""
 AWAY = 15.0
 """Distance of a new target, in distances between the eyes."""
 
@@ -35,23 +39,31 @@ def look_at(head: bpy.types.Object, target: bpy.types.Object | None = None) -> b
     eyes = _eyes(head)
     if not eyes:
         raise FaceLiftError("This head has no eyes that move; click Rig Face first.")
-    stop(head)
+    if target != target_of(head):
+        stop(head)
+    _remove_constraints(head)
     target = target or _straight_ahead(head, eyes)
     for bone in eyes:
         track = bone.constraints.new("DAMPED_TRACK")
         track.name, track.target, track.track_axis = CONSTRAINT, target, "TRACK_Y"
         limit = bone.constraints.new("LIMIT_ROTATION")
         limit.name, limit.owner_space = LIMIT, "LOCAL"
-        for axis in "xyz":
+        for axis, (least, most) in LIMITS.items():
             setattr(limit, f"use_limit_{axis}", True)
-            reach = 0.0 if axis == "y" else LARGEST
-            setattr(limit, f"min_{axis}", -reach)
-            setattr(limit, f"max_{axis}", reach)
+            setattr(limit, f"min_{axis}", least)
+            setattr(limit, f"max_{axis}", most)
     return target
 
 
 def stop(head: bpy.types.Object) -> None:
-    """Let the eyes look straight ahead again; the object that they looked at stays."""
+    """Let the eyes look straight ahead again, and delete an empty that was made for them, unless it is animated."""
+    target = target_of(head)
+    _remove_constraints(head)
+    if target is not None and target.get(MADE) == head and target.animation_data is None:
+        bpy.data.objects.remove(target)
+
+
+def _remove_constraints(head: bpy.types.Object) -> None:
     for bone in _eyes(head):
         for name in (CONSTRAINT, LIMIT):
             if (constraint := bone.constraints.get(name)) is not None:
@@ -69,6 +81,7 @@ def _straight_ahead(head: bpy.types.Object, eyes: list[bpy.types.PoseBone]) -> b
     ahead = Vector(sum(np.array(bone.bone.tail_local) - place for bone, place in zip(eyes, places, strict=True)))
     apart = float(np.linalg.norm(places[0] - places[-1]))
     item = bpy.data.objects.new(f"{head.name} Look At", None)
+    item[MADE] = head
     item.empty_display_type, item.empty_display_size = "SPHERE", 0.2 * apart
     for collection in head.users_collection:
         collection.objects.link(item)

@@ -11,7 +11,6 @@ RIG = "facelift_rig"
 HEAD = "facelift_head"
 """Custom property of a face mesh and of an armature: the head that they move."""
 BODY = "body"
-"""Bone, and group of vertices, of what does not move."""
 REST = "facelift_rest"
 """FLOAT_VECTOR on the vertices of a face mesh: where they are while the Gaussians are as stored."""
 

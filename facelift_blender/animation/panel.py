@@ -9,7 +9,10 @@ from ..jobs import bar, timer
 from ..layout import paragraphs
 from ..sidebar import Sidebar
 from ..splats import objects
-from . import capturing, gaze, names, poses, rigging
+from . import capturing, gallery, gaze, names, poses, rigging
+
+PICTURE = 5.0
+"""Size of the pictures of expressions, in heights of a button."""
 
 
 class FACELIFT_PT_pose(Sidebar, bpy.types.Panel):
@@ -32,13 +35,18 @@ class FACELIFT_PT_pose(Sidebar, bpy.types.Panel):
 
 
 def _draw_face(layout: bpy.types.UILayout, head: bpy.types.Object) -> None:
+    row = layout.row()
+    row.template_icon_view(
+        bpy.context.window_manager, gallery.PROPERTY, show_labels=True, scale=PICTURE, scale_popup=PICTURE
+    )
+    column = row.column()
+    column.prop(bpy.context.window_manager, gallery.PROPERTY, text="")
     keys = _keys(head)
-    layout.operator_menu_enum("facelift.pose_face", "expression", text="Expression", icon="SHAPEKEY_DATA")
     if NEUTRAL in keys:
-        layout.prop(keys[NEUTRAL], "value", slider=True, text=NEUTRAL)
-    row = layout.row(align=True)
-    row.operator("facelift.reset_face", icon="LOOP_BACK")
-    row.operator("facelift.key_face", icon="KEY_HLT")
+        column.prop(keys[NEUTRAL], "value", slider=True, text=NEUTRAL)
+    buttons = column.column(align=True)
+    buttons.operator("facelift.reset_face", icon="LOOP_BACK")
+    buttons.operator("facelift.key_face", icon="KEY_HLT")
     row = layout.row(align=True)
     row.operator("facelift.blink", icon="HIDE_ON")
     looks = gaze.target_of(head) is not None

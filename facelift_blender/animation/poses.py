@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from pathlib import Path
 
 from facelift_core.animation.rig import SHAPES
 
@@ -21,7 +22,9 @@ class Pose:
         return self.weights.get(shape, self.weights.get(f"{stem}*", 0.0) if stem != shape else 0.0)
 
 
+PHOTO = "PHOTO"
 POSES = {
+    PHOTO: Pose("As in the Photo", "The expression of the photo, without anything added", {}),
     "SMILE": Pose("Smile", "A gentle smile with closed lips",
                   {"mouthSmile*": 0.6, "cheekSquint*": 0.25, "eyeSquint*": 0.15}),
     "BIG_SMILE": Pose("Big Smile", "A broad smile that shows the teeth",
@@ -52,6 +55,12 @@ POSES = {
     "LOOK_LEFT": Pose("Look Left", "Eyes to the person's left", {"eyeLookOutLeft": 0.7, "eyeLookInRight": 0.7}),
     "LOOK_RIGHT": Pose("Look Right", "Eyes to the person's right", {"eyeLookInLeft": 0.7, "eyeLookOutRight": 0.7}),
 }  # fmt: skip
+
+
+def picture_of(name: str) -> Path:
+    """The file with the picture of an expression of :data:`POSES` (see ``pictures/README.md``)."""
+    return Path(__file__).parent / "pictures" / f"{name.lower()}.png"
+
 
 GROUPS = {
     "Brows": ("brow",),

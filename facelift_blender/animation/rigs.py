@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import bpy
 import numpy as np
 from facelift_core.animation.rig import Rig
 
 from ..splats import attributes, objects
-from . import binding, face_mesh, motion_nodes, names
+from . import binding, face_mesh, gaze, motion_nodes, names
 
 
 def insert(rig: Rig, head: bpy.types.Object) -> bpy.types.Object:
@@ -21,6 +23,9 @@ def insert(rig: Rig, head: bpy.types.Object) -> bpy.types.Object:
     Returns:
         The object with the face mesh.
     """
+    looked_at, moved = gaze.target_of(head), _Animation.of(head)
+    active = bpy.context.view_layer.objects.active
+    was_part = active is not None and active in (names.face_of(head), names.rig_of(head))
     remove_parts(head)
     _replace_splats(head, rig)
     armature = face_mesh.new_armature(f"{head.name} Rig", rig.mesh)
@@ -37,7 +42,50 @@ def insert(rig: Rig, head: bpy.types.Object) -> bpy.types.Object:
     modifier.object = armature
     _hide(face, armature)
     motion_nodes.add_modifier(head, face)
+    moved.give(head)
+    if looked_at is not None:
+        gaze.look_at(head, looked_at)
+    if was_part:
+        bpy.context.view_layer.objects.active = head
+        head.select_set(True)
     return face
+
+
+@dataclass(frozen=True)
+class _Animation:
+    """What moves the face and the armature of a head: strengths of shapes by name, and the actions with their slots."""
+
+    strengths: dict[str, float]
+    actions: tuple[tuple[bpy.types.Action, object] | None, ...]
+
+    @classmethod
+    def of(cls, head: bpy.types.Object) -> _Animation:
+        keys, rig = _movable(head)
+        strengths = {key.name: key.value for key in keys.key_blocks} if keys is not None else {}
+        return cls(strengths, tuple(_action(block) for block in (keys, rig)))
+
+    def give(self, head: bpy.types.Object) -> None:
+        keys, rig = _movable(head)
+        for key in keys.key_blocks[1:]:
+            key.value = self.strengths.get(key.name, 0.0)
+        for block, found in zip((keys, rig), self.actions, strict=True):
+            if found is not None:
+                data = block.animation_data_create()
+                data.action, slot = found
+                if slot is not None:
+                    data.action_slot = slot
+
+
+def _movable(head: bpy.types.Object) -> tuple[bpy.types.Key | None, bpy.types.Object | None]:
+    face = names.face_of(head)
+    return (face.data.shape_keys if face is not None else None), names.rig_of(head)
+
+
+def _action(block: bpy.types.ID | None) -> tuple[bpy.types.Action, object] | None:
+    data = block.animation_data if block is not None else None
+    if data is None or data.action is None:
+        return None
+    return data.action, getattr(data, "action_slot", None)  # slots are of Blender 4.4
 
 
 def own_splats(head: bpy.types.Object) -> attributes.SplatArrays:

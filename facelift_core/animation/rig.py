@@ -23,7 +23,10 @@ SHAPES = (
 NEUTRAL = "Neutral"
 """Name of one more shape, which takes the expression of the photo back."""
 BONES = ("neck", "head", "jaw", "eye.L", "eye.R")
-"""Bones of a rig; the first is the parent of the second, which is the parent of the others."""
+"""Bones of a face mesh that move something."""
+BODY = "body"
+"""Bone of what does not move."""
+PARENTS = {"neck": BODY, "head": "neck", "jaw": "head", "eye.L": "head", "eye.R": "head"}
 CORNERS = 4
 """Vertices that a Gaussian follows."""
 

@@ -14,11 +14,11 @@ from collections.abc import Sequence
 from .. import __version__
 from ..compute.threads import share_cores
 from ..errors import FaceLiftError
-from . import animate, convert, info, mesh, reconstruct, relight, render, setup, view, weights
+from . import animate, convert, info, mesh, reconstruct, relight, render, rig, setup, view, weights
 from .console import never_fail_to_print, unexpected
 from .options import UsageError
 
-_WITH_RUNTIME = tuple(command.run for command in (reconstruct, render, mesh, relight, animate, view, convert))
+_WITH_RUNTIME = tuple(command.run for command in (reconstruct, render, mesh, relight, animate, rig, view, convert))
 """Commands that need PyTorch."""
 
 
@@ -65,6 +65,6 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"facelift {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for module in (reconstruct, render, view, mesh, relight, animate, convert, setup, weights, info):
+    for module in (reconstruct, render, view, mesh, relight, animate, rig, convert, setup, weights, info):
         module.add_parser(commands)
     return parser

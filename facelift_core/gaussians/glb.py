@@ -88,12 +88,22 @@ def write(splats: SplatArrays, path: Path) -> None:
         "extensions": {EXTENSION: splatting | {"sortingMethod": "cameraDistance"}},
     }
     document["meshes"] = [{"name": path.stem, "primitives": [primitive]}]
+    write_container(document, blocks, path)
+
+
+def write_container(document: dict[str, Any], blocks: list[bytes], path: Path) -> None:
+    """Write a .glb file atomically: the JSON `document`, and the `blocks` of its one buffer.
+
+    Raises:
+        FaceLiftError: the file cannot be written.
+    """
+    size = sum(map(len, blocks))
     text = json.dumps(document, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 4)
     with replacing(path) as temporary, open(temporary, "wb") as file:
-        file.write(struct.pack("<III", _MAGIC, 2, 12 + 8 + len(text) + 8 + offset))
+        file.write(struct.pack("<III", _MAGIC, 2, 12 + 8 + len(text) + 8 + size))
         file.write(struct.pack("<II", len(text), _JSON) + text)
-        file.write(struct.pack("<II", offset, _BIN))  # every block is a multiple of four bytes
+        file.write(struct.pack("<II", size, _BIN))  # every block is a multiple of four bytes
         file.writelines(blocks)
 
 

@@ -12,11 +12,11 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from mathutils import Matrix, Vector
 from synthetic_rig import make_rig
 
-from facelift_blender.animation import gaze, names, poses, posing, rigs, takes
+from facelift_blender.animation import gallery, gaze, names, poses, posing, rigs, takes
 from facelift_blender.splats import attributes, exporting, nodes, objects
 from facelift_core.animation.capture import Take
 from facelift_core.animation.deform import deform, deformed_vertices
-from facelift_core.animation.rig import BONES, NEUTRAL, SHAPES
+from facelift_core.animation.rig import BODY, BONES, NEUTRAL, SHAPES
 
 OWN = 170
 """Of the rig's Gaussians, those that the head had before."""
@@ -73,7 +73,7 @@ def test_parts():
     uv = np.empty(rig.mesh.uvs.size, np.float32)
     face.data.uv_layers[0].data.foreach_get("uv", uv)
     np.testing.assert_array_equal(uv.reshape(rig.mesh.uvs.shape), rig.mesh.uvs)
-    assert [group.name for group in face.vertex_groups] == [names.BODY, *BONES]
+    assert [group.name for group in face.vertex_groups] == [BODY, *BONES]
     bones = armature.data.bones
     for number, bone in enumerate(BONES):
         np.testing.assert_allclose(bones[bone].head_local, rig.mesh.joints[number, 0], atol=1e-6)
@@ -217,6 +217,17 @@ def test_poses():
     assert poses.label_of("mouthSmileLeft") == "Mouth Smile Left"
 
 
+def test_expressions_have_pictures_and_are_recognized():
+    head, _ = new_head()
+    for name in poses.POSES:
+        assert 1_000 < poses.picture_of(name).stat().st_size < 16_000
+        for strength in (1.0, 0.3):
+            posing.pose(bpy.context.scene, head, name, strength)
+            assert gallery.closest({key: value for key, value in values(head).items() if key != NEUTRAL}) == name
+    assert len(list(poses.picture_of(poses.PHOTO).parent.glob("*.png"))) == len(poses.POSES)
+    assert gallery.closest({"jawOpen": 0.5, "noseSneerLeft": 0.5}) is None
+
+
 def curve(head: bpy.types.Object, shape: str) -> bpy.types.FCurve:
     keys = names.face_of(head).data.shape_keys
     return next(c for c in takes.curves_of(keys) if c.data_path == f'key_blocks["{shape}"].value')
@@ -266,13 +277,48 @@ def test_eyes_look_at_an_object():
     assert all(now.angle(then) < 0.05 for now, then in zip(looks(head), before, strict=True))
     target.location.x += 1.0
     assert all(now.angle(then) > 0.1 for now, then in zip(looks(head), before, strict=True))
-    target.location = (0, 5, 0)  # behind the head
-    assert all(now.angle(then) < 0.9 for now, then in zip(looks(head), before, strict=True))
     cube = bpy.data.objects.new("Other", None)
     bpy.context.scene.collection.objects.link(cube)
-    assert gaze.look_at(head, cube) == cube == gaze.target_of(head)
+    assert gaze.look_at(head, cube) == cube == gaze.target_of(head) and "Head Look At" not in bpy.data.objects
     gaze.stop(head)
-    assert gaze.target_of(head) is None and looks(head) == before
+    assert gaze.target_of(head) is None and looks(head) == before and "Other" in bpy.data.objects
+    gaze.look_at(head).keyframe_insert("location")
+    gaze.stop(head)
+    assert "Head Look At" in bpy.data.objects, "an animated one stays"
+
+
+def test_eyes_turn_as_far_as_eyes_do():
+    head, _ = new_head()
+    target = gaze.look_at(head)
+    middle, degrees = target.location.copy(), np.degrees
+    for way, (sideways, up) in {
+        (9, 0, 0): (35, 0), (-9, 0, 0): (-35, 0), (0, 0, 9): (0, 25), (0, 0, -9): (0, -30), (9, 9, 9): (35, 25),
+    }.items():  # fmt: skip
+        target.location = middle + Vector(way)
+        for look in looks(head):
+            found = degrees(np.arctan2(look.x, -look.y)), degrees(np.arcsin(look.z))
+            assert abs(found[0] - sideways) < 2.5 and abs(found[1] - up) < 2.5, (way, found)
+    target.location = middle * -5  # behind the head
+    assert all(look.y < -0.6 for look in looks(head))
+
+
+def test_a_face_made_again_keeps_its_animation():
+    head, rig = new_head()
+    target = gaze.look_at(head)
+    takes.insert(bpy.context.scene, head, some_take(), "Speech")
+    bpy.context.scene.frame_set(13)
+    before, turned = values(head), list(names.rig_of(head).pose.bones["head"].rotation_euler)
+    assert before["jawOpen"] > 0.4 and turned[0] ** 2 + turned[1] ** 2 + turned[2] ** 2 > 0.01
+    for part_of in (names.face_of, names.rig_of):
+        part_of(head).hide_set(False)
+        bpy.context.view_layer.objects.active = part_of(head)
+        rigs.insert(rig, head)
+        assert gaze.target_of(head) == target and bpy.context.view_layer.objects.active == head
+        for frame in (1, 13):
+            bpy.context.scene.frame_set(frame)
+        assert values(head) == before
+        assert list(names.rig_of(head).pose.bones["head"].rotation_euler) == turned
+    assert len(list(takes.curves_of(names.face_of(head).data.shape_keys))) == 2
 
 
 def some_take(count: int = 61, rate: float = 60.0) -> Take:
