@@ -5,7 +5,9 @@
 Each person's neutral front view is reconstructed (mini, likeness photo) and rigged; ten expressions of the head are
 compared with renders of the person who makes them, on the face, from the front and ±30°. Beside it stands what the head
 reaches that does not move, and what the true geometry reaches: Gaussians on the true surface, with the true face mesh.
-`--keep` stores the reconstructed heads for the next run.
+One photo cannot tell a small head from a larger one farther away. Before the comparison, the head is scaled around the
+camera of the photo, which leaves the front view as it is, so that its face is as far away as the true one; "unplaced"
+is the head that does not move without that. `--keep` stores the reconstructed heads for the next run.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -70,7 +73,7 @@ def main() -> int:
     model: FaceLift | None = None
     place = anatomy_vertices(load_base_mesh())
     outline = place[load_template().parts["face"]]
-    figures: dict[str, list[np.ndarray]] = {"still": [], "fitted": [], "true geometry": []}
+    figures: dict[str, list[np.ndarray]] = {"unplaced": [], "still": [], "fitted": [], "true geometry": []}
     for seed in range(args.first_seed, args.first_seed + args.heads):
         c2w = orbit(torch.tensor([270.0 + turn for turn in TURNS]))
         neutral = make_head(seed, {})
@@ -86,10 +89,15 @@ def main() -> int:
                 gaussians.save(kept)
         true = true_face_mesh(seed, neutral, neutral, place)
         begun = time.process_time()
-        rigs = {"fitted": rig_with(gaussians, fit_face(gaussians), Monitor("rig"))}
+        mesh = fit_face(gaussians)
+        rigs = {"fitted": rig_with(gaussians, mesh, Monitor("rig"))}
         seconds = time.process_time() - begun
         rigs["true geometry"] = rig_with(surface_gaussians(neutral, seed=seed), true, Monitor("rig"))
-        rest = _psnr(_pictures(rigs["fitted"].gaussians.to_gaussians(), c2w), _pictures(gaussians, c2w), None)
+        unplaced = _pictures(gaussians, c2w)
+        rest = _psnr(_pictures(rigs["fitted"].gaussians.to_gaussians(), c2w), unplaced, None)
+        size = _size(mesh, true, c2w[0].numpy())
+        sizes = {"fitted": size, "true geometry": 1.0}
+        still = _pictures(_scaled(gaussians, size, c2w[0]), c2w)
         rows: dict[str, list[list[float]]] = {name: [] for name in figures}
         sheets = []
         for actions in EXPRESSIONS.values():
@@ -98,11 +106,12 @@ def main() -> int:
             truth = np.stack([np.asarray(on_white(picture), np.float32) / 255 for picture in seen.rgba])
             face = np.stack([_face_mask(moved.vertices[outline], camera) for camera in c2w.numpy()])
             face &= seen.rgba[..., 3] > 128
-            shown = {"still": _pictures(gaussians, c2w)}
-            shown |= {name: _pictures(_posed(rig, actions), c2w) for name, rig in rigs.items()}
+            shown = {"unplaced": unplaced, "still": still}
+            for name, rig in rigs.items():
+                shown[name] = _pictures(_scaled(_posed(rig, actions), sizes[name], c2w[0]), c2w)
             for name, pictures in shown.items():
                 rows[name].append(_psnr(pictures, truth, face))
-            sheets.append([truth, *shown.values()])
+            sheets.append([truth, still, *(shown[name] for name in rigs)])
         for name in figures:
             figures[name].append(np.array(rows[name]))
         means = "  ".join(f"{name} " + " ".join(f"{x:.2f}" for x in np.mean(rows[name], 0)) for name in figures)
@@ -155,6 +164,23 @@ def _similarity(points: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, np
     signs = np.array([1, 1, np.linalg.det(u @ vt)])
     linear = (u * signs) @ vt * (size @ signs) / ((points - middle) ** 2).sum()
     return linear, aim - middle @ linear
+
+
+def _size(mesh: FaceMesh, true: FaceMesh, c2w: np.ndarray) -> float:
+    """By how much the neutral face has to grow around the camera to come closest to the true one."""
+    face = mesh.parts["face"]
+    found, aim = ((vertices[face] - c2w[:3, 3]).ravel() for vertices in (mesh.vertices + mesh.neutral, true.vertices))
+    return float(found @ aim / (found @ found))
+
+
+def _scaled(gaussians: Gaussians, size: float, c2w: torch.Tensor) -> Gaussians:
+    """The Gaussians, scaled around a camera."""
+    middle = c2w[:3, 3]
+    return replace(
+        gaussians,
+        positions=middle + size * (gaussians.positions - middle),
+        log_scales=gaussians.log_scales + float(np.log(size)),
+    )
 
 
 def _posed(rig: Rig, actions: dict[str, float]) -> Gaussians:
