@@ -24,7 +24,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
 
 from timing import device_name, timed
 
-from facelift_core import FaceLift
+from facelift_core import FaceLift, drawing
 from facelift_core.images import to_pictures
 from facelift_core.multiview.agreement import Agreement
 from facelift_core.presets import PRESETS, Sampling
@@ -52,7 +52,7 @@ def measure(model: FaceLift, seed: int, how: Sampling, portrait: bool) -> list[f
     c2w = torch.cat([six_views(), turntable(TURNTABLE)]).float().numpy()
     truth = composite(HeadTensors.of(render(make_head(seed), c2w, model.multiview.image_size)).rgba, WHITE)
     photo = to_pictures(truth[:1])[0]
-    agreement = model.agreement(photo)
+    agreement = drawing.agreement(model, photo)
     agree = agreement if portrait else Agreement(agreement.lift)
     seconds, views = timed(
         lambda: model.multiview(photo, preset=how, agree=agree if how.agreeing_steps else None), model.device

@@ -80,10 +80,11 @@ def _devices() -> dict[str, Any]:
         found[f"cuda:{index}"] = {"name": torch.cuda.get_device_name(index), "free": free, "total": total}
     if torch.cuda.is_available():
         from .compute import fused
-        from .multiview import graphs
+        from .multiview import graphs, when_to_compile
 
         found["kernels"] = fused.problem() or "Triton"
         found["recordings"] = graphs.problem() or "CUDA graphs"
+        found["compiled networks"] = when_to_compile.state(torch.device("cuda"))
     if torch.backends.mps.is_available():
         found["mps"] = {"name": "Apple GPU", "total": torch.mps.recommended_max_memory()}
     return found

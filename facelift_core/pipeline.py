@@ -19,6 +19,7 @@ from .compute.memory_plan import MemoryPlan, choose, step_down
 from .compute.offload import WeightOffload
 from .compute.stages import Stages
 from .compute.time_estimate import measured_rate, stage_seconds
+from .drawing import drawing
 from .errors import FaceLiftError
 from .gaussians.filters import filter_gaussians
 from .gaussians.tensors import Gaussians
@@ -27,11 +28,13 @@ from .gslrm.lift import lift
 from .likeness.front import with_photo_front
 from .likeness.refine import refined
 from .multiview import MultiViewDiffusion
-from .multiview.agreement import Agreement, affordable
+from .multiview.agreement import affordable
+from .multiview.when_to_compile import learn
 from .photos import as_image
 from .presets import Sampling, check_settings, sampling
 from .progress import Cancel, Monitor, ProgressCallback
 from .rendering.cameras import VIEW_NAMES
+from .result import Result
 from .weights.layout import find_checkpoint
 from .weights.named import find_weights
 
@@ -39,29 +42,6 @@ T = TypeVar("T")
 TOO_LITTLE_MEMORY_TO_REFINE = (
     "There was not enough memory to fit the head to the photo; it is as with the likeness Photo."
 )
-
-
-@dataclass(frozen=True)
-class Result:
-    """The result of a reconstruction. All tensors are on the CPU.
-
-    Attributes:
-        portrait: aligned RGB portrait on white (docs/model.md, 2); None if the run started from views.
-        views: (6, 3, H, W) float32 in [0, 1], in the order of :data:`~facelift_core.rendering.cameras.VIEW_NAMES`.
-        gaussians: the head, after filtering (docs/model.md, 6) and `likeness`.
-        raw_gaussians: the output of GS-LRM before filtering; None unless kept.
-        timings: seconds per stage.
-        notes: sentences for the user about how the photo was handled, such as which face was chosen.
-        likeness: the likeness applied, one of :data:`~facelift_core.likeness.LIKENESS`.
-    """
-
-    portrait: Image.Image | None
-    views: Tensor
-    gaussians: Gaussians
-    raw_gaussians: Gaussians | None
-    timings: dict[str, float]
-    notes: tuple[str, ...] = ()
-    likeness: str = "off"
 
 
 @dataclass(frozen=True)
@@ -165,6 +145,7 @@ class FaceLift:
         preset: str | Sampling = "quality",
         likeness: str = "photo",
         keep_raw: bool = True,
+        heads_to_come: int | None = None,
     ) -> Result:
         """Reconstruct the head of the largest face in a photo.
 
@@ -182,6 +163,8 @@ class FaceLift:
             likeness: "off": the published method; "photo": consistent views, and a front made of the photo's pixels;
                 "refined": the same, then fitted to the photo (up to a minute on a CPU); :mod:`~facelift_core.likeness`.
             keep_raw: also return the Gaussians before filtering: 90 MB at full size, copied from the GPU.
+            heads_to_come: number of heads that will be made, with this one; None if unknown. If it saves time, large
+                networks are compiled for the GPU first.
 
         Raises:
             FaceLiftError: the photo cannot be read or shows no face, a setting is out of range, memory ran out, or no
@@ -195,16 +178,9 @@ class FaceLift:
             with run.stage("align", "Aligning the portrait"):
                 aligned = _as_portrait(photo, crop, matting, likeness)
             with run.stage("views", "Six views") as monitor:
-                portrait = self._to_size_of_views(aligned.image)
-                agree = self.agreement(portrait) if likeness != "off" else None
-                views = self._sparingly(
-                    lambda: self.multiview(
-                        portrait, None, guidance_scale, seed, monitor.forward, cancelled, how, agree
-                    ),
-                    monitor,
-                )
-                if agree is not None:
-                    views = agree.with_portrait(views)
+                draw = drawing(self, [aligned], how, guidance_scale, seed, likeness, monitor, heads_to_come)
+                (views,) = self._sparingly(draw, monitor)
+            learn(self.multiview, how, guidance_scale, run.timings["views"])
             if views_done is not None:
                 views_done(views)
             raw, filtered = self._lift(views, run, keep_raw)
@@ -218,6 +194,8 @@ class FaceLift:
         cancelled: Cancel | None = None,
         portrait: str | Path | Image.Image | np.ndarray | AlignedPortrait | None = None,
         likeness: str = "photo",
+        preset: str | Sampling = "quality",
+        keep_raw: bool = True,
     ) -> Result:
         """Reconstruct a head from six given views, for example edited ones.
 
@@ -227,6 +205,8 @@ class FaceLift:
             cancelled: as for :meth:`reconstruct`.
             portrait: the photo of the same person, as for :meth:`reconstruct`; without it, `likeness` is "off".
             likeness: as for :meth:`reconstruct`; the views are not changed.
+            preset: limits the number of Gaussians of a front made from the photo.
+            keep_raw: as for :meth:`reconstruct`.
 
         Raises:
             FaceLiftError: `views` has the wrong shape, or as for :meth:`reconstruct`.
@@ -237,27 +217,17 @@ class FaceLift:
                 f"Views must be floating-point numbers of shape (6, 3, H, W), not {views.dtype} {tuple(views.shape)}."
             )
         likeness = "off" if portrait is None else likeness
-        how = self.sampling_here("quality", None, likeness)
+        how = self.sampling_here(preset, None, likeness)
         with nothing_left_behind():
             run = self._run(None, None, likeness, progress, cancelled)
             aligned = None
             if portrait is not None:
                 with run.stage("align", "Aligning the portrait"):
                     aligned = _as_portrait(portrait, True, "auto", likeness)
-            raw, filtered = self._lift(views, run, keep_raw=True)
+            raw, filtered = self._lift(views, run, keep_raw)
             gaussians, likeness, notes = self._with_likeness(filtered, aligned, likeness, how, run)
             image, notes = (aligned.image, (*aligned.notes, *notes)) if aligned else (None, ())
             return Result(image, views.to("cpu", torch.float32), gaussians, raw, run.timings, notes, likeness)
-
-    def agreement(self, portrait: Image.Image) -> Agreement:
-        """Return the function that makes the views of `portrait` consistent. `portrait` has the size of the views."""
-
-        def lift_there(views: Tensor, monitor: Monitor) -> Gaussians:
-            with self.offload.using("gslrm"):
-                return lift(self.gslrm, views, monitor)
-
-        pixels = torch.from_numpy(np.array(portrait.convert("RGB"))).permute(2, 0, 1) / 255
-        return Agreement(lift_there, pixels)
 
     def _lift(self, views: Tensor, run: Stages, keep_raw: bool) -> tuple[Gaussians | None, Gaussians]:
         """Return all Gaussians (None unless `keep_raw`) and the filtered ones, on the CPU."""
@@ -334,10 +304,6 @@ class FaceLift:
                 if not self.offload.step_down():
                     raise
                 monitor(0.0, f"Not enough memory; continuing with {self.offload.plan.name}")
-
-    def _to_size_of_views(self, portrait: Image.Image) -> Image.Image:
-        size = (self.multiview.image_size,) * 2
-        return portrait if portrait.size == size else portrait.resize(size, Image.Resampling.LANCZOS)
 
 
 def _as_portrait(

@@ -11,6 +11,7 @@ from diffusers import DDIMScheduler
 from PIL import Image
 
 import facelift_core as fl
+from facelift_core import drawing
 from facelift_core.compute.memory_plan import PLANS
 from facelift_core.images import to_pictures
 from facelift_core.likeness.front import Front
@@ -68,7 +69,7 @@ def test_views_that_agree_already_stay_to_the_bit(model, portrait, solver):
 )
 def test_only_the_last_steps_agree(model, portrait, how, expected):
     evaluations, seen = [], []
-    hook = model.multiview.unet.register_forward_pre_hook(lambda *_: evaluations.append(1))
+    hook = model.multiview.unet.conv_in.register_forward_pre_hook(lambda *_: evaluations.append(1))
 
     def agree(views, monitor):
         seen.append(len(evaluations))
@@ -113,7 +114,7 @@ def test_what_agrees_in_the_last_step_is_what_comes_out(model, portrait):
 
 def test_progress_grows_through_agreement_and_cancelling_stops_within_it(model, portrait):
     how, calls = Sampling(3, agreeing_steps=2), []
-    agree = model.agreement(portrait)
+    agree = drawing.agreement(model, portrait)
     model.multiview(portrait, preset=how, progress=lambda *call: calls.append(call), agree=agree)
     fractions = [fraction for _, fraction, _ in calls]
     assert fractions[0] == 0 and fractions[-1] == 1 and fractions == sorted(fractions)
@@ -135,7 +136,7 @@ def test_progress_grows_through_agreement_and_cancelling_stops_within_it(model, 
 @pytest.mark.parametrize("with_portrait", [False, True])
 def test_all_but_the_front_become_renders_of_the_head(model, portrait, with_portrait):
     views = torch.rand(6, 3, 64, 64, generator=torch.Generator().manual_seed(0))
-    agree = model.agreement(portrait)
+    agree = drawing.agreement(model, portrait)
     lifted = agree.with_portrait(views)
     assert torch.equal(lifted[1:], views[1:]) and np.array_equal(to_pictures(lifted)[0], portrait.convert("RGB"))
     if not with_portrait:
@@ -160,7 +161,7 @@ def test_every_plan_gives_the_same_views(weights_folder, portrait):
     how, views = Sampling(2, agreeing_steps=1), []
     for plan in PLANS:
         model = fl.FaceLift.from_pretrained(weights_folder, "cpu", plan=plan)
-        agree = model.agreement(portrait)
+        agree = drawing.agreement(model, portrait)
         views.append(model.multiview(portrait, preset=how, agree=agree))
         # Weights that wait are rounded to half precision, in which released ones come anyway.
         torch.testing.assert_close(views[-1], views[0], rtol=0, atol=5e-2 if plan.offload else 1e-4)
@@ -188,7 +189,7 @@ def test_half_precision(weights_folder, portrait):
 
 def test_memory_that_does_not_suffice_for_the_head_is_no_end(weights_folder, portrait, monkeypatch):
     model = fl.FaceLift.from_pretrained(weights_folder, "cpu")
-    attempts, lift = [], fl.pipeline.lift
+    attempts, lift = [], drawing.lift
 
     def scarce(*arguments):
         attempts.append(model.offload.plan)
@@ -196,7 +197,7 @@ def test_memory_that_does_not_suffice_for_the_head_is_no_end(weights_folder, por
             raise torch.OutOfMemoryError("out of memory")
         return lift(*arguments)
 
-    monkeypatch.setattr(fl.pipeline, "lift", scarce)
+    monkeypatch.setattr(drawing, "lift", scarce)
     how = Sampling(2, agreeing_steps=1)
     result = model.reconstruct(portrait, crop=False, preset=how, likeness="photo")
     assert len(result.gaussians) and attempts[:2] == list(PLANS[:2])

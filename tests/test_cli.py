@@ -59,6 +59,9 @@ def every_line(monkeypatch) -> None:
 @pytest.fixture
 def short_video(monkeypatch) -> None:
     """Turntables of four frames in place of 150."""
+    from facelift_core.cli import batch
+
+    monkeypatch.setattr(batch, "write_turntable", functools.partial(turntable.write_turntable, frames=4))
     monkeypatch.setattr(turntable, "write_turntable", functools.partial(turntable.write_turntable, frames=4))
 
 
@@ -146,14 +149,14 @@ def test_photos_that_are_done_are_skipped_unless_told(photo, quick, tmp_path, ca
 
 
 def test_the_next_photo_is_aligned_while_one_is_worked_on(photo, quick, tmp_path, monkeypatch):
-    from facelift_core import align
+    from facelift_core.cli import batch
 
     names = ["anna.png", "bert.png", "carl.png"]
     for name in names[1:]:
         (photo.parent / name).write_bytes(photo.read_bytes())
     aligned = {name: threading.Event() for name in names}
     portraits = []
-    align_portrait, reconstruct = align.align_portrait, fl.FaceLift.reconstruct
+    align_portrait, reconstruct = batch.align_portrait, fl.FaceLift.reconstruct
 
     def align_and_tell(path, **how):
         portraits.append(align_portrait(path, **how))
@@ -165,7 +168,7 @@ def test_the_next_photo_is_aligned_while_one_is_worked_on(photo, quick, tmp_path
         assert index == 2 or aligned[names[index + 1]].wait(60), "nothing is aligned meanwhile"
         return reconstruct(self, portrait, **how)
 
-    monkeypatch.setattr(align, "align_portrait", align_and_tell)
+    monkeypatch.setattr(batch, "align_portrait", align_and_tell)
     monkeypatch.setattr(fl.FaceLift, "reconstruct", reconstruct_after_the_next)
     photos = [photo.parent / name for name in names]
     assert facelift("reconstruct", *photos, "-o", tmp_path / "out", *quick) == 0

@@ -12,7 +12,8 @@ from facelift_core import user_dirs as cache
 from facelift_core.compute import attention
 from facelift_core.compute import onednn as products
 from facelift_core.compute.device import LARGE
-from facelift_core.multiview import MultiViewDiffusion, compiling, graphs, guidance
+from facelift_core.multiview import MultiViewDiffusion, channels_last, compiling, graphs, guidance, sampling
+from facelift_core.multiview.deep_cache import evaluate
 from facelift_core.multiview.graphs import Recordings, worth_recording
 from facelift_core.presets import PRESETS, Sampling
 
@@ -24,6 +25,8 @@ def model(weights_folder, monkeypatch) -> MultiViewDiffusion:
     """By PyTorch's own products: which are faster on a processor is tried by the clock, which cannot be compiled."""
     for module in (products, attention):
         monkeypatch.setattr(module, "onednn_pays", lambda: False)
+    torch._dynamo.reset()  # it knows code, not models
+    counters.clear()
     return MultiViewDiffusion.from_pretrained(weights_folder, "cpu")
 
 
@@ -34,20 +37,54 @@ def portrait() -> Image.Image:
 
 @pytest.mark.slow
 def test_nothing_is_compiled_twice(model, portrait):
-    """Neither for another step, nor where features are reused, nor for another photo."""
+    """Each kind of evaluation is one graph without breaks; another step, photo, seed, or preset compiles nothing."""
     plain = [model(portrait, 3, 3.0, preset=preset) for preset in ("quality", "fast")]
-    torch._dynamo.reset()
-    counters.clear()
-    assert model.compile("eager") is None
-    traced = counters["stats"]["unique_graphs"]
-    assert traced >= 3
-    for _ in range(2):
-        compiled = [model(portrait, 3, 3.0, preset=preset) for preset in ("quality", "fast")]
-    assert counters["stats"]["unique_graphs"] == traced and not counters["graph_break"]
+    assert model.compile("quality", backend="eager") is None
+    assert counters["stats"]["unique_graphs"] == 2  # the UNet and the decoder
+    assert model.compile("fast", backend="eager") is None
+    assert counters["stats"]["unique_graphs"] == 3 and not counters["graph_break"]
+    assert compiling.compiled_variants(model.unet) == {(12, False), (12, True)}
+    with torch._dynamo.config.patch(error_on_recompile=True):
+        for seed in (5, 4):
+            compiled = [model(portrait, 3, 3.0, seed, preset=preset) for preset in ("quality", "fast")]
+        model(portrait.transpose(Image.Transpose.ROTATE_90), 2, 3.0)
+    assert counters["stats"]["unique_graphs"] == 3
     for one, other in zip(plain, compiled, strict=True):
         torch.testing.assert_close(one, other, rtol=0, atol=1e-4)
     compiling.undo(model.unet, model.vae)
     assert torch.equal(model(portrait, 3, 3.0), plain[0])
+
+
+@pytest.mark.slow
+def test_what_is_not_compiled_runs_as_it_is(model, portrait):
+    """Without guidance, the batch is another. Views of another size would be another graph, which the test above would
+    notice."""
+    before = model(portrait, 2, 1.0)
+    assert model.compile("quality", backend="eager") is None
+    traced = counters["stats"]["unique_graphs"]
+    torch.testing.assert_close(model(portrait, 2, 1.0), before, rtol=0, atol=1e-4)
+    assert counters["stats"]["unique_graphs"] == traced
+    with torch._dynamo.config.patch(error_on_recompile=True), pytest.raises(torch._dynamo.exc.RecompileError):
+        model(Image.new("RGB", (96, 96)), 1, 3.0)
+
+
+@pytest.mark.parametrize("fit", [False, True])
+@torch.no_grad()
+def test_an_evaluation_is_that_of_diffusers(model, fit):
+    """To the last bit; and what it is given of the deep blocks, it does not compute."""
+    unet, generator = model.unet, torch.Generator().manual_seed(0)
+    if fit:
+        channels_last.fit(unet)
+    labels = torch.randn(12, unet.config.projection_class_embeddings_input_dim, generator=generator)
+    prompts, t = model.prompt_embeds.repeat(2, 1, 1), torch.tensor(321)
+    for side in (8, 9):
+        sample = torch.randn(12, unet.config.in_channels, side, side, generator=generator)
+        out, deep = evaluate(unet, sample, t, prompts, labels)
+        assert torch.equal(out, unet(sample, t, prompts, class_labels=labels).sample)
+        again, same = evaluate(unet, sample, t, prompts, labels, deep)
+        assert torch.equal(again, out) and same is deep
+        other, _ = evaluate(unet, sample, t, prompts, labels, torch.zeros_like(deep))
+        assert not torch.equal(other, out)
 
 
 def test_where_the_compiler_fails_everything_is_as_before(model, portrait, monkeypatch):
@@ -57,7 +94,7 @@ def test_where_the_compiler_fails_everything_is_as_before(model, portrait, monke
         raise RuntimeError("no compiler here\nmore")
 
     monkeypatch.setattr(MultiViewDiffusion, "_try_once", broken)
-    assert model.compile("eager") == "no compiler here"
+    assert model.compile(backend="eager") == "no compiler here"
     assert not compiling.is_compiled(model.unet)
     assert torch.equal(model(portrait, 2, 3.0), before)
 
@@ -86,17 +123,8 @@ def test_a_work_is_recorded_at_its_second_call():
     calls = []
     recordings = Recordings(recording(calls))
     for _ in range(3):
-        assert recordings("a", lambda x: x + 1, torch.ones(1)).item() == 2
+        assert recordings("a", lambda x: (x + 1,), torch.ones(1))[0].item() == 2
     assert calls == ["record", "repeat", "repeat"]
-
-
-def test_a_work_that_reads_another_waits_until_that_is_recorded():
-    """Before, what it reads has no fixed place: with reuse of every third step two come before the second fresh one."""
-    calls = []
-    recordings = Recordings(recording(calls))
-    for fresh in (True, False, False, True, False):
-        recordings(fresh, lambda x: x, torch.ones(1), needs=None if fresh else True)
-    assert calls == ["record", "repeat", "record", "repeat"]
 
 
 def test_what_cannot_be_recorded_goes_on_unrecorded(monkeypatch, caplog):
@@ -105,7 +133,7 @@ def test_what_cannot_be_recorded_goes_on_unrecorded(monkeypatch, caplog):
 
     monkeypatch.setattr(graphs, "_failures", [])
     recordings = Recordings(record)
-    assert [recordings("a", lambda x: x + 1, torch.ones(1)).item() for _ in range(3)] == [2, 2, 2]
+    assert [recordings("a", lambda x: (x + 1,), torch.ones(1))[0].item() for _ in range(3)] == [2, 2, 2]
     assert recordings.record is None and "capturing" in graphs.problem()
     assert [record.levelname for record in caplog.records] == ["WARNING"]
 
@@ -126,11 +154,11 @@ def test_the_trial_passes_right_recordings_and_refuses_wrong_ones(monkeypatch):
 def test_recordings_end_with_the_steps_and_before_views_agree(weights_folder, monkeypatch):
     """Their memory is needed by what comes after."""
     model, events = MultiViewDiffusion.from_pretrained(weights_folder, "cpu"), []
-    monkeypatch.setattr(MultiViewDiffusion, "_records", lambda self, how: True)
+    monkeypatch.setattr(MultiViewDiffusion, "records", lambda self, how: True)
     monkeypatch.setattr(guidance, "CudaGraphs", lambda: lambda work, inputs: events.append("record") or work)
-    stop, decode = Recordings.stop, MultiViewDiffusion._decode
+    stop, decode = Recordings.stop, sampling.decode
     monkeypatch.setattr(Recordings, "stop", lambda self: (events.append("stop"), stop(self)))
-    monkeypatch.setattr(MultiViewDiffusion, "_decode", lambda *a: (events.append("decode"), decode(*a))[1])
+    monkeypatch.setattr(sampling, "decode", lambda *a: (events.append("decode"), decode(*a))[1])
     portrait = Image.new("RGB", (model.image_size,) * 2, "white")
     model(portrait, preset=Sampling(3), guidance_scale=2.0)
     assert events == ["record", "stop", "decode"]

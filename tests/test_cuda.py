@@ -37,7 +37,7 @@ def difference(a: torch.Tensor, b: torch.Tensor) -> float:
 def test_recorded_evaluations_give_what_launched_ones_give(model, portrait, preset, monkeypatch):
     recorded = model.multiview(portrait, preset=preset)
     assert graphs.problem() is None
-    monkeypatch.setattr(MultiViewDiffusion, "_records", lambda self, how: False)
+    monkeypatch.setattr(MultiViewDiffusion, "records", lambda self, how: False)
     assert torch.equal(recorded, model.multiview(portrait, preset=preset))
 
 
@@ -47,7 +47,7 @@ def test_recordings_give_their_memory_back(model, portrait):
     for record in (False, True):
         with pytest.MonkeyPatch.context() as patch:
             if not record:
-                patch.setattr(MultiViewDiffusion, "_records", lambda self, how: False)
+                patch.setattr(MultiViewDiffusion, "records", lambda self, how: False)
             model.multiview(portrait, preset="balanced")
             torch.cuda.empty_cache()
             torch.cuda.reset_peak_memory_stats()
@@ -62,8 +62,8 @@ def test_recordings_give_their_memory_back(model, portrait):
 def test_what_cannot_be_recorded_leaves_the_card_usable(monkeypatch):
     monkeypatch.setattr(graphs, "_failures", [])
     recordings, x = graphs.Recordings(graphs.CudaGraphs()), torch.ones(4, device="cuda")
-    waits = lambda x: x * float(x.sum())  # noqa: E731
-    assert [recordings("a", waits, x).sum().item() for _ in range(3)] == [16.0] * 3
+    waits = lambda x: (x * float(x.sum()),)  # noqa: E731
+    assert [recordings("a", waits, x)[0].sum().item() for _ in range(3)] == [16.0] * 3
     assert recordings.record is None and graphs.problem()
     torch.cuda.empty_cache()
     assert torch.cuda.current_stream() == torch.cuda.default_stream()

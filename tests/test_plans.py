@@ -126,7 +126,7 @@ def run(model, portrait, **how) -> fl.Result:
 @pytest.mark.parametrize("plan", PLANS, ids=lambda plan: plan.name)
 def test_every_plan_gives_the_same(model, portrait, expected, plan):
     batches = []
-    model.multiview.unet.register_forward_pre_hook(lambda module, args: batches.append(len(args[0])))
+    model.multiview.unet.conv_in.register_forward_pre_hook(lambda module, args: batches.append(len(args[0])))
     model.offload.settle(plan)
     result = run(model, portrait)
     assert set(batches) == {12 if plan.batch_guidance else 6}
@@ -143,7 +143,7 @@ def test_weights_take_turns(model, portrait):
     model.offload.settle(PLANS[3])
     assert unet.dtype == lift.dtype == torch.float16
     seen = []
-    model.multiview.unet.register_forward_pre_hook(lambda *_: seen.append(("unet", unet.dtype, lift.dtype)))
+    model.multiview.unet.conv_in.register_forward_pre_hook(lambda *_: seen.append(("unet", unet.dtype, lift.dtype)))
     model.gslrm.transformer_layers[0].register_forward_pre_hook(
         lambda *_: seen.append(("gslrm", unet.dtype, lift.dtype))
     )
@@ -177,7 +177,7 @@ def out_of_memory(times: int, error: Exception):
     ],
 )
 def test_out_of_memory_goes_on_with_the_next_plan(model, portrait, expected, error):
-    model.multiview.unet.register_forward_pre_hook(out_of_memory(1, error))
+    model.multiview.unet.conv_in.register_forward_pre_hook(out_of_memory(1, error))
     told = []
     result = run(model, portrait, progress=lambda stage, fraction, message: told.append((stage, message)))
     assert model.offload.plan == PLANS[1]
@@ -187,7 +187,7 @@ def test_out_of_memory_goes_on_with_the_next_plan(model, portrait, expected, err
 
 def test_out_of_memory_in_the_second_stage_keeps_the_views(model, portrait, expected):
     evaluations = []
-    model.multiview.unet.register_forward_pre_hook(lambda *_: evaluations.append(1))
+    model.multiview.unet.conv_in.register_forward_pre_hook(lambda *_: evaluations.append(1))
     model.gslrm.transformer_layers[0].register_forward_pre_hook(out_of_memory(2, MemoryError()))
     result = run(model, portrait)
     assert model.offload.plan == PLANS[2] and len(evaluations) == 2
@@ -195,7 +195,7 @@ def test_out_of_memory_in_the_second_stage_keeps_the_views(model, portrait, expe
 
 
 def test_out_of_memory_with_every_plan_is_one_sentence(model, portrait):
-    model.multiview.unet.register_forward_pre_hook(out_of_memory(99, MemoryError()))
+    model.multiview.unet.conv_in.register_forward_pre_hook(out_of_memory(99, MemoryError()))
     with pytest.raises(device.NotEnoughMemory, match=r"Not enough memory; close other programs"):
         run(model, portrait)
     assert model.offload.plan == PLANS[-1]

@@ -1,7 +1,8 @@
-"""Prefetching: prepare the next item in a thread while the current one is processed."""
+"""Prefetching: prepare the next items in a thread while the current ones are processed."""
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
@@ -10,20 +11,20 @@ Item = TypeVar("Item")
 Prepared = TypeVar("Prepared")
 
 
-def prefetch(items: Iterable[Item], prepare: Callable[[Item], Prepared]) -> Iterator[tuple[Item, Future[Prepared]]]:
+def prefetch(
+    items: Iterable[Item], prepare: Callable[[Item], Prepared], ahead: int = 1
+) -> Iterator[tuple[Item, Future[Prepared]]]:
     """Yield each item with a future for ``prepare(item)``.
 
-    A single thread stays one item ahead of the consumer, so at most two prepared items are in memory.
+    A single thread stays `ahead` items ahead of the consumer, so at most one more prepared item is in memory.
     """
     pool = ThreadPoolExecutor(1, "prepare")
     try:
-        waiting: tuple[Item, Future[Prepared]] | None = None
+        waiting: deque[tuple[Item, Future[Prepared]]] = deque()
         for item in items:
-            coming = item, pool.submit(prepare, item)
-            if waiting is not None:
-                yield waiting
-            waiting = coming
-        if waiting is not None:
-            yield waiting
+            waiting.append((item, pool.submit(prepare, item)))
+            if len(waiting) > ahead:
+                yield waiting.popleft()
+        yield from waiting
     finally:
         pool.shutdown(wait=False, cancel_futures=True)

@@ -6,26 +6,18 @@ import argparse
 import errno
 import os
 import tempfile
-import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from ..diagnostics import quiet_libraries
 from ..errors import FaceLiftError
 from ..files import target_of
 from ..likeness import LIKENESS
 from ..presets import PRESETS
-from .console import duration, progress_bar, say, unexpected
+from .console import say
 from .options import UsageError, device, matching, number, whole_number
-
-if TYPE_CHECKING:
-    from concurrent.futures import Future
-
-    from ..align import AlignedPortrait
-    from ..pipeline import FaceLift
 
 HEAD_SUFFIX = ".ply"
 """Suffix of heads in a folder, and of unfiltered heads."""
@@ -122,8 +114,11 @@ def run(options: argparse.Namespace) -> int:
     failed += len(possible) - len(present)
     total = failed + len(present)
     if present:
+        quiet_libraries()
+        from .batch import reconstruct_all
+
         with _folders(present):
-            failed += _reconstruct_all(present, options)
+            failed += reconstruct_all(present, options)
     if total > 1:
         say(f"{total - failed} of {total} photos reconstructed." if failed else f"All {total} photos reconstructed.")
     return 1 if failed else 0
@@ -208,72 +203,6 @@ def _jobs_in_folder(
             number += 1
         taken |= names
         yield task
-
-
-def _reconstruct_all(tasks: Sequence[PhotoTask], options: argparse.Namespace) -> int:
-    """Run `tasks` and return the number of failures."""
-    quiet_libraries()
-    from ..align import NoFace, align_portrait
-    from ..pipeline import FaceLift
-    from .prefetch import prefetch
-
-    say(f"Loading the weights “{options.weights}”")
-    model = FaceLift.from_pretrained(options.weights, device=options.device)
-    say(f"Running on {model.device}")
-    if model.device.type == "cpu":
-        seconds = model.estimate(options.preset, options.steps, options.guidance, options.likeness)
-        say(f"This will take about {duration(seconds)} per photo.")
-    failed = 0
-
-    def align(task: PhotoTask) -> AlignedPortrait:
-        largest = options.likeness == "off"  # as published
-        return align_portrait(task.photo, crop=not options.no_crop, matting=options.matting, largest_face=largest)
-
-    for task, aligned in prefetch(tasks, align):
-        try:
-            _reconstruct(model, task, aligned, options)
-        except FaceLiftError as error:
-            say(f"{task.photo}: {error}" + (" (--no-crop)" if isinstance(error, NoFace) else ""))
-            failed += 1
-        except Exception as error:  # the other photos shall not suffer
-            say(f"{task.photo}: {unexpected(error)}")
-            failed += 1
-    return failed
-
-
-def _reconstruct(
-    model: FaceLift, task: PhotoTask, aligned: Future[AlignedPortrait], options: argparse.Namespace
-) -> None:
-    from ..images import write_contact_sheet
-
-    start = time.perf_counter()
-    with progress_bar(task.photo.name) as progress:
-        progress("align", 0.0, "Aligning the portrait")
-        result = model.reconstruct(
-            aligned.result(),
-            preset=options.preset,
-            steps=options.steps,
-            guidance_scale=options.guidance,
-            seed=options.seed,
-            likeness=options.likeness,
-            progress=progress,
-            keep_raw=options.raw,
-        )
-    result.gaussians.save(task.head)
-    if task.raw:
-        result.raw_gaussians.save(task.raw)
-    if task.views:
-        write_contact_sheet(result.views, task.views)
-    if task.turntable:
-        from ..rendering.turntable import write_turntable
-
-        with progress_bar(task.turntable.name) as progress:
-            write_turntable(result.gaussians.to(model.device), task.turntable, progress=progress)
-    for note in result.notes:
-        say(f"{task.photo}: {note}")
-    seconds = time.perf_counter() - start
-    stages = ", ".join(f"{stage} {spent:.1f}" for stage, spent in result.timings.items())
-    print(f"{task.head}: {len(result.gaussians):,} Gaussians in {seconds:.1f} s ({stages})", flush=True)
 
 
 def _is_there(photo: Path) -> bool:

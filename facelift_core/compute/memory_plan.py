@@ -10,6 +10,7 @@ RESERVE = 400 * 2**20
 SLACK = 1.15
 BATCHED, BRANCHES = "unet", 2
 """The network whose `work` doubles if both guidance branches run in one batch."""
+HEADS_MAX = 2
 
 
 @dataclass(frozen=True)
@@ -57,12 +58,10 @@ class Needs:
     overhead: int = 0
     skin: int = 0
 
-    def peak(self, plan: MemoryPlan) -> int:
-        """Return the peak memory of a run with `plan`, in bytes."""
-        work = {
-            name: size * (BRANCHES if plan.batch_guidance and name == BATCHED else 1)
-            for name, size in self.work.items()
-        }
+    def peak(self, plan: MemoryPlan, heads: int = 1) -> int:
+        """Return the peak memory of a run with `plan`, in bytes, with the views of `heads` heads in one batch."""
+        batches = heads * (BRANCHES if plan.batch_guidance else 1)
+        work = {name: size * (batches if name == BATCHED else 1) for name, size in self.work.items()}
         if not plan.offload:
             return self.overhead + sum(self.weights.values()) + max(*work.values(), self.skin)
         copied = {name: size if size > self.parked[name] else 0 for name, size in self.weights.items()}
@@ -80,6 +79,19 @@ def choose(free: int | None, needs: Needs) -> MemoryPlan:
         return PLANS[0]
     fitting = (plan for plan in PLANS if needs.peak(plan) * SLACK + RESERVE <= free)
     return next(fitting, min(PLANS, key=needs.peak))
+
+
+def heads_at_once(free: int | None, needs: Needs, plan: MemoryPlan) -> int:
+    """Return the number of heads whose views to draw in one batch, at most :data:`HEADS_MAX`.
+
+    Args:
+        free: bytes available besides the loaded weights; None if unknown, which is treated as too few.
+        plan: the current plan; if it saves memory, heads are drawn one by one.
+    """
+    if free is None or plan != PLANS[0]:
+        return 1
+    work = needs.peak(plan, HEADS_MAX) - sum(needs.weights.values())
+    return HEADS_MAX if work * SLACK + RESERVE <= free else 1
 
 
 def step_down(plan: MemoryPlan) -> MemoryPlan | None:

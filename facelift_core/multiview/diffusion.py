@@ -1,15 +1,13 @@
-"""The diffusion model and its sampling loop: an aligned portrait to six views (docs/model.md, 3.3)."""
+"""The diffusion model: an aligned portrait to six views (docs/model.md, 3)."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, DDPMScheduler, UNet2DConditionModel
-from diffusers.models.embeddings import get_timestep_embedding
 from PIL import Image
 from torch import Tensor, nn
 from transformers import CLIPImageProcessorPil, CLIPVisionModelWithProjection
@@ -21,21 +19,21 @@ from ..presets import Sampling, check_settings
 from ..progress import Cancel, Monitor, ProgressCallback
 from ..rendering.cameras import VIEW_NAMES
 from ..weights.layout import find_pipeline
-from . import channels_last, compiling, graphs, solvers
+from . import channels_last, compiling, graphs
 from .agreement import Agree
 from .clip import load_clip, load_image_processor
 from .guidance import Condition, denoiser
 from .loading import check_parts_fit, load_guidance, load_normalizer, load_scheduler
 from .prompts import load_prompt_embeds
+from .sampling import decode, draw
 from .unet import fit_to_cpu, load_unet
 from .vae import load_vae
-from .work_space import pictures_at_once, work_bytes
+from .when_to_compile import Experience
+from .work_space import work_bytes
 
 VIEWS = len(VIEW_NAMES)
 IMAGE_SIZE_MAX = 512
 """The reference works at 512², although the UNet's config inherits a larger sample size from Stable Diffusion."""
-STEPS_PER_AGREEMENT = 10
-"""An agreeing step takes about as long as this many ordinary ones; used only for the progress."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +51,7 @@ class MultiViewDiffusion:
         guidance_scale: default guidance scale of this checkpoint.
         device, dtype: device and dtype of the computation; the autoencoder uses float32 in place of bfloat16.
         offload: weight offloading.
+        experience: how long earlier heads took.
     """
 
     unet: UNet2DConditionModel
@@ -68,6 +67,7 @@ class MultiViewDiffusion:
     device: torch.device
     dtype: torch.dtype
     offload: WeightOffload
+    experience: Experience = field(default_factory=Experience)
 
     @classmethod
     def from_pretrained(
@@ -135,11 +135,13 @@ class MultiViewDiffusion:
         """Pixels per latent along a side."""
         return 2 ** (len(self.vae.config.block_out_channels) - 1)
 
-    @torch.no_grad()
-    def compile(self, backend: str = "inductor") -> str | None:
-        """Compile the UNet and the decoder, which takes about a minute the first time on a machine.
+    def compile(
+        self, preset: str | Sampling = "quality", guidance_scale: float | None = None, backend: str = "inductor"
+    ) -> str | None:
+        """Compile the UNet for the evaluations of `preset`, and the decoder.
 
-        Other batch sizes (without guidance, or with less memory) are compiled at their first use.
+        Takes about a minute the first time on a machine. What is compiled already stays so. Other evaluations (without
+        guidance, or with less memory) run as before.
 
         Args:
             backend: backend of :func:`torch.compile`.
@@ -149,16 +151,25 @@ class MultiViewDiffusion:
         """
         if self.offload.in_use:
             raise FaceLiftError("The model cannot be compiled while it is running; compile it before or after.")
-        compiling.compile_networks(self.unet, self.vae, backend)
+        how = check_settings(preset, None, guidance_scale, 0)
         try:
-            self._try_once()
+            compiling.compile_unet(self.unet, self.variants(how, guidance_scale), backend)
+            compiling.compile_decoder(self.vae, backend)
+            self._try_once(how)
         except NotEnoughMemory:
+            compiling.undo(self.unet, self.vae)
             raise
         except Exception as error:  # compilers, drivers and Triton's versions fail in their own ways
             compiling.undo(self.unet, self.vae)
-            self._use_kernels()
             return first_line(error)
         return None
+
+    def variants(self, how: Sampling, guidance_scale: float | None = None) -> set[compiling.Variant]:
+        """Return the kinds of evaluation of one portrait with the current memory plan."""
+        scale = self.guidance_scale if guidance_scale is None else guidance_scale
+        rows = VIEWS * (2 if scale != 1 and self.offload.plan.batch_guidance else 1)
+        reuses = how.reuse > 1 and len(self.unet.up_blocks) > 1
+        return {(rows, False)} | ({(rows, True)} if reuses else set())
 
     def _use_kernels(self) -> None:
         """Use the fused kernels if they work on this device."""
@@ -166,28 +177,29 @@ class MultiViewDiffusion:
             if channels_last.usable(self.device, next(network.parameters()).dtype):
                 channels_last.fit(network)
 
-    def _try_once(self) -> None:
-        """Run one guided UNet evaluation and one decoding on zeros."""
+    @torch.no_grad()
+    def _try_once(self, how: Sampling) -> None:
+        """Run one UNet evaluation of each kind and one decoding on zeros."""
         side = self.image_size // self.vae_factor
-        channels = self.vae.config.latent_channels
-        latents = torch.zeros(VIEWS, channels, side, side, device=self.device)
+        latents = torch.zeros(VIEWS, self.vae.config.latent_channels, side, side, device=self.device)
         labels = torch.zeros(VIEWS, self.unet.config.projection_class_embeddings_input_dim, device=self.device)
         condition = Condition(labels.to(self.dtype), latents.to(self.dtype), self.prompt_embeds)
-        batch_guidance = self.offload.plan.batch_guidance
+        plan, t = self.offload.plan, torch.tensor(0, device=self.device)
         with nothing_left_behind():
-            with self.offload.using("unet"), denoiser(self.unet, condition, True, batch_guidance, 1) as denoise:
-                denoise(latents, torch.tensor(0, device=self.device), 2.0)
+            with self.offload.using("unet"), denoiser(self.unet, condition, True, plan.batch_guidance, 2) as denoise:
+                for step in range(min(how.reuse, 2)):
+                    denoise.begin_step(step)
+                    denoise(latents, t, 2.0)
             with self.offload.using("vae"):
-                self._decode(latents, Monitor("views", None, None))
+                decode(self, latents, Monitor("views", None, None))
 
-    def _records(self, how: Sampling) -> bool:
+    def records(self, how: Sampling) -> bool:
         """Return whether to record UNet evaluations as CUDA graphs, which saves the time to launch their kernels."""
         on_card = self.device.type == "cuda" and self.dtype != torch.float32
-        stays = not self.offload.plan.offload and not compiling.is_compiled(self.unet)
         parameters = sum(weight.numel() for weight in self.unet.parameters())
-        return on_card and stays and graphs.worth_recording(parameters, how) and graphs.problem() is None
+        worth = graphs.worth_recording(parameters, how) and not self.offload.plan.offload
+        return on_card and worth and graphs.problem() is None
 
-    @torch.no_grad()
     def __call__(
         self,
         portrait: Image.Image,
@@ -222,114 +234,34 @@ class MultiViewDiffusion:
             FaceLiftError: a setting or the size is out of range, or memory ran out.
             Cancelled: `cancelled` returned true.
         """
-        how = check_settings(preset, steps, guidance_scale, seed)
-        self._check_size(portrait)
-        scale = self.guidance_scale if guidance_scale is None else guidance_scale
-        with nothing_left_behind():
-            return self._sample(portrait.convert("RGB"), how, scale, seed, Monitor("views", progress, cancelled), agree)
+        agrees = None if agree is None else [agree]
+        return self.several([portrait], steps, guidance_scale, seed, progress, cancelled, preset, agrees)[0]
 
-    def _sample(
+    def several(
         self,
-        portrait: Image.Image,
-        how: Sampling,
-        guidance_scale: float,
-        seed: int,
-        monitor: Monitor,
-        agree: Agree | None,
-    ) -> Tensor:
-        run = solvers.start(self.scheduler, how)
-        generator = torch.Generator(self.device).manual_seed(seed)
-        monitor(0.0, "Reading the portrait")
+        portraits: Sequence[Image.Image],
+        steps: int | None = None,
+        guidance_scale: float | None = None,
+        seed: int = 4,
+        progress: ProgressCallback | None = None,
+        cancelled: Cancel | None = None,
+        preset: str | Sampling = "quality",
+        agrees: Sequence[Agree] | None = None,
+    ) -> list[Tensor]:
+        """Sample the six views of several heads in one batch, which fills a large GPU better.
 
-        # The reference draws in this order: noise for CLIP, first latents, one draw per step.
-        with self.offload.using("image_encoder"):
-            class_labels = self._class_labels(portrait, generator)
-        with self.offload.using("vae"):
-            pixels = torch.from_numpy(np.array(portrait)).permute(2, 0, 1).unsqueeze(0) / 127.5 - 1
-            image_latents = self._encode(pixels).expand(VIEWS, -1, -1, -1)
-        latents = self._randn(image_latents.shape, generator) * run.scheduler.init_noise_sigma
-        condition = Condition(class_labels, image_latents.to(self.dtype), self.prompt_embeds)
-
-        scales = [guidance_scale if how.guides(step) else 1.0 for step in range(how.steps)]
-        guided, batch_guidance = any(scale != 1 for scale in scales), self.offload.plan.batch_guidance
-        agreeing = [agree is not None and how.agrees(step) for step in range(how.steps)]
-        total, done = how.steps + STEPS_PER_AGREEMENT * sum(agreeing) + 1, 0
-        with (
-            self.offload.using("unet"),
-            denoiser(self.unet, condition, guided, batch_guidance, how.reuse, self._records(how)) as denoise,
-        ):
-            # The scheduler gets timesteps as numbers, because its tables are on the CPU; the UNet gets them as tensors.
-            # So no step waits for the GPU.
-            numbers, tensors = run.timesteps.tolist(), run.timesteps.to(self.device)
-            for step, (t, t_device, scale) in enumerate(zip(numbers, tensors, scales, strict=True)):
-                denoise.reuse.begin_step(step)
-                out = denoise(run.scaled(latents, t), t_device, scale)
-                if agreeing[step]:
-                    denoise.recordings.stop()  # frees memory for GS-LRM; few steps are left
-                    part = monitor.part(done / total, (done + STEPS_PER_AGREEMENT) / total)
-                    with self.offload.without("unet"):
-                        change = self._agreed(run.clean(out, t, latents), agree, part)
-                    out = run.shifted(out, t, change)
-                    done += STEPS_PER_AGREEMENT
-                noise = self._randn(latents.shape, generator) if run.draws_noise else None
-                latents = run.step(out, t, latents, noise)
-                done += 1
-                monitor(done / total, f"Step {step + 1} of {how.steps}")
-        with self.offload.using("vae"):
-            views = self._decode(latents, monitor)
-        monitor(1.0, "Six views")
-        return views
-
-    def _agreed(self, latents: Tensor, agree: Agree, monitor: Monitor) -> Tensor:
-        """Return the change of clean `latents` (6, C, h, w) for consistent views, as a difference of two encodings."""
-        monitor(0.0, "Making the views agree")
-        with self.offload.using("vae"):
-            views = self._decode(latents, monitor)
-        agreed = agree(views, monitor)
-        change = torch.zeros_like(latents)
-        changed = [number for number, (a, b) in enumerate(zip(views, agreed, strict=True)) if not torch.equal(a, b)]
-        with self.offload.using("vae"):
-            for numbers in _split(changed, pictures_at_once(self)):
-                monitor.check()
-                before, after = (self._encode(images[numbers] * 2 - 1) for images in (views, agreed))
-                change[numbers] = after - before
-        return change
-
-    def _class_labels(self, portrait: Image.Image, generator: torch.Generator) -> Tensor:
-        """Return (6, 2·E): the portrait's CLIP embedding at noise level 0 (which adds some noise), and the level."""
-        pixels = self.image_processor(portrait, return_tensors="pt").pixel_values.to(self.device, self.dtype)
-        embeds = self.image_encoder(pixels).image_embeds.float().expand(VIEWS, -1)
-        noise = self._randn(embeds.shape, generator)
-        level = torch.zeros(VIEWS, dtype=torch.long, device=self.device)
-        normal = (embeds - self.embedding_mean) / self.embedding_std
-        noised = self.noising_scheduler.add_noise(normal, noise, level) * self.embedding_std + self.embedding_mean
-        sinusoids = get_timestep_embedding(level, embeds.shape[1], flip_sin_to_cos=True, downscale_freq_shift=0)
-        return torch.cat([noised, sinusoids], dim=1).to(self.dtype)
-
-    def _encode(self, pixels: Tensor) -> Tensor:
-        """Encode pixels (N, 3, H, W) in [-1, 1] to scaled latents (N, C, h, w), float32."""
-        latents = self.vae.encode(pixels.to(self.device, self.vae.dtype)).latent_dist.mode()
-        return latents.float() * self.vae.config.scaling_factor
-
-    def _decode(self, latents: Tensor, monitor: Monitor) -> Tensor:
-        """Decode scaled latents to images (6, 3, H, W), float32 in [0, 1] on the CPU."""
-        latents = (latents / self.vae.config.scaling_factor).to(self.vae.dtype)
-        images = []
-        for some in latents.split(pictures_at_once(self)):
-            monitor.check()
-            images.append(self.vae.decode(some, return_dict=False)[0].float())
-        images = torch.cat(images).cpu()
-        if not images.isfinite().all():
-            raise FaceLiftError(
-                "The multi-view diffusion produced NaN or infinity; the weights are damaged, or this device computes "
-                "wrong results: try the device “cpu”."
-            )
-        return (images / 2 + 0.5).clamp(0, 1)
-
-    def _randn(self, shape: torch.Size, generator: torch.Generator) -> Tensor:
-        # Draw in float32 for bfloat16 too (the reference never uses it), so that both dtypes give the same views.
-        dtype = torch.float32 if self.dtype == torch.bfloat16 else self.dtype
-        return torch.randn(shape, generator=generator, device=self.device, dtype=dtype).float()
+        Args:
+            portraits: all of the same size.
+            agrees: one for each portrait. The others, the results and the errors are as for :meth:`__call__`; the views
+                of a portrait differ from those that it has alone by rounding.
+        """
+        how = check_settings(preset, steps, guidance_scale, seed)
+        for portrait in portraits:
+            self._check_size(portrait)
+        scale = self.guidance_scale if guidance_scale is None else guidance_scale
+        monitor = Monitor("views", progress, cancelled)
+        with nothing_left_behind():
+            return draw(self, [each.convert("RGB") for each in portraits], how, scale, seed, monitor, agrees)
 
     def _check_size(self, portrait: Image.Image) -> None:
         if any(side % self.vae_factor for side in portrait.size):
@@ -337,10 +269,6 @@ class MultiViewDiffusion:
                 f"The portrait is {portrait.width} × {portrait.height} pixels; its sides must be multiples of "
                 f"{self.vae_factor} (these weights were trained on {self.image_size} × {self.image_size})."
             )
-
-
-def _split(numbers: list[int], size: int) -> Iterator[list[int]]:
-    return (numbers[start : start + size] for start in range(0, len(numbers), size))
 
 
 def _finer(dtype: torch.dtype) -> torch.dtype:

@@ -17,8 +17,8 @@ from ..presets import Sampling
 
 logger = logging.getLogger(__name__)
 
-Work = Callable[..., Tensor]
-"""A function from tensors to a tensor that runs the same kernels in every call."""
+Work = Callable[..., tuple[Tensor, ...]]
+"""A function from tensors to tensors that runs the same kernels in every call."""
 Record = Callable[[Work, tuple[Tensor, ...]], Work]
 """Records a :data:`Work` with example arguments; returns a function that replays it with other arguments."""
 
@@ -43,16 +43,15 @@ class Recordings:
     seen: set[Hashable] = field(default_factory=set)
     recorded: dict[Hashable, Work] = field(default_factory=dict)
 
-    def __call__(self, key: Hashable, work: Work, *inputs: Tensor, needs: Hashable = None) -> Tensor:
+    def __call__(self, key: Hashable, work: Work, *inputs: Tensor) -> tuple[Tensor, ...]:
         """Return ``work(*inputs)``: the first call runs normally, as a warm-up; later calls are recorded and replayed.
 
-        Args:
-            needs: key of the work whose results `work` reads. They have no fixed address until it is recorded.
+        Tensors that `work` reads besides `inputs` must stay where they are.
         """
         if self.record is None:
             return work(*inputs)
         if key not in self.recorded:
-            if key not in self.seen or (needs is not None and needs not in self.recorded):
+            if key not in self.seen:
                 self.seen.add(key)
                 return work(*inputs)
             if not self._add(key, work, inputs):
@@ -83,11 +82,7 @@ class Recordings:
 
 
 class CudaGraphs:
-    """Records functions as CUDA graphs that share a memory pool.
-
-    They must therefore be replayed one after the other, and a graph may read only those results of another that were
-    alive when it was recorded.
-    """
+    """Records functions as CUDA graphs that share a memory pool, and must therefore be replayed one after the other."""
 
     def __init__(self):
         self.pool = torch.cuda.graph_pool_handle()
@@ -111,11 +106,11 @@ class CudaGraphs:
                 torch._C._cuda_endAllocateToPool(stream.device_index, self.pool)
             raise
 
-        def repeat(*arguments: Tensor) -> Tensor:
+        def repeat(*arguments: Tensor) -> tuple[Tensor, ...]:
             for place, argument in zip(places, arguments, strict=True):
                 place.copy_(argument)
             graph.replay()
-            return out.clone()
+            return tuple(tensor.clone() for tensor in out)
 
         return repeat
 
@@ -138,7 +133,8 @@ def _problem_of_machine() -> str | None:
 def trial(record: Record, device: torch.device) -> str | None:
     """Record and replay a small function on `device`. Return what is wrong, or None."""
     recordings = Recordings(record)
-    results = [recordings("trial", lambda x: x * 2 + 1, torch.full((8,), step, device=device)) for step in range(3)]
+    steps = (torch.full((8,), step, device=device) for step in range(3))
+    results = [recordings("trial", lambda x: (x * 2 + 1,), step)[0] for step in steps]
     if recordings.record is None:
         return _failures[-1] if _failures else "not enough memory"
     right = torch.stack(results).tolist() == [[2.0 * step + 1] * 8 for step in range(3)]

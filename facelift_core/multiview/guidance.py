@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 
 import torch
 from diffusers import UNet2DConditionModel
 from torch import Tensor
 
 from .attention import remembered_prompts
-from .compiling import is_compiled
-from .deep_cache import Reuse, reused_features
+from .compiling import evaluator
 from .graphs import CudaGraphs, Recordings
 
 
@@ -31,22 +30,30 @@ class Condition:
     prompts: Tensor
 
 
-@dataclass(frozen=True)
+@dataclass
 class Denoiser:
     """The UNet with everything that stays constant during a run.
 
     Attributes:
         branches: the conditions by guidance branch: "conditional", and "both" or "unconditional".
         batch_guidance: evaluate both branches in one batch; otherwise one after the other, with half the memory.
-        reuse: cached features of the deep blocks.
+        reuse: compute the deep blocks every `reuse` steps; see :mod:`.deep_cache`.
         recordings: recorded evaluations; may be stopped early to free their memory.
+        fresh: whether the current step computes the deep blocks.
+        deep: their last output by branch.
     """
 
     unet: UNet2DConditionModel
     branches: dict[str, Condition]
     batch_guidance: bool
-    reuse: Reuse
+    reuse: int
     recordings: Recordings
+    fresh: bool = True
+    deep: dict[str, Tensor] = field(default_factory=dict)
+
+    def begin_step(self, step: int) -> None:
+        """Start step `step` (0-based). Call this before its evaluations."""
+        self.fresh = step % self.reuse == 0
 
     def __call__(self, latents: Tensor, t: Tensor, guidance_scale: float) -> Tensor:
         """Return the prediction u + w·(c − u), (6, C, h, w) float32, with w the guidance scale; c alone if w is 1."""
@@ -60,16 +67,21 @@ class Denoiser:
         return unconditional + guidance_scale * (conditional - unconditional)
 
     def _evaluate(self, latents: Tensor, t: Tensor, branch: str) -> Tensor:
-        self.reuse.branch = branch
         condition = self.branches[branch]
         sample = torch.cat([latents.to(condition.image_latents.dtype), condition.image_latents], dim=1)
+        deep = None if self.fresh else self.deep.get(branch)
+        evaluate = evaluator(self.unet, len(sample), deep is not None)
+        kept = self.reuse > 1 and deep is None
 
-        def evaluate(sample: Tensor, t: Tensor) -> Tensor:
-            return self.unet(sample, t, condition.prompts, class_labels=condition.class_labels, return_dict=False)[0]
+        def work(sample: Tensor, t: Tensor, deep: Tensor | None = None) -> tuple[Tensor, ...]:
+            out, deep = evaluate(self.unet, sample, t, condition.prompts, condition.class_labels, deep)
+            return (out, deep) if kept and deep is not None else (out,)
 
-        fresh = self.reuse.fresh
-        needs = None if fresh else (branch, True)
-        return self.recordings((branch, fresh), evaluate, sample, t, needs=needs).float()
+        inputs = (sample, t) if deep is None else (sample, t, deep)
+        out, *more = self.recordings((branch, deep is None), work, *inputs)
+        if more:
+            self.deep[branch] = more[0]
+        return out.float()
 
 
 @contextmanager
@@ -101,10 +113,9 @@ def denoiser(
             branches["both"] = Condition(*(torch.cat(pair) for pair in pairs))
         else:
             branches["unconditional"] = nothing
-    remembered = nullcontext() if is_compiled(unet) else remembered_prompts(unet)
     recordings = Recordings(CudaGraphs() if record else None)
     try:
-        with remembered, reused_features(unet, reuse) as features:
-            yield Denoiser(unet, branches, batch_guidance, features, recordings)
+        with remembered_prompts(unet):
+            yield Denoiser(unet, branches, batch_guidance, reuse, recordings)
     finally:
         recordings.stop()

@@ -19,8 +19,12 @@ from ..weights.state_dict import load_into, load_state_dict
 from .attention import MultiViewAttention, PromptAttention
 
 WEIGHTS_FILE = "diffusion_pytorch_model.safetensors"
-UNSUPPORTED = ("cd_attention_last", "cd_attention_mid", "addition_downsample")
-"""Options of related models that FaceLift does not use: cross-domain attention and downsampled additions."""
+UNSUPPORTED = (
+    "cd_attention_last", "cd_attention_mid", "addition_downsample",
+    "addition_embed_type", "center_input_sample", "class_embeddings_concat", "encoder_hid_dim_type",
+    "time_embedding_act_fn",
+)  # fmt: skip
+"""Options of related models that FaceLift does not use, such as cross-domain attention and further embeddings."""
 
 
 def load_unet(folder: str | Path) -> UNet2DConditionModel:

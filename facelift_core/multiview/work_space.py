@@ -34,7 +34,7 @@ def pictures_at_once(model: MultiViewDiffusion) -> int:
 
     1 on a CPU, where larger batches are not faster and round differently.
     """
-    if model.device.type != "cuda" or compiling.is_compiled(model.unet):
+    if model.device.type != "cuda" or compiling.is_compiled(model.vae):
         return 1
     work = work_bytes(model)
     room = max(PICTURES_BYTES, work["unet"] * (2 if model.offload.plan.batch_guidance else 1))
