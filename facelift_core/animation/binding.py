@@ -10,13 +10,13 @@ from scipy.spatial import cKDTree
 
 from ..gaussians.arrays import SplatArrays
 from ..rendering import cameras
+from .front import SIDE, FrontView
+from .parted_lips import edges_of_lips, quads_inside_mouth, sort_by_lips
 from .rig import CORNERS, SHAPES, Binding, FaceMesh
-from .samples import HIDDEN, Samples, front_pixels, front_quads, quads_of, sample_quads
+from .samples import HIDDEN, Samples, front_depth, front_pixels, quads_of, sample_quads
 
 SPACING = 0.006
 """Distance in world units of the points on the mesh among which the nearest is searched."""
-FRONT = 1024
-"""Side in pixels of the front view in which eyes and mouth are told from lids and lips."""
 NEAR, FAR = 0.05, 0.10
 """Distances from the skin, in world units (.05 is about 8 mm), between which Gaussians stop following expressions:
 farther ones are hair, a hat or clothes."""
@@ -37,8 +37,11 @@ DEEP = 0.12
 """Distance in world units up to which a Gaussian in front of or behind the eyes or the inside of the mouth belongs to
 them, if the front camera sees it there."""
 
+BEHIND = 0.03
+"""Distance in world units from closed lips to what is behind them."""
 
-def bind(gaussians: SplatArrays, mesh: FaceMesh) -> tuple[Binding, np.ndarray]:
+
+def bind(gaussians: SplatArrays, mesh: FaceMesh, view: FrontView) -> tuple[Binding, np.ndarray]:
     """Bind the Gaussians of a head to its face mesh at rest. Returns also the indices of those inside the mouth.
 
     Skin follows the nearest place of the mesh. What the front camera sees through the opening of the lids follows the
@@ -46,14 +49,14 @@ def bind(gaussians: SplatArrays, mesh: FaceMesh) -> tuple[Binding, np.ndarray]:
     that no expression moves.
     """
     positions = gaussians.positions
-    binding, distance = _nearest(positions, sample_quads(mesh, quads_of(mesh, "outside"), SPACING))
+    skin = np.union1d(quads_of(mesh, "outside"), edges_of_lips(mesh))
+    binding, distance = _nearest(positions, sample_quads(mesh, skin, SPACING))
     _hold(binding, mesh, positions, ((distance - NEAR) / (FAR - NEAR)).clip(0, 1))
-    seen_quads = front_quads(mesh, FRONT)
-    shown = _shown_quads(positions, seen_quads)
-    _edges_of_lids(binding, shown, gaussians, mesh, seen_quads)
-    hidden = np.setdiff1d(quads_of(mesh, "skin"), quads_of(mesh, "outside"))
-    eyes, mouth = quads_of(mesh, "eyes"), np.union1d(quads_of(mesh, "teeth", "tongue"), hidden)
-    for seen, quads in ((eyes, eyes), (mouth, _inside_of_mouth(mesh))):
+    shown = _shown_quads(positions, view.quads)
+    sort_by_lips(shown, gaussians, mesh, view)
+    _edges_of_lids(binding, shown, gaussians, mesh, view.quads)
+    eyes = quads_of(mesh, "eyes")
+    for seen, quads in ((eyes, eyes), (quads_inside_mouth(mesh), _inside_of_mouth(mesh))):
         behind = np.flatnonzero(np.isin(shown, seen))
         inside, depth = _nearest(positions[behind], sample_quads(mesh, quads, SPACING))
         own = depth < DEEP
@@ -62,13 +65,21 @@ def bind(gaussians: SplatArrays, mesh: FaceMesh) -> tuple[Binding, np.ndarray]:
 
 
 def behind_lips(gaussians: SplatArrays, binding: Binding, inside: np.ndarray, mesh: FaceMesh) -> SplatArrays:
-    """Move what shows between the lips back along the camera's rays to the teeth, so that lips can close before it."""
+    """Move what shows between the lips back along the camera's rays, so that the lips can close before it.
+
+    It goes to the teeth, or where these stand out, behind the closed lips.
+    """
     camera = np.array([0.0, -cameras.RADIUS, 0.0])
     rays = gaussians.positions[inside] - camera
     distance = np.linalg.norm(rays, axis=1)
     foot = np.einsum("nk,nkc->nc", binding.shares[inside], mesh.vertices[binding.corners[inside]])
     teeth = np.einsum("nc,nc->n", foot - camera, rays) / distance
-    factor = np.clip(teeth / distance, 1.0, 1.0 + DEEP).astype(np.float32)
+    closed = replace(mesh, vertices=mesh.vertices + mesh.neutral)
+    lips = front_depth(closed, np.union1d(quads_of(mesh, "outside"), edges_of_lips(mesh)), SIDE)
+    pixels, depth = front_pixels(gaussians.positions[inside], SIDE)
+    column, row = np.clip(np.floor(pixels), 0, SIDE - 1).astype(int).T
+    lips = np.where(np.isfinite(lips), lips + BEHIND, 0)[row, column]
+    factor = np.clip(np.maximum(teeth / distance, lips / depth), 1.0, 1.0 + DEEP).astype(np.float32)
     positions, log_scales = gaussians.positions.copy(), gaussians.log_scales.copy()
     positions[inside] = camera + rays * factor[:, None]
     log_scales[inside] += np.log(factor)[:, None]
@@ -87,9 +98,9 @@ def _inside_of_mouth(mesh: FaceMesh) -> np.ndarray:
 
 def _shown_quads(positions: np.ndarray, seen: np.ndarray) -> np.ndarray:
     """(N,) the quad that the front camera sees where it looks at each position, or -1; `seen` as of `front_quads`."""
-    pixels, depth = front_pixels(positions, FRONT)
+    pixels, depth = front_pixels(positions, SIDE)
     column, row = np.floor(pixels).astype(np.int64).T
-    framed = (depth > 0.1) & (0 <= column) & (column < FRONT) & (0 <= row) & (row < FRONT)
+    framed = (depth > 0.1) & (0 <= column) & (column < SIDE) & (0 <= row) & (row < SIDE)
     shown = np.full(len(positions), HIDDEN, np.int64)
     shown[framed] = seen[row[framed], column[framed]]
     return shown
@@ -107,9 +118,9 @@ def _edges_of_lids(
     )
     of_label = np.zeros(label.max() + 1, np.int64)
     of_label[label[opening]] = seen[opening]
-    pixels, depth = front_pixels(gaussians.positions, FRONT)
-    column, row = np.clip(np.floor(pixels), 0, FRONT - 1).astype(np.int64).T
-    surface = front_pixels(mesh.vertices[mesh.parts["eyelids"]], FRONT)[1]
+    pixels, depth = front_pixels(gaussians.positions, SIDE)
+    column, row = np.clip(np.floor(pixels), 0, SIDE - 1).astype(np.int64).T
+    surface = front_pixels(mesh.vertices[mesh.parts["eyelids"]], SIDE)[1]
     near = np.flatnonzero((distance[row, column] < LIDS) & (np.abs(depth - surface.mean()) < DEEP))
     away, brightness = distance[row[near], column[near]], gaussians.colors[near].mean(1)
     skin = away > LASHES

@@ -13,10 +13,14 @@ from scipy.spatial import cKDTree
 from .rig import BONES, SHAPES
 from .template import Template
 
-CLOSED, LIDS_OPEN, LIPS_OPEN = 0.003, 0.005, 0.010
+CLOSED, LIDS_OPEN, LIPS_OPEN = 0.003, 0.005, 0.004
 """Vertices of two lids or lips are opposite if they are nearer than this when closed, and farther apart when open."""
+UPPER_LIP = 0.010
+"""Vertices that `jawOpen` moves by less than this, in meters, belong to the upper lip."""
 NEAR_LIDS, NEAR_LIPS = 0.006, 0.010
 """Distances over which the corrections at the margins fade, in meters."""
+PRESSED = 0.001
+"""How far closed lips reach into each other, in meters, so that nothing shows between them."""
 LOWER_LIP = 0.6
 """Weight of the jaw from which skin belongs to the lower lip."""
 CORNER = 5.0
@@ -50,10 +54,11 @@ def close_lips(template: Template, vertices: np.ndarray, scale: float) -> np.nda
     """(V, 3) displacement that brings the lips of a face with (V, 3) `vertices` together as on the template."""
     opened = template.vertices + template.shapes[SHAPES.index("jawOpen")]
     outside = template.parts["outside"]
-    stays = _travel(template, "jawOpen") < LIPS_OPEN
+    stays = _travel(template, "jawOpen") < UPPER_LIP
     upper, lower = _meeting(template.vertices, opened, outside[stays[outside]], outside, LIPS_OPEN)
     offset = scale * (template.vertices[upper] - template.vertices[lower])
     missing = vertices[lower] + offset - vertices[upper]
+    missing[:, 2] -= scale * PRESSED
     skin = template.parts["skin"]
     # Each lip moves on its own; the corners move with both.
     down = (template.bone_weights[BONES.index("jaw"), skin, None] / LOWER_LIP).clip(0, 1)

@@ -25,6 +25,11 @@ class Layer:
     gaussians: SplatArrays
     binding: Binding
 
+    def of(self, chosen: np.ndarray) -> Layer:
+        """Those of N Gaussians that `chosen`, (N,) bool or indices, chooses."""
+        return Layer(*(type(part)(**{name: array[chosen] for name, array in vars(part).items()})
+                       for part in (self.gaussians, self.binding)))  # fmt: skip
+
     @staticmethod
     def joined(layers: Sequence[Layer]) -> Layer:
         """All of the layers as one."""

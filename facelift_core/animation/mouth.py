@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from scipy.spatial import cKDTree
 
+from .deform import deformed_vertices
 from .discs import Layer, layer
-from .front import NOMINAL, FrontView
+from .front import NOMINAL, SIDE, FrontView
+from .parted_lips import BLUR, edges_of_lips, find_opening
 from .rig import SHAPES, FaceMesh
-from .samples import Samples, front_pixels, quads_of, sample_quads
+from .samples import Samples, front_depth, front_pixels, quads_of, sample_quads
 from .template import Template
 
 MOUTH, TONGUE, GUM, ENAMEL = (0.32, 0.12, 0.12), (0.66, 0.36, 0.36), (0.60, 0.32, 0.32), (0.85, 0.82, 0.75)
 """sRGB in evenly lit portraits."""
-SPACING = {"skin": 0.012, "mouth": 0.010, "tongue": 0.012, "teeth": 0.004, "lids": 0.004}
+SPACING = {"skin": 0.012, "mouth": 0.010, "tongue": 0.012, "teeth": 0.004, "lids": 0.004, "lips": 0.006}
 """Distance of the discs in world units."""
 NOSTRILS = 0.684
 """Height on the base mesh in meters below which hidden skin is in the mouth."""
@@ -39,6 +43,16 @@ GAP, GAP_DEPTH = 0.0005, 0.35
 """Half width of the dark line between two teeth in meters, and how dark it is."""
 BELOW, BELOW_LIDS = 0.012, 0.014
 """How far inner lips and lids lie behind the fitted surface, in world units: about 2 mm."""
+BELOW_LIPS, LIP_NEIGHBORS = 0.014, 6
+"""How far more of the lips lies behind them, and of how many points of the skin it has the median color."""
+COVERED = 1.5
+"""Pixels from the opening of the mouth at which the lips cover what lies behind them."""
+EXPRESSIONS = (
+    (0.0, {"mouthSmileLeft": 0.7, "mouthSmileRight": 0.7}), (0.0, {"mouthPucker": 0.9}), (0.0, {"jawOpen": 0.7}),
+    (1.0, {}), (1.0, {"mouthSmileLeft": 0.7, "mouthSmileRight": 0.7}), (1.0, {"mouthPucker": 0.9}),
+)  # fmt: skip
+"""How much the expression of the photo is taken back, and what is added, where the inside of a mouth could come through
+the skin."""
 HIDDEN_BEHIND = 0.01
 """What is this much farther than what the camera sees is hidden, in world units."""
 INNER_LIP = np.array([0.85, 0.70, 0.70])
@@ -52,7 +66,6 @@ def hidden_parts(mesh: FaceMesh, template: Template, view: FrontView) -> Layer:
     """
     outside = sample_quads(mesh, quads_of(mesh, "outside"), SPACING["skin"])
     seen = outside[_seen(outside, mesh, view)]
-    layers = [_inside(part, mesh, template, view) for part in ("teeth", "tongue")]
     hidden = np.setdiff1d(quads_of(mesh, "skin"), quads_of(mesh, "outside"))
     place = template.base[template.quads[hidden]].mean(1)
     mouth = hidden[place[:, 2] < NOSTRILS]
@@ -64,7 +77,11 @@ def hidden_parts(mesh: FaceMesh, template: Template, view: FrontView) -> Layer:
     lips = view.colors(seen.points[nearest]) * INNER_LIP
     share = np.clip((distance - BELOW) / (THIN - BELOW), 0, 1)[:, None]
     colors = (1 - share) * lips + share * _shaded(np.array(MOUTH), samples, template, view)
-    layers.append(layer(samples, colors, BELOW, behind=BELOW))
+    inside = Layer.joined([
+        *(_inside(part, mesh, template, view) for part in ("teeth", "tongue")),
+        layer(samples, colors, BELOW, behind=BELOW),
+    ])  # fmt: skip
+    layers = [inside.of(~_comes_through(inside, mesh)), _lips(mesh, seen, view)]
     lids = sample_quads(mesh, quads_of(mesh, "eyelids"), SPACING["lids"])
     colors = view.colors(seen.points)
     around = ~np.isin(seen.quads, quads_of(mesh, "eyelids"))
@@ -73,6 +90,34 @@ def hidden_parts(mesh: FaceMesh, template: Template, view: FrontView) -> Layer:
     lid_colors = np.median(colors[skin][nearest], axis=1)
     layers.append(layer(lids, lid_colors, behind=BELOW_LIDS, spread=LIDS_SPREAD))
     return Layer.joined(layers)
+
+
+def _comes_through(inner: Layer, mesh: FaceMesh) -> np.ndarray:
+    """(N,) whether any of :data:`EXPRESSIONS` brings Gaussians of the mouth's inside before the skin."""
+    skin = np.union1d(quads_of(mesh, "outside"), edges_of_lips(mesh))
+    through = np.zeros(len(inner.gaussians), bool)
+    for neutral, weights in EXPRESSIONS:
+        strengths = np.array([weights.get(name, 0.0) for name in SHAPES])
+        moved = deformed_vertices(mesh, strengths, neutral)
+        motion = np.einsum("nk,nkc->nc", inner.binding.shares, (moved - mesh.vertices)[inner.binding.corners])
+        pixels, depth = front_pixels(inner.gaussians.positions + motion, SIDE)
+        column, row = np.clip(np.floor(pixels), 0, SIDE - 1).astype(int).T
+        cover = front_depth(replace(mesh, vertices=moved), skin, SIDE)[row, column]
+        through |= np.isfinite(cover) & (depth < cover)
+    return through
+
+
+def _lips(mesh: FaceMesh, seen: Samples, view: FrontView) -> Layer:
+    """More of the lips just behind them, for where they are stretched or close over an open mouth."""
+    samples = sample_quads(mesh, np.union1d(quads_of(mesh, "lips"), edges_of_lips(mesh)), SPACING["lips"])
+    opening = find_opening(mesh, view)
+    if opening is not None:
+        samples, seen = (
+            some[opening.distance(front_pixels(some.points, SIDE)[0]) > pixels]
+            for some, pixels in ((samples, COVERED), (seen, BLUR))
+        )
+    nearest = cKDTree(seen.points).query(samples.points, LIP_NEIGHBORS)[1]
+    return layer(samples, np.median(view.colors(seen.points)[nearest], axis=1), behind=BELOW_LIPS)
 
 
 def _inside(part: str, mesh: FaceMesh, template: Template, view: FrontView) -> Layer:

@@ -17,6 +17,7 @@ from .eyes import eyeballs, hidden_eye, put_on_eyeballs
 from .fit import fit_face
 from .front import SIDE, front_view
 from .mouth import hidden_parts
+from .parted_lips import PASSES, with_lips_on_picture
 from .rig import FaceMesh, Rig
 from .template import load_template
 
@@ -49,9 +50,12 @@ def rig_with(gaussians: Gaussians, mesh: FaceMesh, monitor: Monitor) -> Rig:
     """Make a rig for a head whose face mesh is known."""
     monitor(FITTED, "Binding the head to the face")
     splats = SplatArrays.from_gaussians(gaussians)
-    binding, inside = bind(splats, mesh)
+    picture = _front_picture(gaussians)
+    for _ in range(PASSES):
+        mesh = with_lips_on_picture(mesh, front_view(picture, mesh))
+    view = front_view(picture, mesh)
+    binding, inside = bind(splats, mesh, view)
     monitor(BOUND, "Completing eyes and mouth")
-    view = front_view(_front_picture(gaussians), mesh)
     eyes = eyeballs(mesh, view)
     splats = behind_lips(put_on_eyeballs(splats, binding, eyes), binding, inside, mesh)
     whole = Layer(splats, binding)

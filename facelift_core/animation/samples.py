@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import cv2
 import numpy as np
@@ -95,6 +95,15 @@ def front_pixels(points: np.ndarray, side: int) -> tuple[np.ndarray, np.ndarray]
     depth = cameras.RADIUS + points[:, 1]
     safe = np.maximum(depth, 1e-3)
     return np.stack([cx + focal * points[:, 0] / safe, cy - focal * points[:, 2] / safe], -1), depth
+
+
+def front_depth(mesh: FaceMesh, quads: np.ndarray, side: int) -> np.ndarray:
+    """(side, side) float32: depth of the quads with the numbers `quads` in the front view, infinite where none is."""
+    part = replace(mesh, quads=mesh.quads[quads])
+    _, depth = front_pixels(mesh.vertices, side)
+    farthest = depth[part.quads].max(1)
+    seen = front_quads(part, side)
+    return np.where(seen == HIDDEN, np.inf, farthest[seen]).astype(np.float32)
 
 
 def front_quads(mesh: FaceMesh, side: int) -> np.ndarray:
