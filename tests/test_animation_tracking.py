@@ -6,6 +6,7 @@ import subprocess
 import threading
 from pathlib import Path
 
+import cv2
 import imageio_ffmpeg
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from PIL import Image
 from scipy.optimize import lsq_linear
 from skimage import data
 
-from facelift_core.animation import SHAPES, response, tracking, video
+from facelift_core.animation import SHAPES, chart, response, tracking, video
 from facelift_core.animation.capture import read_take
 from facelift_core.animation.response import POINTS, aligned, head_angles, load_response, pose_terms
 from facelift_core.animation.take import Take
@@ -117,26 +118,54 @@ def test_ffmpeg_ends_with_the_reader_and_when_it_stalls(tmp_path, monkeypatch):
     assert started[1].poll() is not None
 
 
+# --- Skin -------------------------------------------------------------------------------------------------------------
+
+
+def test_a_face_is_laid_flat_wherever_it_is_and_its_skin_followed():
+    """A textured plane that turns, grows, and moves is laid flat as before; texture that slips shows as moved."""
+    rng = np.random.default_rng(3)
+    marks = rng.uniform(-1, 1, (468, 2))
+    flat_face = chart.Chart(marks)
+    texture = cv2.GaussianBlur(rng.uniform(0, 255, (800, 800)).astype(np.float32), (0, 0), 9)
+    texture = cv2.cvtColor(cv2.normalize(texture, None, 0, 255, cv2.NORM_MINMAX).astype(np.uint8), cv2.COLOR_GRAY2RGB)
+
+    def laid(angle: float, zoom: float, slip: float = 0.0) -> np.ndarray:
+        turn = cv2.getRotationMatrix2D((400, 400), angle, zoom)
+        frame = cv2.warpAffine(texture, turn, (800, 800), flags=cv2.INTER_AREA)
+        places = (marks * 220 + 400 - [slip, 0]) @ turn[:, :2].T + turn[:, 2] + 0.5
+        return flat_face.flat(*chart.close_up(frame, np.column_stack([places, np.zeros(468)])))
+
+    rest = laid(0, 1)
+    for other in (laid(30, 1), laid(0, 0.5), laid(-15, 1.4)):
+        assert np.abs(flat_face.moved(rest, other)).mean() < 0.004  # a quarter of a pixel
+    found = flat_face.moved(rest, laid(10, 1, slip=6.6)).reshape(-1, 2)
+    assert np.allclose(np.median(found, axis=0), [0.03, 0], atol=0.003)
+
+
 # --- Expressions ----------------------------------------------------------------------------------------------------
 
 
-def seen_by(known: response.Response, take: Take, person: np.ndarray) -> np.ndarray:
-    """(T, 470, 3) landmarks as the response says, in pixels of a camera in front."""
+def seen_by(known: response.Response, take: Take, person: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(T, D) what the response says that frames show, and (T, 3) the angles that the alignment tells."""
     angles = take.head.astype(np.float64)
     told = (angles - known.turned[:, 3]) @ np.linalg.inv(known.turned[:, :3]).T
-    flat = person + take.weights @ known.shapes + pose_terms(told) @ known.poses
+    return person + take.weights @ known.shapes + pose_terms(told) @ known.poses, told
+
+
+def points_of(seen: np.ndarray, told: np.ndarray, take: Take) -> np.ndarray:
+    """(T, 470, 3) points in pixels of a camera in front."""
     turns = Take(take.weights, told.astype(np.float32), take.times).rotations
     to_camera = response.CAMERA_TO_WORLD.T @ turns @ response.CAMERA_TO_WORLD
-    return np.einsum("tij,tlj->tli", to_camera, flat.reshape(-1, POINTS, 3)) * 60 + [200, 300, 0]
+    return np.einsum("tij,tlj->tli", to_camera, seen[:, : 3 * POINTS].reshape(-1, POINTS, 3)) * 60 + [200, 300, 0]
 
 
 def test_expressions_and_turns_are_found_again():
     known, truth = load_response(), performance(FRAMES)
     person = known.mean + known.people[:3].sum(0)
-    points = seen_by(known, truth, person)
+    seen, told = seen_by(known, truth, person)
     found = np.ones(FRAMES, bool)
     found[20:22] = False
-    take = tracking.expressions(truth.times, found, points[found], known)
+    take = tracking.interpreted(truth.times, found, seen[found], told[found], known)
     driven = truth.weights.any(0)
     assert take.notes == ("The face is missing in 2 of 36 frames; they are interpolated.",)
     assert np.abs(take.weights - truth.weights)[:, driven].mean() < 0.06
@@ -147,7 +176,7 @@ def test_expressions_and_turns_are_found_again():
 def test_a_person_whose_face_moves_farther_is_not_cut_off():
     known, truth = load_response(), performance(FRAMES)
     farther = Take(truth.weights * 2.5, truth.head, truth.times)
-    take = tracking.expressions(truth.times, np.ones(FRAMES, bool), seen_by(known, farther, known.mean), known)
+    take = tracking.interpreted(truth.times, np.ones(FRAMES, bool), *seen_by(known, farther, known.mean), known)
     for name in ("eyeBlinkLeft", "jawOpen", "mouthSmileLeft"):
         k = SHAPES.index(name)
         assert np.corrcoef(take.weights[:, k], truth.weights[:, k])[0, 1] > 0.95, name
@@ -156,7 +185,7 @@ def test_a_person_whose_face_moves_farther_is_not_cut_off():
 
 def test_one_frame_is_enough():
     known, truth = load_response(), performance(1)
-    take = tracking.expressions(truth.times, np.ones(1, bool), seen_by(known, truth, known.mean), known)
+    take = tracking.interpreted(truth.times, np.ones(1, bool), *seen_by(known, truth, known.mean), known)
     assert take.weights.shape == (1, 52) and take.weights.mean() < 0.02
 
 
@@ -188,10 +217,14 @@ def test_a_response_is_measured():
     head = rng.uniform(-0.3, 0.3, (people * views, 3)).astype(np.float32)
     own = np.repeat(known.mean + rng.normal(size=(people, 8)) @ known.people[:8], views, axis=0)
     take = Take(weights, head, np.arange(len(head), dtype=np.float64))
-    points = seen_by(known, take, own) + rng.normal(size=(len(head), POINTS, 3)) * 0.3
-    measured = make_response(Faces(np.repeat(np.arange(people), views), weights, head, points.astype(np.float32)))
-    k = SHAPES.index("jawOpen")
-    expected, found = known.shapes[k], measured.shapes[k] / np.sqrt((measured.mean**2).sum() / (known.mean**2).sum())
+    seen, told = seen_by(known, take, own)
+    points = points_of(seen, told, take) + rng.normal(size=(len(head), POINTS, 3)) * 0.3
+    rest, pictures = np.repeat(np.arange(people) * views, views), np.zeros((len(head), 192, 192), np.uint8)
+    person = np.repeat(np.arange(people), views)
+    measured = make_response(Faces(person, weights, head, points.astype(np.float32), pictures, rest))
+    k, size = SHAPES.index("jawOpen"), 3 * POINTS
+    expected, found = known.shapes[k, :size], measured.shapes[k, :size]
+    found = found / np.sqrt((measured.mean[:size] ** 2).sum() / (known.mean[:size] ** 2).sum())
     # Not exactly: the alignment, which follows what moves least, takes a part of the movement away.
     assert np.corrcoef(expected, found)[0, 1] > 0.9 and 0.8 < np.linalg.norm(found) / np.linalg.norm(expected) < 1.2
     assert measured.information[k, k] > 20 * measured.information[SHAPES.index("tongueOut")].max()
@@ -216,10 +249,11 @@ def test_weights_of_a_synthetic_actor(film, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["take.csv"]
     take = read_take(tmp_path / "take.csv")
     error, driven = np.abs(take.weights - truth.weights), truth.weights.any(0)
-    assert error[:, driven].mean() < 0.1 and error.mean() < 0.05
-    for name in ("eyeBlinkLeft", "eyeBlinkRight", "jawOpen", "mouthSmileLeft", "mouthSmileRight"):
-        column = SHAPES.index(name)
-        assert np.corrcoef(take.weights[:, column], truth.weights[:, column])[0, 1] > 0.8, name
+    assert error[:, driven].mean() < 0.06 and error.mean() < 0.03
+    for column in np.flatnonzero(driven):
+        acting = truth.weights[:, column] > 0.1
+        assert np.corrcoef(take.weights[:, column], truth.weights[:, column])[0, 1] > 0.7, SHAPES[column]
+        assert error[acting, column].mean() < 0.85 * truth.weights[acting, column].mean(), SHAPES[column]
     assert np.degrees(np.abs(np.ptp(take.head[:, 0]) - np.ptp(truth.head[:, 0]))) < 6
     assert np.corrcoef(take.head[:, 0], truth.head[:, 0])[0, 1] > 0.97
     told = [event for event in events if isinstance(event, Progress)]

@@ -1,7 +1,8 @@
-"""How the detected landmarks of a face answer to its expression, measured on synthetic heads with known expressions.
+"""How what is seen of a face answers to its expression, measured on synthetic heads with known expressions.
 
 Points are the 468 landmarks of MediaPipe and the two irises. In the frame of the face they are turned, scaled, and
-moved so that the landmarks that an expression moves least lie on those of the mean face. There, the points are
+moved so that the landmarks that an expression moves least lie on those of the mean face. Besides, the skin moves beyond
+its landmarks (:mod:`.chart`). All that together is
 
     person + weights · shapes + pose terms · poses + noise,
 
@@ -13,25 +14,27 @@ from __future__ import annotations
 
 import functools
 import io
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from ..files import read_shipped
+from .chart import Chart
 from .iris import OUTLINES
 
 FILE = Path(__file__).parent / "template" / "face_tracking.npz"
-SHA256 = "7aba55f98bcb89c75896b576b0c1d418cec87be1b7bdb2885ea96f2f20481544"
+SHA256 = "8499b38ea5ade72adbe21001904befbcc97c780d5d9a819204cac6c4302aefed"
 POINTS = 470
 POSE_TERMS = 5
+_SEEN = "mean", "people", "people_rest", "shapes", "poses", "noise", "noise_rest"
 CAMERA_TO_WORLD = np.array([[1.0, 0, 0], [0, 0, 1], [0, -1, 0]])
 """From a camera in front of the face (x right, y down, z forward) to the world (Z up, face toward −Y)."""
 
 
 @dataclass(frozen=True)
 class Response:
-    """The measured answer; D = 1410 is 470 points times three coordinates.
+    """The measured answer; D is 1410, 470 points times three coordinates, and then two for each place of the skin.
 
     Attributes:
         mean: (D,) neutral face of the mean person.
@@ -42,7 +45,9 @@ class Response:
         noise: (M, D) principal components of what remains.
         noise_rest: (D,) variance that those lack.
         gain: (52, D) `shapes` times the inverse covariance of the noise, with all that the measurement tells of it.
+        points_gain: (52, 1410) the same of the points alone.
         steadiness: (468,) weights of the landmarks by which a face is aligned.
+        laid: (468, 2) where landmarks are when a face is laid flat.
         turned: (3, 4) what the angles of the head are, from those of the alignment and 1.
     """
 
@@ -54,7 +59,9 @@ class Response:
     noise: np.ndarray
     noise_rest: np.ndarray
     gain: np.ndarray
+    points_gain: np.ndarray
     steadiness: np.ndarray
+    laid: np.ndarray
     turned: np.ndarray
 
     @functools.cached_property
@@ -70,6 +77,18 @@ class Response:
             self.people.T @ self.people + np.diag(self.people_rest),
             self.noise.T @ self.noise + np.diag(self.noise_rest),
         )
+
+    @functools.cached_property
+    def chart(self) -> Chart:
+        """Where faces are laid flat."""
+        return Chart(self.laid)
+
+    @functools.cached_property
+    def of_points(self) -> Response:
+        """The answer of the points alone, without the skin."""
+        size = 3 * POINTS
+        cut = {name: getattr(self, name)[..., :size] for name in _SEEN}
+        return replace(self, **cut, gain=self.points_gain)
 
     def neutral(self, seen: np.ndarray, frames: float) -> np.ndarray:
         """(D,) the most probable neutral face of a person, from a mean of `frames` independent observations of it."""
@@ -92,7 +111,7 @@ def load_response() -> Response:
 def encode_response(response: Response) -> bytes:
     """Encode a response, in half precision where that suffices."""
     file = io.BytesIO()
-    half = ("people", "shapes", "poses", "noise")
+    half = ("people", "shapes", "poses", "noise", "gain", "points_gain")
     arrays = {name: each.astype(np.float16 if name in half else np.float32) for name, each in vars(response).items()}
     np.savez_compressed(file, **arrays)
     return file.getvalue()

@@ -14,6 +14,7 @@ from ..align.faces import chosen_first, find_faces
 from ..align.landmarks import Landmarks, Region, landmark_network, look_for_landmarks
 from ..errors import FaceLiftError
 from ..progress import Cancel, Monitor, ProgressCallback
+from .chart import Chart, close_up
 from .iris import iris_centers
 from .response import POINTS, Response, aligned, load_response, pose_terms, with_irises
 from .rig import SHAPES
@@ -78,17 +79,18 @@ def track_video(path: str | Path, progress: ProgressCallback | None = None, canc
     video = open_video(path)
     response, monitor = load_response(), Monitor("track", progress, cancelled)
     length = min(video.seconds, SECONDS_MAX)
-    times, points = [], []
-    follow = Follower()
+    times, seen = [], []
+    follow = Follower(response.chart)
     for frame in frames(video):
         monitor(min(frame.time / length, 1.0) if length else 0.0, f"Frame {len(times) + 1}")
         times.append(frame.time)
-        points.append(follow(frame.pixels))
-    found = np.array([each is not None for each in points])
+        seen.append(follow(frame.pixels))
+    found = np.array([each is not None for each in seen])
     if not found.any():
         raise FaceLiftError(f"No face was found in {video.path.name}; use a video that shows one face from the front.")
     notes = (f"Only the first {SECONDS_MAX // 60} minutes were used.",) if video.seconds > SECONDS_MAX + 1 else ()
-    take = expressions(np.array(times), found, np.array([each for each in points if each is not None]), response)
+    points, faces = (np.array(each) for each in zip(*filter(None, seen), strict=True))
+    take = expressions(np.array(times), found, points, faces, response)
     monitor(1.0, "Video tracked")
     return Take(take.weights, take.head, take.times, take.notes + notes)
 
@@ -96,13 +98,15 @@ def track_video(path: str | Path, progress: ProgressCallback | None = None, canc
 class Follower:
     """Finds the landmarks of one face in the frames of a video, each near those of the frame before."""
 
-    def __init__(self) -> None:
+    def __init__(self, chart: Chart) -> None:
+        self._chart = chart
         self._network: cv2.dnn.Net = landmark_network()
         self._last: Landmarks | None = None
         self._lost = 0
 
-    def __call__(self, pixels: np.ndarray) -> np.ndarray | None:
-        """(470, 3) float32 landmarks and irises in a frame, (H, W, 3) uint8 RGB; None if it shows no face."""
+    def __call__(self, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
+        """(470, 3) float32 landmarks and irises in a frame, (H, W, 3) uint8 RGB, and the (128, 128) uint8 face, laid
+        flat; None if it shows no face."""
         found = None
         if self._last is not None:
             found = look_for_landmarks(self._network, pixels, Region.around(self._last.points))
@@ -112,24 +116,41 @@ class Follower:
         self._last, self._lost = found, 0 if found else self._lost + 1
         if found is None:
             return None
-        return with_irises(found.points, iris_centers(pixels, found.points)).astype(np.float32)
+        points = with_irises(found.points, iris_centers(pixels, found.points)).astype(np.float32)
+        return points, self._chart.flat(*close_up(pixels, points))
 
 
-def expressions(times: np.ndarray, found: np.ndarray, points: np.ndarray, response: Response) -> Take:
-    """The take that the landmarks of a video show.
+def expressions(
+    times: np.ndarray, found: np.ndarray, points: np.ndarray, faces: np.ndarray, response: Response
+) -> Take:
+    """The take that the frames of a video show.
 
     Args:
         times: (T,) increasing seconds.
         found: (T,) bool, whether a frame shows a face.
         points: (F, 470, 3) landmarks and irises in pixels of the F frames that do.
+        faces: (F, 128, 128) uint8, their faces laid flat.
     """
+    seen, told = np.empty((len(points), response.mean.size), np.float32), np.empty((len(points), 3))
+    marks, mean = seen[:, : 3 * POINTS], response.mean[: 3 * POINTS].reshape(POINTS, 3)
+    for block in _blocks(len(points)):
+        placed, told[block] = aligned(points[block].astype(np.float64), mean, response.steadiness)
+        marks[block] = placed.reshape(len(placed), -1)
+    _, calmest = _neutral_face(marks, told, response.of_points)
+    # The skin is compared with the face at rest that looks most straight at the camera.
+    rest = calmest[np.argmin((_head(told[calmest], response)[:, :2] ** 2).sum(1))]
+    for seen_by, face in zip(seen, faces, strict=True):
+        seen_by[3 * POINTS :] = response.chart.moved(faces[rest], face)
+    return interpreted(times, found, seen, told, response)
+
+
+def interpreted(times: np.ndarray, found: np.ndarray, seen: np.ndarray, told: np.ndarray, response: Response) -> Take:
+    """The take that explains best what is seen, (F, D), of faces whose alignment told the angles (F, 3)."""
     information, push = _prior(response)
-    person = _neutral_face(points, response)
-    evidence, told = np.empty((len(points), len(SHAPES))), np.empty((len(points), 3))
-    for start in range(0, len(points), BLOCK):
-        block = slice(start, start + BLOCK)
-        flat, told[block] = _flat(points[block], response)
-        evidence[block] = (flat - person) @ response.gain.T
+    person, _ = _neutral_face(seen, told, response)
+    evidence = np.empty((len(seen), len(SHAPES)))
+    for block in _blocks(len(seen)):
+        evidence[block] = (_unturned(seen[block], told[block], response) - person) @ response.gain.T
     evidence = _smooth(evidence, times[found])
     strengths = most_probable(information, evidence - push)
     window = max(1, int(ACTIVE_SECONDS / _step(times[found])))
@@ -141,30 +162,39 @@ def expressions(times: np.ndarray, found: np.ndarray, points: np.ndarray, respon
     weights = np.full((len(times), len(SHAPES)), np.nan)
     weights[found] = strengths / np.maximum(peaks, 1)
     head = np.full((len(times), 3), np.nan)
-    head[found] = _smooth(np.column_stack([told, np.ones(len(told))]) @ response.turned.T, times[found])
+    head[found] = _smooth(_head(told, response), times[found])
     return assemble(dict(zip((*SHAPES, *HEAD), np.column_stack([weights, head]).T, strict=True)), times)
 
 
-def _flat(points: np.ndarray, response: Response) -> tuple[np.ndarray, np.ndarray]:
-    """(F, D) points in the frame of the face, without what its turns do to them, and (F, 3) angles of the alignment."""
-    placed, told = aligned(points.astype(np.float64), response.mean.reshape(POINTS, 3), response.steadiness)
-    return placed.reshape(len(placed), -1) - pose_terms(told) @ response.poses, told
+def _blocks(count: int) -> list[slice]:
+    return [slice(start, start + BLOCK) for start in range(0, count, BLOCK)]
 
 
-def _neutral_face(points: np.ndarray, response: Response) -> np.ndarray:
-    """(D,) the person without expression, from (F, 470, 3) points."""
-    chosen, _ = _flat(points[np.unique(np.linspace(0, len(points) - 1, SAMPLE).astype(int))], response)
+def _head(told: np.ndarray, response: Response) -> np.ndarray:
+    """(F, 3) angles of the head, from those of the alignment."""
+    return np.column_stack([told, np.ones(len(told))]) @ response.turned.T
+
+
+def _unturned(seen: np.ndarray, told: np.ndarray, response: Response) -> np.ndarray:
+    """(F, D) what is seen, without what the turns of the head do to it."""
+    return seen - pose_terms(told) @ response.poses
+
+
+def _neutral_face(seen: np.ndarray, told: np.ndarray, response: Response) -> tuple[np.ndarray, np.ndarray]:
+    """(D,) the person without expression, and the numbers of the calmest frames of a sample."""
+    sample = np.unique(np.linspace(0, len(seen) - 1, SAMPLE).astype(int))
+    chosen = _unturned(seen[sample], told[sample], response)
     information, push = _prior(response)
     person, weights = response.mean, np.zeros((len(chosen), len(SHAPES)))
     for _ in range(ROUNDS):
-        seen = (chosen - weights @ response.shapes).mean(0)
-        person = response.neutral(seen, min(INDEPENDENT, len(chosen)))
+        mean = (chosen - weights @ response.shapes).mean(0)
+        person = response.neutral(mean, min(INDEPENDENT, len(chosen)))
         weights = most_probable(information, (chosen - person) @ response.gain.T - push, weights)
     # No prior any more: whatever the calmest frames show beyond what acts in them is the person's own face.
     effort = weights @ np.sqrt(np.maximum(np.diag(response.information), 0))
     calmest = np.argsort(effort)[: max(1, len(chosen) * CALM // 100)]
     acting = weights[calmest] - np.percentile(weights, AT_REST, axis=0)
-    return (chosen[calmest] - acting @ response.shapes).mean(0)
+    return (chosen[calmest] - acting @ response.shapes).mean(0), sample[calmest]
 
 
 def _prior(response: Response) -> tuple[np.ndarray, np.ndarray]:

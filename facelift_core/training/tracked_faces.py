@@ -7,8 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from PIL import Image
 
 from ..align.landmarks import find_landmarks
+from ..animation.chart import close_up
 from ..animation.iris import iris_centers
 from ..animation.response import CAMERA_TO_WORLD, head_angles, with_irises
 from ..animation.rig import SHAPES
@@ -18,11 +20,13 @@ from .heads.render import on_white, render
 from .heads.scene import Head, face_vertices, make_head
 
 SIZE = 512
-EXPRESSIONS = 5
+EXPRESSIONS = 7
 """Expressions per person, besides the neutral one; each is seen from :data:`VIEWS` directions."""
 VIEWS = 2
 TURN, NOD = 30.0, 18.0
 """Largest angles of the camera from the front, in degrees."""
+REST_TURN, REST_NOD = 8.0, 6.0
+"""The same for the first view of a person, without expression, with which the others are compared."""
 FRONT = 270.0
 BOTH_SIDES = 0.7
 """How often an action that has two sides happens on both."""
@@ -37,36 +41,59 @@ class Faces:
         person: (N,) int64 seeds.
         weights: (N, 52) float32, strengths of the shapes.
         head: (N, 3) float32, angles of the head to the camera as of :class:`..animation.take.Take`.
-        points: (N, 470, 3) float32, landmarks and irises in pixels of a 512² view.
+        points: (N, 470, 3) float32, landmarks and irises in pixels of the picture.
+        pictures: (N, 192, 192) uint8, close-ups.
+        rest: (N,) int64, the view of the same person that it is compared with.
     """
 
     person: np.ndarray
     weights: np.ndarray
     head: np.ndarray
     points: np.ndarray
+    pictures: np.ndarray
+    rest: np.ndarray
 
     @classmethod
-    def of(cls, views: Iterable[tuple]) -> Faces:
+    def of(cls, people: Iterable[list[tuple]]) -> Faces:
         """What :func:`observe` yields."""
-        return cls(*(np.array(column) for column in zip(*views, strict=True)))
+        views, rest = [], []
+        for person in people:
+            rest += [len(views)] * len(person)
+            views += person
+        columns = [np.array(column) for column in zip(*views, strict=True)]
+        return cls(*columns, np.array(rest))
 
 
-def observe(seeds: Iterable[int]) -> Iterator[tuple[int, np.ndarray, np.ndarray, np.ndarray]]:
-    """Person, weights, angles, and points of every view in which the detector finds the face."""
+def observe(seeds: Iterable[int]) -> Iterator[list[tuple[int, np.ndarray, np.ndarray, np.ndarray, np.ndarray]]]:
+    """Seed, weights, angles, points, and close-up of every view of a person in which the detector finds the face.
+
+    The first one is from the front, without expression; a person whose face is not found in it is left out.
+    """
     for seed in seeds:
         rng, turn = np.random.default_rng([seed, _STREAM]), turn_of(make_head(seed, {}))
-        for expression in range(EXPRESSIONS + 1):
-            actions = sample_actions(rng) if expression else {}
+        views = []
+        for expression in range(EXPRESSIONS + 2):
+            actions = sample_actions(rng) if expression > 1 else {}
             weights = np.array([actions.get(name, 0.0) for name in SHAPES], np.float32)
-            azimuths = torch.tensor([FRONT + rng.uniform(-TURN, TURN) for _ in range(VIEWS)])
-            elevations = torch.tensor([rng.uniform(-NOD, NOD) for _ in range(VIEWS)])
-            c2w = cameras.orbit(azimuths, elevations).numpy().astype(np.float32)
+            directions = rng.uniform(-1, 1, (VIEWS if expression else 1, 2))
+            azimuths, elevations = (directions * ((TURN, NOD) if expression else (REST_TURN, REST_NOD))).T
+            c2w = cameras.orbit(torch.tensor(FRONT + azimuths), torch.tensor(elevations)).numpy().astype(np.float32)
             for camera, rgba in zip(c2w, render(make_head(seed, actions), c2w, SIZE).rgba, strict=True):
-                picture = on_white(rgba)
-                found = find_landmarks(picture)
-                if found is not None:
-                    points = with_irises(found.points, iris_centers(np.asarray(picture), found.points))
-                    yield seed, weights, head_angles((CAMERA_TO_WORLD @ camera[:3, :3].T @ turn)[None])[0], points
+                angles = head_angles((CAMERA_TO_WORLD @ camera[:3, :3].T @ turn)[None])[0].astype(np.float32)
+                views += [(seed, weights, angles, *seen) for seen in _seen(np.asarray(on_white(rgba)))]
+            if not views:
+                break
+        if views:
+            yield views
+
+
+def _seen(pixels: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Points and close-up of the face in a view; nothing if the detector does not find it."""
+    found = find_landmarks(Image.fromarray(pixels))
+    if found is None:
+        return []
+    picture, points = close_up(pixels, with_irises(found.points, iris_centers(pixels, found.points)))
+    return [(points, picture)]
 
 
 def turn_of(head: Head) -> np.ndarray:
