@@ -29,6 +29,12 @@ def test_faces_move_in_the_newest_blender_without_the_extension(python, tmp_path
     run(PYTHONS[-1], "animation_across.py", tmp_path, "open")
 
 
+def test_faces_from_the_oldest_blender_move_in_all_without_the_extension(tmp_path):
+    run(PYTHONS[0], "animation_across.py", tmp_path, "save")
+    for python in PYTHONS[1:]:
+        run(python, "animation_across.py", tmp_path, "open")
+
+
 def test_the_operators_for_faces(blender, fake, tmp_path):
     rig = make_rig()
     # Two that make it as large as heads are.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import bpy
 from facelift_core.animation.rig import NEUTRAL
 
+from .. import head_jobs
 from ..jobs import bar, timer
 from ..layout import paragraphs
 from ..sidebar import Sidebar
@@ -30,7 +31,9 @@ class FACELIFT_PT_pose(Sidebar, bpy.types.Panel):
         if head is not None:
             _draw_face(layout, head)
         text = "Rig Face" if head is None else "Rig Face Again"
-        layout.operator("facelift.rig_face", text=text, icon="OUTLINER_OB_ARMATURE")
+        row = layout.row()
+        row.enabled = not head_jobs.busy(rigging.KIND, head or context.object)
+        row.operator("facelift.rig_face", text=text, icon="OUTLINER_OB_ARMATURE")
         bar.draw_latest(layout, rigging.KIND, context)
 
 
@@ -53,7 +56,9 @@ def _draw_face(layout: bpy.types.UILayout, head: bpy.types.Object) -> None:
     row.operator("facelift.look_at", icon="TRACKER", depress=looks).on = not looks
     column = layout.column(align=True)
     column.operator("facelift.import_face_capture", text="Import Face Capture…", icon="IMPORT")
-    column.operator("facelift.animate_from_video", text="Animate from Video…", icon="FILE_MOVIE")
+    row = column.row(align=True)
+    row.enabled = not head_jobs.busy(capturing.KIND, head)
+    row.operator("facelift.animate_from_video", text="Animate from Video…", icon="FILE_MOVIE")
     bar.draw_latest(layout, capturing.KIND, bpy.context)
     job = timer.jobs.latest(capturing.KIND)
     for note in job.result.get("notes", ()) if job is not None else ():

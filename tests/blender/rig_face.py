@@ -17,6 +17,7 @@ FOLDER = Path(tempfile.mkdtemp())
 
 install()
 names = import_module(f"{PACKAGE}.animation.names")
+takes = import_module(f"{PACKAGE}.animation.takes")
 binding = import_module(f"{PACKAGE}.animation.binding")
 model_space = import_module(f"{PACKAGE}.animation.model_space")
 head_jobs = import_module(f"{PACKAGE}.head_jobs")
@@ -30,7 +31,7 @@ def files_left() -> bool:
 
 
 def keys():
-    return names.face_of(bpy.context.object).data.shape_keys
+    return names.face_of(head).data.shape_keys
 
 
 with case("a head gets a face, of its own size and at its own place"):
@@ -69,6 +70,24 @@ with case("every button"):
     bpy.context.view_layer.objects.active = head
     keys().animation_data_clear()
 
+with case("the expression in the panel is the one of the sliders"):
+    manager = bpy.context.window_manager
+    assert bpy.ops.facelift.reset_face() == {"FINISHED"} and manager.facelift_expression == "PHOTO"
+    manager.facelift_expression = "BIG_SMILE"
+    assert abs(keys().key_blocks["mouthSmileLeft"].value - 0.9) < 1e-6
+    assert manager.facelift_expression == "BIG_SMILE"
+    keys().key_blocks["tongueOut"].value = 1
+    assert manager.facelift_expression == ""
+    for part in (names.face_of(head), names.rig_of(head)):
+        bpy.context.view_layer.objects.active = part
+        manager.facelift_expression = "WINK"
+        assert keys().key_blocks["tongueOut"].value == 0 and keys().key_blocks["eyeBlinkLeft"].value == 1
+    bpy.context.view_layer.objects.active = head
+    assert bpy.ops.preferences.addon_disable(module=PACKAGE) == {"FINISHED"}
+    assert not hasattr(manager, "facelift_expression")
+    assert bpy.ops.preferences.addon_enable(module=PACKAGE) == {"FINISHED"}
+    assert manager.facelift_expression == "WINK"
+
 with case("a face capture, and a video"):
     bpy.context.scene.frame_set(5)
     assert bpy.ops.facelift.import_face_capture(filepath=CSV) == {"FINISHED"}
@@ -82,6 +101,38 @@ with case("a face capture, and a video"):
     bpy.context.scene.frame_set(5 + 12)
     assert abs(keys().key_blocks["jawOpen"].value - 0.5) < 0.01
 
+with case("every button can be undone"):
+    bpy.ops.facelift.reset_face()
+
+    def state() -> tuple:
+        found = bpy.data.objects["head"]
+        face, rig = names.face_of(found), names.rig_of(found)
+        keys, eye = face.data.shape_keys, rig.pose.bones["eye.L"]
+        action = keys.animation_data.action.name if keys.animation_data and keys.animation_data.action else ""
+        curves = len(list(takes.curves_of(keys)))
+        values = tuple(round(key.value, 4) for key in keys.key_blocks)
+        return values, action, curves, len(eye.constraints), len(bpy.data.objects), face.hide_get(), rig.hide_get()
+
+    buttons = {
+        "pose_face": {"expression": "SAD"},
+        "reset_face": {},
+        "key_face": {},
+        "blink": {"repeat": True},
+        "look_at": {},
+        "show_face_part": {"part": "BONES"},
+        "import_face_capture": {"filepath": CSV},
+    }
+    keys().animation_data_clear()
+    bpy.ops.facelift.pose_face(expression="FROWN")
+    bpy.ops.ed.undo_push(message="Frown")
+    for name, arguments in buttons.items():
+        before = state()
+        assert getattr(bpy.ops.facelift, name)("EXEC_DEFAULT", True, **arguments) == {"FINISHED"}
+        assert state() != before, f"{name} changes nothing"
+        assert bpy.ops.ed.undo() == {"FINISHED"}
+        assert state() == before, f"{name} is not undone"
+    head = bpy.data.objects["head"]
+
 with case("no files are left behind"):
     assert not files_left()
 
@@ -90,7 +141,7 @@ with case("what cannot be done is told in a sentence"):
     assert "no face capture" in error_of(bpy.ops.facelift.import_face_capture, filepath=str(FOLDER / "bad.csv"))
     assert "no file" in error_of(bpy.ops.facelift.import_face_capture, filepath=str(FOLDER / "missing.csv"))
     assert "no face in the video" in error_of(bpy.ops.facelift.animate_from_video, filepath="/videos/nobody.mp4")
-    assert keys().animation_data.action.name == "me" and not files_left()
+    assert names.face_of(head).data.shape_keys.animation_data is None and not files_left()
     Path(os.environ["FAKE_RIG"]).write_bytes(b"no rig")
     assert "make the rig again" in error_of(bpy.ops.facelift.rig_face)
     assert names.face_of(head) is not None

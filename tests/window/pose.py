@@ -5,6 +5,7 @@ TEST_HEAD is a head of a person, TEST_CSV a face capture, TEST_VIDEO a video of 
 
 import os
 import sys
+import time
 from importlib import import_module
 from pathlib import Path
 
@@ -13,13 +14,19 @@ import bpy
 sys.path.insert(0, str(Path(__file__).parent))
 
 from hands import (
+    OUT,
     click,
+    drag,
+    drop,
+    forget_ticks,
     on_screen,
     picture,
     press,
     region,
     run,
     say,
+    ticks,
+    until_quiet,
     view,
     wait_for,
     words,
@@ -28,6 +35,9 @@ from hands import (
 PACKAGE = "bl_ext.user_default.facelift"
 HEADERS = 406, 97, 153
 """Heights of the headers of Splats and Reconstruct Face, which take the place, and of Pose then."""
+
+MOUTH = 503
+"""Height of the header of the mouth's sliders."""
 
 
 def module(name: str):
@@ -74,8 +84,12 @@ def prepare():
     yield 2
     region().active_panel_category = "FaceLift"
     yield 2
-    assert bpy.ops.facelift.import_splats(filepath=os.environ["TEST_HEAD"]) == {"FINISHED"}
-    bpy.data.objects.remove(bpy.data.objects["Cube"])
+    if file := os.environ.get("TEST_BLEND"):  # whose head has a face
+        bpy.ops.wm.open_mainfile(filepath=file, load_ui=False)
+        yield 1
+    else:
+        assert bpy.ops.facelift.import_splats(filepath=os.environ["TEST_HEAD"]) == {"FINISHED"}
+        bpy.data.objects.remove(bpy.data.objects["Cube"])
     with bpy.context.temp_override(area=view(), region=region("WINDOW")):
         bpy.ops.view3d.view_axis(type="FRONT")
         bpy.ops.view3d.view_selected()
@@ -84,7 +98,8 @@ def prepare():
     for height in HEADERS:
         click(region().x + 100, height)
         yield 4
-    yield from wait_for(lambda: words("Rig Face") is not None, "the panel Pose did not open")
+    yield from wait_for(lambda: words("Rig Face") or words("Rig Face Again"), "the panel Pose did not open")
+    yield from until_quiet(60)
     picture("pose_1_panel", sidebar_only=False)
 
 
@@ -99,24 +114,166 @@ def rig():
     picture("pose_3_rigged", sidebar_only=False)
 
 
+def strengths() -> dict[str, float]:
+    return {key.name: round(key.value, 3) for key in keys() if key.value}
+
+
+def menu(place: tuple[int, int], name: str, seconds: float = 8.0):
+    """Click at a place, where a menu opens, and take a picture of it."""
+    click(*place)
+    yield seconds
+    picture(name, sidebar_only=False)
+
+
 def presets():
-    side = region()
+    forget_ticks()
+    yield 8
+    say("ticks, idle:", ticks())
     where = words("As in the Photo")
-    say("dropdown", where, "sidebar", side.x, side.width)
-    # The picture is left of the name.
-    click(side.x + 60, where[1] + 40)
-    yield 4
-    picture("pose_4_pictures", sidebar_only=False)
+    the_picture = region().x + 60, where[1] + 40
+    yield from menu(the_picture, "pose_4_pictures")
     press("Escape", *on_screen(300, 300, "WINDOW"))
-    yield 2
-    click(*where)
     yield 3
-    picture("pose_5_names", sidebar_only=False)
-    press("Escape", *on_screen(300, 300, "WINDOW"))
+    yield from menu(where, "pose_5_names")
+    press("s", *where)
+    yield 4
+    say("after S in the list of names:", strengths())
+    picture("pose_6_chosen", sidebar_only=False)
+
+
+def sliders():
+    header = region().x + 100, MOUTH
+    click(*header)
+    yield from wait_for(lambda: words("Mouth Pucker") is not None, "the sliders of the mouth are not to be seen")
+    yield 4  # until they have unfolded
+    place = words("Mouth Pucker")
+    forget_ticks()
+    drag((place[0] - 60, place[1]), (place[0] + 60, place[1]))
+    yield from wait_for(lambda: keys()["mouthPucker"].value > 0.2, "the slider did not move")
+    yield 3
+    say("pucker", strengths(), ticks())
+    picture("pose_7_slider", sidebar_only=False)
+    click(*header)
+    yield 5
+
+
+def keyframes():
+    scene = bpy.context.scene
+    action = lambda: face().data.shape_keys.animation_data is not None  # noqa: E731
+    yield from press_button("Key All", action)
+    scene.frame_set(20)
+    yield from press_button("Reset", lambda: not strengths())
+    yield from press_button("Key All", action)
+    picture("pose_8_keys", sidebar_only=False)
+    forget_ticks()
+    start = time.monotonic()
+    for frame in range(1, 21):
+        scene.frame_set(frame)
+        view().tag_redraw()
+        yield 0.01
+    say(f"20 frames scrubbed in {time.monotonic() - start:.1f} s;", ticks())
+    yield 1
+    where = region("WINDOW")
+    forget_ticks()
+    drag(on_screen(300, 400, "WINDOW"), on_screen(450, 420, "WINDOW"), button=2)
+    yield 8
+    say("orbited:", ticks(), where.width, where.height)
+    picture("pose_9_orbited", sidebar_only=False)
+    with bpy.context.temp_override(area=view(), region=region("WINDOW")):
+        bpy.ops.view3d.view_axis(type="FRONT")
+    scene.frame_set(1)
+
+
+def gaze():
+    looked = lambda: module("animation.gaze").target_of(head())  # noqa: E731
+    scene = bpy.context.scene
+    scene.frame_set(20)
+    yield from press_button("Look At", lambda: looked() is not None)
+    middle = looked().location.copy()
+    for name, (x, z) in {"left": (9, 0), "right": (-9, 0), "up": (0, 9), "down": (0, -9)}.items():
+        looked().location = middle.x + x, middle.y, middle.z + z
+        yield 3
+        picture(f"pose_10_look_{name}", sidebar_only=False)
+    yield from press_button("Look At", lambda: looked() is None)
+    yield from press_button("Blink", lambda: True)
+    scene.frame_set(23)
+    yield 3
+    picture("pose_11_blink", sidebar_only=False)
+
+
+def capture():
+    scene = bpy.context.scene
+    scene.frame_set(1)
+    place = on_screen(300, 400, "WINDOW")
+    yield from drop(Path(os.environ["TEST_CSV"]), *place)
+    picture("pose_12_dropped", sidebar_only=False)
+    action = lambda: face().data.shape_keys.animation_data.action.name  # noqa: E731
+    say("after the drop:", action())
+    press("f", *place)
+    yield 4
+    picture("pose_13_capture", sidebar_only=False)
+    say("after F:", action(), strengths())
+    press("ctrl+z", *place)
+    yield 6
+    say("after undo:", action(), strengths())
+
+
+def video():
+    scene = bpy.context.scene
+    scene.frame_set(1)
+    path = os.environ["TEST_VIDEO"]
+    before = face().data.shape_keys.animation_data
+    before = before.action.name if before and before.action else None
+    with bpy.context.temp_override(area=view(), region=region("WINDOW")):
+        assert bpy.ops.facelift.animate_from_video(filepath=path) == {"FINISHED"}
+    first = job("track")
+    yield from wait_for(lambda: first.fraction > 0.1 or first.over, "no progress", 200)
+    yield 1
+    picture("pose_14_video", sidebar_only=False)
+    yield from press_button("Cancel", first.cancel.is_set)
+    yield from wait_for(lambda: first.over, "not cancelled", 60)
     yield 2
+    picture("pose_15_cancelled", sidebar_only=False)
+    now = face().data.shape_keys.animation_data
+    assert (now.action.name if now and now.action else None) == before and first.state == "cancelled", first.state
+    for name in ("pose.py", "nobody"):
+        bad = Path(__file__) if name == "pose.py" else OUT / "nobody.mp4"
+        with bpy.context.temp_override(area=view(), region=region("WINDOW")):
+            bpy.ops.facelift.animate_from_video(filepath=str(bad))
+        yield from wait_for(lambda: job("track").over, "not refused", 100)
+        yield 2
+        say(name, job("track").state, job("track").error)
+        picture(f"pose_16_{Path(name).stem}", sidebar_only=False)
+    with bpy.context.temp_override(area=view(), region=region("WINDOW")):
+        assert bpy.ops.facelift.animate_from_video(filepath=path) == {"FINISHED"}
+    yield from wait_for(lambda: job("track").over, "no end", 400)
+    yield 4
+    say(job("track").state, job("track").error, face().data.shape_keys.animation_data.action.name)
+    picture("pose_17_from_video", sidebar_only=False)
+    for frame in (20, 45, 80):
+        scene.frame_set(frame)
+        yield 2
+        picture(f"pose_18_frame_{frame}", sidebar_only=False)
+    press("ctrl+z", *on_screen(300, 400, "WINDOW"))
+    yield 6
+    data = face().data.shape_keys.animation_data
+    say("after undo:", data.action.name if data and data.action else None)
+    press("ctrl+shift+z", *on_screen(300, 400, "WINDOW"))
+    yield 6
+    say("after redo:", face().data.shape_keys.animation_data.action.name)
 
 
-PARTS = {part.__name__: part for part in (rig, presets)}
+def saved():
+    path = OUT / "posed.blend"
+    before = strengths()
+    bpy.ops.wm.save_as_mainfile(filepath=str(path))
+    bpy.ops.wm.open_mainfile(filepath=str(path))
+    yield 6
+    assert strengths() == before, (strengths(), before)
+    picture("pose_19_reopened", sidebar_only=False)
+
+
+PARTS = {part.__name__: part for part in (rig, presets, sliders, keyframes, gaze, capture, video, saved)}
 
 
 def steps():
