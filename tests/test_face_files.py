@@ -10,10 +10,13 @@ from synthetic_rig import make_rig
 from test_blender_splats import run
 
 from facelift_core import FaceLiftError
+from facelift_core.animation import fit
 from facelift_core.animation.deform import deformed_vertices
 from facelift_core.animation.face_files import write_glb
 from facelift_core.animation.rig import BODY, BONES, NEUTRAL, SHAPES
 from facelift_core.animation.template import load_template
+from facelift_core.cli import main
+from facelift_core.gaussians import files
 
 
 def face():
@@ -80,6 +83,17 @@ def test_only_glb_is_written(tmp_path):
     with pytest.raises(FaceLiftError, match="not a format for face meshes"):
         write_glb(face(), tmp_path / "face.obj")
     assert not list(tmp_path.iterdir())
+
+
+def test_the_command_writes_the_face_of_a_head(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(fit, "fit_face", lambda *_: face())
+    files.write(make_rig().gaussians, tmp_path / "head.ply")
+    assert main(["rig", str(tmp_path / "head.ply"), "-o", str(tmp_path / "face.glb")]) == 0
+    assert "52 shapes" in capsys.readouterr().out
+    assert len(trimesh.load(tmp_path / "face.glb", process=False).geometry) == 1
+    assert main(["rig", str(tmp_path / "head.ply"), "-o", str(tmp_path / "face.fbx")]) == 1
+    assert main(["rig", str(tmp_path / "none.ply"), "-o", str(tmp_path / "none.glb")]) == 1
+    assert "does not exist" in capsys.readouterr().err and not (tmp_path / "none.glb").exists()
 
 
 @needs_blender
