@@ -1,6 +1,7 @@
 """Photo → portrait (docs/model.md, 2): goldens of the reference, odd files, mattes, faces."""
 
 import hashlib
+import itertools
 import json
 import sys
 from importlib.machinery import ModuleSpec
@@ -9,6 +10,8 @@ from types import ModuleType
 
 import numpy as np
 import pytest
+import torch
+import torch.nn.functional as F
 from PIL import Image, ImageDraw, ImageOps
 
 from facelift_core import FaceLiftError, align
@@ -27,6 +30,7 @@ from facelift_core.align.closed_form import solve_alpha, unmix
 from facelift_core.align.crop import FACE_CENTER, FACE_SIZE
 from facelift_core.align.cutout import cut_out
 from facelift_core.align.matting import on_white
+from facelift_core.align.mtcnn import MaxPool
 
 TESTS = Path(__file__).parent
 PORTRAIT = TESTS / "data" / "portrait.jpg"
@@ -539,3 +543,11 @@ def test_cutout_keeps_the_colours_of_what_the_photo_marks_as_transparent(portrai
 def test_cutouts_that_are_refused(size, color, message):
     with pytest.raises(FaceLiftError, match=message):
         align_cutout(Image.new("RGBA", size, color))
+
+
+@pytest.mark.parametrize("kernel", [2, 3])
+def test_pooling_is_that_of_pytorch(kernel):
+    """To the last bit, for every rest that the stride leaves."""
+    for height, width in itertools.product(range(2, 12), repeat=2):
+        x = torch.randn(3, 4, height, width)
+        assert torch.equal(MaxPool(kernel)(x), F.max_pool2d(x, kernel, 2, ceil_mode=True))

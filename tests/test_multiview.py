@@ -14,11 +14,13 @@ import torch
 from diffusers import DDIMScheduler
 from PIL import Image
 from safetensors.torch import load_file, save_file
+from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import CLIPImageProcessorPil, CLIPTextModel
 
 import facelift_core as fl
+from facelift_core.compute import attention as compute_attention
 from facelift_core.compute import onednn as products
-from facelift_core.multiview import MultiViewDiffusion, deep_cache, guidance, prompts
+from facelift_core.multiview import MultiViewDiffusion, channels_last, deep_cache, guidance, prompts
 from facelift_core.multiview.attention import MultiViewAttention, PromptAttention, multiview_attention
 from facelift_core.multiview.unet import fit_to_cpu, load_unet, set_attention
 from facelift_core.multiview.vae import load_vae
@@ -152,6 +154,36 @@ def test_what_is_done_for_a_cpu_changes_nothing(weights_folder, expected, side, 
     assert any(isinstance(module, products.Linear) for module in ours.modules())
     sample = expected["unet_sample"][:, :, :side, :side]
     torch.testing.assert_close(run_unet(ours, expected, sample), run_unet(plain, expected, sample), rtol=0, atol=1e-5)
+
+
+class Copies(TorchDispatchMode):
+    """Records copies of pictures and of attention from one layout to another."""
+
+    def __init__(self):
+        super().__init__()
+        self.found = []
+
+    def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
+        result = operation(*args, **(kwargs or {}))
+        if operation.name() in ("aten::clone", "aten::_to_copy", "aten::copy_") and args[0].ndim >= 4:
+            self.found.append((operation.name(), tuple(args[0].shape), args[0].stride(), result.stride()))
+        return result
+
+
+@pytest.mark.parametrize("fitted", [True, False])
+@torch.no_grad()
+def test_in_channels_last_nothing_is_copied_between_blocks(weights_folder, monkeypatch, fitted):
+    """diffusers' own transformers copy before and after."""
+    for module in (products, compute_attention):
+        monkeypatch.setattr(module, "onednn_pays", lambda: False)
+    unet = MultiViewDiffusion.from_pretrained(weights_folder, device="cpu").unet.to(memory_format=torch.channels_last)
+    if fitted:
+        channels_last.fit(unet)
+    sample = torch.rand(6, unet.config.in_channels, 8, 8).to(memory_format=torch.channels_last)
+    labels = torch.rand(6, unet.config.projection_class_embeddings_input_dim)
+    with Copies() as copies:
+        unet(sample, torch.tensor(5), torch.rand(6, 77, unet.config.cross_attention_dim), class_labels=labels)
+    assert bool(copies.found) != fitted, copies.found
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from .device import release_memory, trim_heap
 from .memory_plan import PLANS, MemoryPlan, Needs, step_down
+from .upload import staging_for, upload
 
 HOME_DTYPE = torch.float16
 """Dtype of offloaded weights when the CPU computes in float32; released checkpoints are stored in it."""
@@ -31,6 +32,7 @@ class Part:
     Attributes:
         module: the network, with weights in the dtype it computes in.
         work: bytes it needs in addition to its weights, for six views at once.
+        channels_last: whether a GPU keeps its weights in this layout, in which convolutions are faster there.
         home: offloaded copies of the weights in main memory, in the order of :meth:`tensors`; None without offloading.
         users: number of runs that compute with the network now.
         fetched: whether the weights of an offloaded network are on the device.
@@ -38,6 +40,7 @@ class Part:
 
     module: nn.Module
     work: int
+    channels_last: bool = False
     home: list[Tensor] | None = None
     users: int = 0
     fetched: bool = False
@@ -68,9 +71,9 @@ class WeightOffload:
     _dtypes: dict[str, list[torch.dtype]] = field(default_factory=dict)
     _change: threading.Condition = field(default_factory=threading.Condition, repr=False, compare=False)
 
-    def add(self, name: str, module: nn.Module, work: int) -> None:
-        """Add a network, in the dtype it computes in, on the CPU or (if nothing will be offloaded) on the device."""
-        self.parts[name] = Part(module, work)
+    def add(self, name: str, module: nn.Module, work: int, channels_last: bool = False) -> None:
+        """Add a network on the CPU, in the dtype it computes in. :meth:`settle` places it."""
+        self.parts[name] = Part(module, work, channels_last)
         self._dtypes[name] = [tensor.dtype for tensor in self.parts[name].tensors()]
 
     @property
@@ -161,8 +164,9 @@ class WeightOffload:
         return sum(tensor.numel() * dtype.itemsize for tensor, dtype in tensors)
 
     def _fetch(self, name: str, part: Part) -> None:
+        channels_last, staging = part.channels_last and self.device.type == "cuda", staging_for(self.device)
         for tensor, dtype in zip(part.tensors(), self._dtypes[name], strict=True):
-            tensor.data = tensor.data.to(self.device, dtype, non_blocking=True)
+            tensor.data = upload(tensor.data, dtype, self.device, channels_last, staging)
         part.fetched = True
 
     @staticmethod

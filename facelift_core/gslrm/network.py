@@ -155,9 +155,12 @@ class GSLRM(nn.Module):
         with torch.device("meta"):
             model = cls(**_sizes(weights, head_dim, sh_degree, Path(path)), head_dim=head_dim, sh_degree=sh_degree)
         load_into(model, weights, Path(path))
-        model.requires_grad_(False).eval().to(device=device, dtype=torch.float32)
         model.transformer_layers.to(dtype=dtype or select_dtype(device))
-        return model
+        for part in model.children():
+            if part is not model.transformer_layers:  # most of the weights, which need not exist in two sizes
+                part.to(dtype=torch.float32)
+        model.gaussian_position_embeddings.data = model.gaussian_position_embeddings.data.float()
+        return model.requires_grad_(False).eval().to(device)
 
     def work_bytes(self, images: int, size: int) -> int:
         """Return the bytes that a forward pass over `images` images of size² pixels needs besides the weights."""

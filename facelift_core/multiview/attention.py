@@ -36,9 +36,11 @@ def multiview_attention(query: Tensor, key: Tensor, value: Tensor, mode: Mode) -
     front = attend(query[:, 0], key[:, 0], value[:, 0]).unsqueeze(1)
     if views == 1:
         return front
+    # The result is stored by token, as the next layer reads it, so that joining the views is the only copy.
     keys, values = (torch.cat([x[:, :1].expand_as(x[:, 1:]), x[:, 1:]], dim=3).flatten(0, 1) for x in (key, value))
     others = attend(query[:, 1:].flatten(0, 1), keys, values)
-    return torch.cat([front, others.unflatten(0, (-1, views - 1))], dim=1)
+    by_token = [x.transpose(2, 3) for x in (front, others.unflatten(0, (-1, views - 1)))]
+    return torch.cat(by_token, dim=1).transpose(2, 3)
 
 
 def _upcast(attn, query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -98,14 +98,11 @@ class MultiViewDiffusion:
             if device.type == "cpu":
                 fit_to_cpu(unet)
             dtype = dtype or select_dtype(device, sum(weight.numel() for weight in unet.parameters()))
-            # Channels last makes convolutions faster on CUDA; on a CPU it makes no difference.
-            layout = torch.channels_last if device.type == "cuda" else torch.preserve_format
-            first = device if settle else "cpu"
             model = cls(
                 # nn.Module.to, because the override in diffusers warns about modules that these models do not have.
-                unet=nn.Module.to(unet, first, dtype, memory_format=layout),
-                vae=nn.Module.to(load_vae(folder / "vae"), first, _finer(dtype), memory_format=layout),
-                image_encoder=load_clip(CLIPVisionModelWithProjection, folder / "image_encoder").to(first, dtype),
+                unet=nn.Module.to(unet, dtype),
+                vae=nn.Module.to(load_vae(folder / "vae"), _finer(dtype)),
+                image_encoder=load_clip(CLIPVisionModelWithProjection, folder / "image_encoder").to(dtype),
                 image_processor=load_image_processor(folder / "feature_extractor"),
                 embedding_mean=mean.to(device),
                 embedding_std=std.to(device),
@@ -120,7 +117,9 @@ class MultiViewDiffusion:
         check_parts_fit(model, folder)
         model._use_kernels()
         for name, work in work_bytes(model).items():
-            model.offload.add(name, getattr(model, name), work)
+            model.offload.add(name, getattr(model, name), work, channels_last=name != "image_encoder")
+        if settle:
+            model.offload.settle(model.offload.plan)
         return model
 
     @property
