@@ -4,12 +4,15 @@ import numpy as np
 import pytest
 import torch
 from scipy.spatial.transform import Rotation
+from synthetic_rig import make_rig as make_small_rig
 
 import facelift_core as fl
 from facelift_core.animation import SHAPES, rigging
 from facelift_core.animation.animate import posed_vertices, strengths
 from facelift_core.animation.capture import write_csv
+from facelift_core.animation.deform import deform
 from facelift_core.animation.files import load_rig
+from facelift_core.animation.rig import left_to_add
 from facelift_core.animation.take import Take
 from facelift_core.cli import main
 from facelift_core.errors import FaceLiftError
@@ -59,6 +62,23 @@ def test_the_jaw_opens_and_the_top_of_the_head_stays(rig, head):
     assert motion[chin, 2].mean() < -0.08
     above = positions[:, 2] > rig.mesh.vertices[rig.mesh.parts["eyes"], 2].max() + 0.2
     assert np.abs(motion[above]).max() < 0.01
+
+
+def test_a_smile_adds_what_is_left_of_one():
+    expression = np.zeros(len(SHAPES), np.float32)
+    smile, blink, jaw = (SHAPES.index(name) for name in ("mouthSmileLeft", "eyeBlinkLeft", "jawOpen"))
+    expression[[smile, blink]] = 0.75, 0.3
+    assert left_to_add(expression)[[smile, blink, jaw]].tolist() == [0.25, 1.0, 1.0]
+    assert left_to_add(expression, neutral=1.0).tolist() == [1.0] * len(SHAPES)
+
+
+def test_smiles_add_up_to_one_at_most():
+    rig = make_small_rig()
+    smile = SHAPES.index("mouthSmileLeft")
+    rig.mesh.expression[smile] = 0.75
+    most = rig.mesh.vertices + 0.25 * rig.mesh.shapes[smile]
+    expected = deform(rig, most).positions
+    assert np.allclose(fl.animate(rig, {"mouthSmileLeft": 1.0}).positions.numpy(), expected, atol=1e-6)
 
 
 def test_closed_lids_hide_the_eyes(rig):

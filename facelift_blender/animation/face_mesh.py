@@ -9,7 +9,7 @@ import bpy
 import numpy as np
 from facelift_core.animation.rig import BODY, BONES, NEUTRAL, PARENTS, SHAPES, FaceMesh
 
-from .names import REST
+from .names import EXPRESSION, REST
 
 
 def new_face(name: str, face: FaceMesh) -> bpy.types.Object:
@@ -21,6 +21,7 @@ def new_face(name: str, face: FaceMesh) -> bpy.types.Object:
     mesh.polygons.foreach_set("use_smooth", np.ones(len(mesh.polygons), bool))
     mesh.attributes.new(REST, "FLOAT_VECTOR", "POINT")
     mesh.attributes[REST].data.foreach_set("vector", np.ascontiguousarray(face.vertices, np.float32).ravel())
+    mesh[EXPRESSION] = face.expression.astype(float).tolist()
     mesh.update()
     item = bpy.data.objects.new(name, mesh)
     _add_shape_keys(item, face)

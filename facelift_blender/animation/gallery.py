@@ -48,15 +48,18 @@ def detach() -> None:
         _collection = None
 
 
-def closest(weights: Mapping[str, float]) -> str | None:
-    """The expression of :data:`POSES` that a face with these strengths of shapes shows, weaker or as it is, or None."""
+def closest(weights: Mapping[str, float], share: Mapping[str, float] | None = None) -> str | None:
+    """The expression of :data:`POSES` that a face with these strengths of shapes shows, weaker or as it is, or None.
+
+    `share`: by name, what is left of each shape to add to the photo, as of :func:`posing.still_to_add`; all, if None.
+    """
     own = np.array(list(weights.values()))
     length = np.linalg.norm(own)
     if length < LEAST:
         return PHOTO
     alike = {}
     for name, pose in POSES.items():
-        strengths = np.array([pose.strength(shape) for shape in weights])
+        strengths = np.array([pose.strength(shape) * (share or {}).get(shape, 1.0) for shape in weights])
         if strengths.any():
             alike[name] = float(own @ strengths / (length * np.linalg.norm(strengths)))
     best = max(alike, key=alike.get)
@@ -75,10 +78,12 @@ def _all_items(_, context) -> list[tuple[str, str, str, int, int]]:
 
 def _shown(_) -> int:
     try:
-        keys = posing.sliders(names.head_of(bpy.context.object))
+        head = names.head_of(bpy.context.object)
+        keys = posing.sliders(head)
     except FaceLiftError:
         return _OWN
-    found = closest({name: key.value for name, key in keys.items() if name in SHAPES})
+    values = {name: key.value for name, key in keys.items() if name in SHAPES}
+    found = closest(values, posing.still_to_add(head, keys))
     return list(POSES).index(found) if found is not None else _OWN
 
 

@@ -11,6 +11,8 @@ RIG = "facelift_rig"
 HEAD = "facelift_head"
 """Custom property of a face mesh and of an armature: the head that they move."""
 BODY = "body"
+EXPRESSION = "facelift_photo"
+"""Custom property of a face mesh: strengths of the 52 shapes in the photo."""
 REST = "facelift_rest"
 """FLOAT_VECTOR on the vertices of a face mesh: where they are while the Gaussians are as stored."""
 

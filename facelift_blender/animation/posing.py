@@ -5,7 +5,7 @@ from __future__ import annotations
 import bpy
 import numpy as np
 from facelift_core import FaceLiftError
-from facelift_core.animation.rig import NEUTRAL, SHAPES
+from facelift_core.animation.rig import NEUTRAL, SHAPES, left_to_add
 
 from . import names
 from .poses import POSES
@@ -33,13 +33,25 @@ def sliders(head: bpy.types.Object | None) -> dict[str, bpy.types.ShapeKey]:
 def pose(scene: bpy.types.Scene, head: bpy.types.Object, name: str, strength: float = 1.0) -> None:
     """Show an expression of :data:`POSES`; keep how neutral the face is otherwise.
 
+    What the photo has of a shape already is not added again.
+
     Raises:
         FaceLiftError: the head has no face.
     """
-    for shape, key in sliders(head).items():
+    keys = sliders(head)
+    share = still_to_add(head, keys)
+    for shape, key in keys.items():
         if shape != NEUTRAL:
-            key.value = strength * POSES[name].strength(shape)
+            key.value = strength * POSES[name].strength(shape) * share[shape]
     _auto_key(scene, head)
+
+
+def still_to_add(head: bpy.types.Object, keys: dict[str, bpy.types.ShapeKey]) -> dict[str, float]:
+    """By name, the share of each shape that is left to add to the expression of the photo."""
+    photo = names.face_of(head).data.get(names.EXPRESSION)  # faces of earlier versions have none
+    neutral = keys[NEUTRAL].value if NEUTRAL in keys else 1.0
+    share = left_to_add(np.zeros(len(SHAPES)) if photo is None else np.array(photo), neutral)
+    return dict(zip(SHAPES, share.tolist(), strict=True))
 
 
 def reset(scene: bpy.types.Scene, head: bpy.types.Object) -> None:

@@ -16,7 +16,7 @@ from ..progress import Cancel, Monitor, ProgressCallback
 from ..rendering import cameras, render
 from ..rendering.video import check_video, write_video
 from .deform import deform, deformed_vertices
-from .rig import BONES, SHAPES, FaceMesh, Rig
+from .rig import BONES, SHAPES, FaceMesh, Rig, left_to_add
 from .take import Take, resample
 
 NECK_SHARE = 0.4
@@ -36,14 +36,15 @@ def animate(
     Args:
         rig: of the head, see :func:`facelift_core.make_rig`.
         weights: strengths by name, such as {"jawOpen": 0.5}, or all 52 in the order of :data:`SHAPES`. They add to the
-            expression of the photo.
+            expression of the photo, and the less, the more of a shape it has already.
         turn: (3, 3) rotation of the head in the world, or None.
         neutral: from 0 (keep the expression of the photo) to 1 (take it back first).
 
     Raises:
         FaceLiftError: a name is unknown, or a number is not finite or out of range.
     """
-    return deform(rig, posed_vertices(rig.mesh, strengths(weights), turn, neutral)).to_gaussians()
+    added = strengths(weights) * left_to_add(rig.mesh.expression, neutral)
+    return deform(rig, posed_vertices(rig.mesh, added, turn, neutral)).to_gaussians()
 
 
 def strengths(weights: Mapping[str, float] | Sequence[float] | np.ndarray) -> np.ndarray:

@@ -37,6 +37,8 @@ DEEP = 0.12
 """Distance in world units up to which a Gaussian in front of or behind the eyes or the inside of the mouth belongs to
 them, if the front camera sees it there."""
 
+THIN = 0.02
+"""The same for the edges of the lips; farther behind, it moves with the outside of the lips, and stays behind it."""
 BEHIND = 0.03
 """Distance in world units from closed lips to what is behind them."""
 
@@ -49,19 +51,29 @@ def bind(gaussians: SplatArrays, mesh: FaceMesh, view: FrontView) -> tuple[Bindi
     that no expression moves.
     """
     positions = gaussians.positions
-    skin = np.union1d(quads_of(mesh, "outside"), edges_of_lips(mesh))
-    binding, distance = _nearest(positions, sample_quads(mesh, skin, SPACING))
+    binding, distance = _nearest(positions, sample_quads(mesh, quads_of(mesh, "outside"), SPACING))
     _hold(binding, mesh, positions, ((distance - NEAR) / (FAR - NEAR)).clip(0, 1))
     shown = _shown_quads(positions, view.quads)
     sort_by_lips(shown, gaussians, mesh, view)
     _edges_of_lids(binding, shown, gaussians, mesh, view.quads)
-    eyes = quads_of(mesh, "eyes")
-    for seen, quads in ((eyes, eyes), (quads_inside_mouth(mesh), _inside_of_mouth(mesh))):
-        behind = np.flatnonzero(np.isin(shown, seen))
-        inside, depth = _nearest(positions[behind], sample_quads(mesh, quads, SPACING))
-        own = depth < DEEP
-        binding.corners[behind[own]], binding.shares[behind[own]] = inside.corners[own], inside.shares[own]
-    return binding, behind[own]
+    eyes, edges = quads_of(mesh, "eyes"), edges_of_lips(mesh)
+    _follow_instead(binding, positions, np.isin(shown, edges), mesh, edges, THIN)
+    _follow_instead(binding, positions, np.isin(shown, eyes), mesh, eyes, DEEP)
+    in_mouth = np.isin(shown, quads_inside_mouth(mesh))
+    return binding, _follow_instead(binding, positions, in_mouth, mesh, _inside_of_mouth(mesh), DEEP)
+
+
+def _follow_instead(
+    binding: Binding, positions: np.ndarray, some: np.ndarray, mesh: FaceMesh, quads: np.ndarray, farthest: float
+) -> np.ndarray:
+    """Bind `some`, (N,) bool, to these quads, in place, where they are not too far; returns the indices of those."""
+    some = np.flatnonzero(some)
+    if not len(some):
+        return some
+    found, distance = _nearest(positions[some], sample_quads(mesh, quads, SPACING))
+    own = distance < farthest
+    binding.corners[some[own]], binding.shares[some[own]] = found.corners[own], found.shares[own]
+    return some[own]
 
 
 def behind_lips(gaussians: SplatArrays, binding: Binding, inside: np.ndarray, mesh: FaceMesh) -> SplatArrays:

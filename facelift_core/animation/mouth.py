@@ -19,8 +19,9 @@ MOUTH, TONGUE, GUM, ENAMEL = (0.32, 0.12, 0.12), (0.66, 0.36, 0.36), (0.60, 0.32
 """sRGB in evenly lit portraits."""
 SPACING = {"skin": 0.012, "mouth": 0.010, "tongue": 0.012, "teeth": 0.004, "lids": 0.004, "lips": 0.006}
 """Distance of the discs in world units."""
-NOSTRILS = 0.684
-"""Height on the base mesh in meters below which hidden skin is in the mouth."""
+NOSTRILS, EARS = 0.684, 0.04
+"""Height on the base mesh below which hidden skin is in the mouth, and distance from the middle within which, in
+meters."""
 LIDS_SPREAD = 1.6
 """Lids unfold by more than Gaussians stretch."""
 LID_BRIGHTNESS, NEIGHBORS = 0.8, 24
@@ -45,13 +46,15 @@ BELOW, BELOW_LIDS = 0.012, 0.014
 """How far inner lips and lids lie behind the fitted surface, in world units: about 2 mm."""
 BELOW_LIPS, LIP_NEIGHBORS = 0.014, 6
 """How far more of the lips lies behind them, and of how many points of the skin it has the median color."""
+BELOW_FACE, FRONTAL = 0.03, 0.3
+"""How far below the face more skin lies, and the least cosine of its normal to the direction of the camera."""
 COVERED = 1.5
 """Pixels from the opening of the mouth at which the lips cover what lies behind them."""
 EXPRESSIONS = (
     (0.0, {"mouthSmileLeft": 0.7, "mouthSmileRight": 0.7}), (0.0, {"mouthPucker": 0.9}), (0.0, {"jawOpen": 0.7}),
     (1.0, {}), (1.0, {"mouthSmileLeft": 0.7, "mouthSmileRight": 0.7}), (1.0, {"mouthPucker": 0.9}),
 )  # fmt: skip
-"""How much the expression of the photo is taken back, and what is added, where the inside of a mouth could come through
+"""How much the expression of the photo is taken back, and what is added, where the walls of a mouth could come through
 the skin."""
 HIDDEN_BEHIND = 0.01
 """What is this much farther than what the camera sees is hidden, in world units."""
@@ -68,7 +71,7 @@ def hidden_parts(mesh: FaceMesh, template: Template, view: FrontView) -> Layer:
     seen = outside[_seen(outside, mesh, view)]
     hidden = np.setdiff1d(quads_of(mesh, "skin"), quads_of(mesh, "outside"))
     place = template.base[template.quads[hidden]].mean(1)
-    mouth = hidden[place[:, 2] < NOSTRILS]
+    mouth = hidden[(place[:, 2] < NOSTRILS) & (np.abs(place[:, 0]) < EARS)]
     samples = sample_quads(mesh, mouth, SPACING["mouth"])
     distance, nearest = cKDTree(seen.points).query(samples.points)
     across = np.abs(np.einsum("nk,nk->n", samples.shares, template.base[samples.corners, 0]))
@@ -77,11 +80,11 @@ def hidden_parts(mesh: FaceMesh, template: Template, view: FrontView) -> Layer:
     lips = view.colors(seen.points[nearest]) * INNER_LIP
     share = np.clip((distance - BELOW) / (THIN - BELOW), 0, 1)[:, None]
     colors = (1 - share) * lips + share * _shaded(np.array(MOUTH), samples, template, view)
-    inside = Layer.joined([
+    walls = layer(samples, colors, BELOW, behind=BELOW)
+    layers = [
         *(_inside(part, mesh, template, view) for part in ("teeth", "tongue")),
-        layer(samples, colors, BELOW, behind=BELOW),
-    ])  # fmt: skip
-    layers = [inside.of(~_comes_through(inside, mesh)), _lips(mesh, seen, view)]
+        walls.of(~_comes_through(walls, mesh)), _lips(mesh, seen, view), _face(mesh, seen, view),
+    ]  # fmt: skip
     lids = sample_quads(mesh, quads_of(mesh, "eyelids"), SPACING["lids"])
     colors = view.colors(seen.points)
     around = ~np.isin(seen.quads, quads_of(mesh, "eyelids"))
@@ -93,7 +96,7 @@ def hidden_parts(mesh: FaceMesh, template: Template, view: FrontView) -> Layer:
 
 
 def _comes_through(inner: Layer, mesh: FaceMesh) -> np.ndarray:
-    """(N,) whether any of :data:`EXPRESSIONS` brings Gaussians of the mouth's inside before the skin."""
+    """(N,) whether any of :data:`EXPRESSIONS` brings Gaussians of the mouth's walls before the skin."""
     skin = np.union1d(quads_of(mesh, "outside"), edges_of_lips(mesh))
     through = np.zeros(len(inner.gaussians), bool)
     for neutral, weights in EXPRESSIONS:
@@ -118,6 +121,15 @@ def _lips(mesh: FaceMesh, seen: Samples, view: FrontView) -> Layer:
         )
     nearest = cKDTree(seen.points).query(samples.points, LIP_NEIGHBORS)[1]
     return layer(samples, np.median(view.colors(seen.points)[nearest], axis=1), behind=BELOW_LIPS)
+
+
+def _face(mesh: FaceMesh, seen: Samples, view: FrontView) -> Layer:
+    """More skin below the face, for where the Gaussians of the head are few and come apart."""
+    quads = np.setdiff1d(quads_of(mesh, "face"), quads_of(mesh, "lips", "eyelids"))
+    samples = sample_quads(mesh, quads, SPACING["skin"])
+    samples = samples[samples.normals[:, 1] < -FRONTAL]
+    nearest = cKDTree(seen.points).query(samples.points, LIP_NEIGHBORS)[1]
+    return layer(samples, np.median(view.colors(seen.points)[nearest], axis=1), BELOW_FACE)
 
 
 def _inside(part: str, mesh: FaceMesh, template: Template, view: FrontView) -> Layer:

@@ -18,8 +18,8 @@ RIM = 7
 """Pixels of the front view by which the true edge of the lips may be off the mesh's."""
 CORE = 0.6
 """Share of the deepest point of the opening beyond which all is inside the mouth, if that is less than the rim."""
-LEAST = 40
-"""Pixels of that core for which the picture is asked; of a narrower opening it tells too little."""
+NARROW, LEAST = 2.5, 40
+"""Half the height of an opening and the size of its core, in pixels, below which lips count as closed."""
 MARGIN = 40
 """Pixels around the lips from which the colors of skin are taken."""
 ROUNDS = 5
@@ -81,7 +81,7 @@ def find_opening(mesh: FaceMesh, view: FrontView) -> Opening | None:
     opening = _largest(np.isin(view.quads[rows, columns], quads_inside_mouth(mesh)))
     depth = _distance(opening)
     core = depth > min(RIM, CORE * depth.max())
-    if core.sum() < LEAST:
+    if depth.max(initial=0) < NARROW or core.sum() < LEAST:
         return None
     near = _distance(~opening) <= RIM
     mask = np.where(near, cv2.GC_PR_BGD, cv2.GC_BGD).astype(np.uint8)
@@ -94,7 +94,7 @@ def find_opening(mesh: FaceMesh, view: FrontView) -> Opening | None:
 
 
 def sort_by_lips(shown: np.ndarray, gaussians: SplatArrays, mesh: FaceMesh, view: FrontView) -> None:
-    """Correct at the edge of parted lips, in place, which Gaussians are shown by the opening.
+    """Correct at the edge of parted lips, in place, which Gaussians are shown by the opening. Closed lips show none.
 
     Args:
         shown: (N,) the quad that the front camera sees where it looks at each Gaussian. Those that turn out to be
@@ -102,6 +102,7 @@ def sort_by_lips(shown: np.ndarray, gaussians: SplatArrays, mesh: FaceMesh, view
     """
     opening = find_opening(mesh, view)
     if opening is None:
+        shown[np.isin(shown, quads_inside_mouth(mesh))] = HIDDEN
         return
     pixels, _ = front_pixels(gaussians.positions, SIDE)
     column, row = np.floor(pixels).astype(np.int64).T - [[opening.columns.start], [opening.rows.start]]

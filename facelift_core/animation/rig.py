@@ -87,3 +87,16 @@ class Rig:
     gaussians: SplatArrays
     mesh: FaceMesh
     binding: Binding
+
+
+def left_to_add(expression: np.ndarray, neutral: float = 0.0) -> np.ndarray:
+    """(52,) share of each shape that is left to add to the expression of the photo, so that their sum is 1 at most.
+
+    Where the photo smiles already, a smile would overshoot. Lids close all the way whatever they do in the photo.
+
+    Args:
+        expression: (52,) of the photo.
+        neutral: how far that is taken back, from 0 to 1.
+    """
+    share = 1 - (1 - neutral) * np.asarray(expression)
+    return np.where([name.startswith("eyeBlink") for name in SHAPES], 1.0, share)

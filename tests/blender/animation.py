@@ -228,6 +228,19 @@ def test_expressions_have_pictures_and_are_recognized():
     assert gallery.closest({"jawOpen": 0.5, "noseSneerLeft": 0.5}) is None
 
 
+def test_the_photo_smiles_already():
+    head, _ = new_head()
+    face, scene = names.face_of(head), bpy.context.scene
+    face.data[names.EXPRESSION] = [0.6 if name.startswith("mouthSmile") else 0.0 for name in SHAPES]
+    posing.pose(scene, head, "SMILE")
+    assert abs(values(head)["mouthSmileLeft"] - 0.6 * 0.4) < 1e-6 and abs(values(head)["cheekSquintLeft"] - 0.25) < 1e-6
+    added = {key: value for key, value in values(head).items() if key != NEUTRAL}
+    assert gallery.closest(added, posing.still_to_add(head, posing.sliders(head))) == "SMILE"
+    face.data.shape_keys.key_blocks[NEUTRAL].value = 1.0
+    posing.pose(scene, head, "SMILE")
+    assert abs(values(head)["mouthSmileLeft"] - 0.6) < 1e-6
+
+
 def curve(head: bpy.types.Object, shape: str) -> bpy.types.FCurve:
     keys = names.face_of(head).data.shape_keys
     return next(c for c in takes.curves_of(keys) if c.data_path == f'key_blocks["{shape}"].value')
