@@ -17,7 +17,6 @@ from .gaussians.tensors import Gaussians
 from .gslrm.lift import lift
 from .multiview.agreement import Agreement
 from .multiview.compiling import is_compiled
-from .multiview.when_to_compile import compile_if_it_pays
 from .presets import Sampling, check_settings
 from .progress import Cancel, Monitor, ProgressCallback
 
@@ -33,7 +32,6 @@ def drawing(
     seed: int,
     likeness: str,
     monitor: Monitor,
-    heads_to_come: int | None = None,
 ) -> Callable[[], list[Tensor]]:
     """Return a function that draws the views of each portrait. It may be called again if memory runs out.
 
@@ -44,8 +42,6 @@ def drawing(
     agrees = [agreement(model, image) for image in images] if likeness != "off" else None
 
     def draw() -> list[Tensor]:
-        if len(images) == 1:
-            compile_if_it_pays(model.multiview, how, guidance_scale, heads_to_come, monitor)
         views = model.multiview.several(
             images, None, guidance_scale, seed, monitor.forward, monitor.cancelled, how, agrees
         )

@@ -29,7 +29,7 @@ from .likeness.front import with_photo_front
 from .likeness.refine import refined
 from .multiview import MultiViewDiffusion
 from .multiview.agreement import affordable
-from .multiview.when_to_compile import learn
+from .multiview.when_to_compile import compile_if_it_pays, learn
 from .photos import as_image
 from .presets import Sampling, check_settings, sampling
 from .progress import Cancel, Monitor, ProgressCallback
@@ -177,8 +177,12 @@ class FaceLift:
             run = self._run(how, guidance_scale, likeness, progress, cancelled)
             with run.stage("align", "Aligning the portrait"):
                 aligned = _as_portrait(photo, crop, matting, likeness)
+            before = run.monitor("views")
+            self._sparingly(
+                lambda: compile_if_it_pays(self.multiview, how, guidance_scale, heads_to_come, before), before
+            )
             with run.stage("views", "Six views") as monitor:
-                draw = drawing(self, [aligned], how, guidance_scale, seed, likeness, monitor, heads_to_come)
+                draw = drawing(self, [aligned], how, guidance_scale, seed, likeness, monitor)
                 (views,) = self._sparingly(draw, monitor)
             learn(self.multiview, how, guidance_scale, run.timings["views"])
             if views_done is not None:

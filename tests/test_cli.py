@@ -59,9 +59,6 @@ def every_line(monkeypatch) -> None:
 @pytest.fixture
 def short_video(monkeypatch) -> None:
     """Turntables of four frames in place of 150."""
-    from facelift_core.cli import batch
-
-    monkeypatch.setattr(batch, "write_turntable", functools.partial(turntable.write_turntable, frames=4))
     monkeypatch.setattr(turntable, "write_turntable", functools.partial(turntable.write_turntable, frames=4))
 
 

@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from PIL import Image
 
 from facelift_core.compute import attention, fused
+from facelift_core.compute.upload import PIECE_BYTES, staging_for, upload
 from facelift_core.gaussians.filters import keep_indices
 from facelift_core.multiview import MultiViewDiffusion, channels_last, graphs
 from facelift_core.pipeline import FaceLift, lift
@@ -101,3 +102,26 @@ def test_long_attention_is_right_whoever_computes_it():
     expected = F.scaled_dot_product_attention(q[:, :1, :512].float(), k[:, :1].float(), v[:, :1].float())
     found = attention.attend(q, k, v)[:, :1, :512].float()
     assert ((found - expected).norm() / expected.norm()).item() < 5e-3
+
+
+def test_weights_arrive_in_pinned_pieces_as_they_are(model):
+    on_cpu = FaceLift.from_pretrained("mini", "cpu").multiview
+    networks = ((model.multiview.unet, on_cpu.unet), (model.multiview.vae, on_cpu.vae))
+    for name, (there, here) in zip(("unet", "vae"), networks, strict=True):
+        for (key, found), expected in zip(there.state_dict().items(), here.state_dict().values(), strict=True):
+            assert torch.equal(found.cpu(), expected.to(found.dtype)), (name, key)
+        convolutions = [p for p in there.parameters() if p.ndim == 4]
+        assert convolutions and all(p.is_contiguous(memory_format=torch.channels_last) for p in convolutions)
+
+
+def test_buffers_are_not_overwritten_while_the_card_reads_them():
+    staging = staging_for(torch.device("cuda"))
+    for number in range(6):
+        tensor = torch.full((3 * PIECE_BYTES // 4 + 5,), float(number))
+        assert torch.equal(upload(tensor, torch.float32, torch.device("cuda"), staging=staging).cpu(), tensor)
+
+
+def test_two_heads_at_once_are_those_made_alone(model, portrait):
+    alone = model.multiview(portrait, preset="balanced")
+    for views in model.multiview.several([portrait, portrait], preset="balanced"):
+        assert difference(views, alone) < HALF

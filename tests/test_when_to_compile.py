@@ -7,6 +7,7 @@ import torch
 from PIL import Image
 
 import facelift_core as fl
+from facelift_core.compute.stages import Stages
 from facelift_core.jobs import reconstruct as job
 from facelift_core.multiview import MultiViewDiffusion, when_to_compile
 from facelift_core.multiview.when_to_compile import AGAIN_SECONDS, FIRST_SECONDS, MESSAGE, SAVED, pays, state
@@ -61,6 +62,18 @@ def test_the_user_is_told_once(model, compiles):
     assert state(CPU) == "not yet"
     assert MESSAGE in head(model)
     assert compiles == [(Sampling(1), "inductor")] and state(CPU) == "works"
+
+
+def test_what_compiling_takes_is_not_time_of_the_views(model, compiles, monkeypatch):
+    """From which the time of the next head is estimated."""
+    order = []
+    several = MultiViewDiffusion.several
+    monkeypatch.setattr(MultiViewDiffusion, "compile", lambda *a: order.append("compile"))
+    monkeypatch.setattr(MultiViewDiffusion, "several", lambda *a, **k: order.append("views") or several(*a, **k))
+    stage = Stages.stage
+    monkeypatch.setattr(Stages, "stage", lambda self, name, message: order.append(name) or stage(self, name, message))
+    head(model), head(model)
+    assert order[order.index("compile") - 1 :][:4] == ["align", "compile", "views", "views"]
 
 
 def test_in_blender_it_is_a_message_of_the_job(weights_folder, tmp_path, compiles):

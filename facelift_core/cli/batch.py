@@ -22,7 +22,6 @@ from ..errors import FaceLiftError
 from ..images import write_contact_sheet
 from ..pipeline import FaceLift
 from ..progress import ProgressCallback
-from ..rendering.turntable import write_turntable
 from ..result import Result
 from .console import duration, progress_bar, say, unexpected
 from .prefetch import prefetch
@@ -132,6 +131,8 @@ class _Batch:
             if task.views:
                 write_contact_sheet(result.views, task.views)
             if task.turntable:
+                from ..rendering.turntable import write_turntable
+
                 write_turntable(result.gaussians.to(self.model.device), task.turntable, progress=progress)
 
         def done(error: Exception | None) -> None:

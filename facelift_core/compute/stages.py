@@ -29,12 +29,15 @@ class Stages:
     expected: dict[str, float]
     timings: dict[str, float] = field(default_factory=dict)
 
-    @contextmanager
-    def stage(self, name: str, message: str) -> Iterator[Monitor]:
+    def monitor(self, name: str) -> Monitor:
+        """Return the monitor of a stage, for work before it that does not count as its time."""
         stages, whole = list(self.expected), sum(self.expected.values())
         before = sum(self.expected[stage] for stage in stages[: stages.index(name)])
-        span = before / whole, (before + self.expected[name]) / whole
-        monitor = Monitor(name, self.progress, self.cancelled, *span)
+        return Monitor(name, self.progress, self.cancelled, before / whole, (before + self.expected[name]) / whole)
+
+    @contextmanager
+    def stage(self, name: str, message: str) -> Iterator[Monitor]:
+        monitor = self.monitor(name)
         monitor(0.0, message)
         start = time.perf_counter()
         yield monitor
