@@ -9,7 +9,7 @@ model_space   where the model has a head, and where the scene has it
 rigging       rigs from the worker
 poses         ready-made expressions; posing shows them, and inserts keyframes
 gallery       their pictures, to choose from
-gaze          eyes that look at an object
+gaze          eyes that look at an object; lids that follow the eyes
 takes         face captures as F-curves
 capturing     face captures from files, and from videos by the worker
 operators     buttons; each only calls a function

@@ -9,6 +9,7 @@ import bpy
 import numpy as np
 from facelift_core.animation.rig import BODY, BONES, NEUTRAL, PARENTS, SHAPES, FaceMesh
 
+from . import lids
 from .names import EXPRESSION, REST
 
 
@@ -34,7 +35,8 @@ def new_face(name: str, face: FaceMesh) -> bpy.types.Object:
 
 def _add_shape_keys(item: bpy.types.Object, face: FaceMesh) -> None:
     item.shape_key_add(name="Basis", from_mix=False)
-    for name, moved in ((NEUTRAL, face.neutral), *zip(SHAPES, face.shapes, strict=True)):
+    named = {NEUTRAL: face.neutral, **dict(zip(SHAPES, face.shapes, strict=True)), **lids.shapes(face)}
+    for name, moved in named.items():
         key = item.shape_key_add(name=name, from_mix=False)
         key.slider_min, key.slider_max, key.value = 0.0, 1.0, 0.0
         key.data.foreach_set("co", np.ascontiguousarray(face.vertices + moved, np.float32).ravel())

@@ -16,8 +16,9 @@ CONSTRAINT = "Look At"
 LIMIT = "Look At Limit"
 MADE = "facelift_look_at"
 """Custom property of an empty that was made to be looked at."""
-SIDEWAYS, UP, DOWN = math.radians(35.0), math.radians(25.0), math.radians(30.0)
-"""Angles by which an eye turns at most. Alike to both sides, so that the eyes never diverge."""
+SIDEWAYS, UP, DOWN = math.radians(30.0), math.radians(20.0), math.radians(20.0)
+"""Angles by which an eye turns at most: as people look before they turn the head, and so that the lids do not cover the
+iris. Alike to both sides, so that the eyes never diverge."""
 LIMITS = {"x": (-DOWN, UP), "y": (0.0, 0.0), "z": (-SIDEWAYS, SIDEWAYS)}
 """Of a bone of the eye, which points where the eye looks: its x axis to the person's right, its z axis up."""
 AWAY = 15.0

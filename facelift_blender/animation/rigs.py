@@ -9,7 +9,7 @@ import numpy as np
 from facelift_core.animation.rig import Rig
 
 from ..splats import attributes, objects
-from . import binding, face_mesh, gaze, motion_nodes, names
+from . import binding, face_mesh, gaze, lids, motion_nodes, names
 
 
 def insert(rig: Rig, head: bpy.types.Object) -> bpy.types.Object:
@@ -38,6 +38,7 @@ def insert(rig: Rig, head: bpy.types.Object) -> bpy.types.Object:
         head[key] = item
         item.hide_render = True
         item.display_type = "WIRE"
+    lids.follow(face, armature)
     modifier = face.modifiers.new("Bones", "ARMATURE")
     modifier.object = armature
     _hide(face, armature)

@@ -12,7 +12,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from mathutils import Matrix, Vector
 from synthetic_rig import make_rig
 
-from facelift_blender.animation import gallery, gaze, names, poses, posing, rigs, takes
+from facelift_blender.animation import gallery, gaze, lids, names, poses, posing, rigs, takes
 from facelift_blender.splats import attributes, exporting, nodes, objects
 from facelift_core.animation.capture import Take
 from facelift_core.animation.deform import deform, deformed_vertices
@@ -67,7 +67,7 @@ def test_parts():
     face, armature = names.face_of(head), names.rig_of(head)
     assert names.head_of(face) == names.head_of(armature) == names.head_of(head) == head
     keys = face.data.shape_keys.key_blocks
-    assert [key.name for key in keys] == ["Basis", NEUTRAL, *SHAPES]
+    assert [key.name for key in keys] == ["Basis", NEUTRAL, *SHAPES, *lids.shapes(rig.mesh)]
     assert all((key.slider_min, key.slider_max, key.value) == (0, 1, 0) for key in keys[1:])
     assert {len(polygon.vertices) for polygon in face.data.polygons} == {4}
     uv = np.empty(rig.mesh.uvs.size, np.float32)
@@ -305,7 +305,7 @@ def test_eyes_turn_as_far_as_eyes_do():
     target = gaze.look_at(head)
     middle, degrees = target.location.copy(), np.degrees
     for way, (sideways, up) in {
-        (9, 0, 0): (35, 0), (-9, 0, 0): (-35, 0), (0, 0, 9): (0, 25), (0, 0, -9): (0, -30), (9, 9, 9): (35, 25),
+        (9, 0, 0): (30, 0), (-9, 0, 0): (-30, 0), (0, 0, 9): (0, 20), (0, 0, -9): (0, -20), (9, 9, 9): (30, 20),
     }.items():  # fmt: skip
         target.location = middle + Vector(way)
         for look in looks(head):
@@ -313,6 +313,30 @@ def test_eyes_turn_as_far_as_eyes_do():
             assert abs(found[0] - sideways) < 2.5 and abs(found[1] - up) < 2.5, (way, found)
     target.location = middle * -5  # behind the head
     assert all(look.y < -0.6 for look in looks(head))
+
+
+def test_lids_follow_the_eyes():
+    head, _ = new_head()
+    keys = names.face_of(head).data.shape_keys.key_blocks
+
+    def found() -> list[float]:
+        graph = bpy.context.evaluated_depsgraph_get()
+        graph.update()
+        return [names.face_of(head).evaluated_get(graph).data.shape_keys.key_blocks[name].value for name in followers]
+
+    followers = ["Lids Up Left", "Lids Down Left", "Lids Up Right", "Lids Down Right"]
+    assert found() == [0, 0, 0, 0]
+    armature = names.rig_of(head)
+    armature.pose.bones["eye.L"].rotation_euler.x = 0.2
+    armature.pose.bones["eye.R"].rotation_euler.x = -0.2
+    np.testing.assert_allclose(found(), [0.58, 0, 0, 0.23], atol=1e-5)
+    keys["eyeBlinkRight"].value = 0.75
+    np.testing.assert_allclose(found(), [0.58, 0, 0, 0.23 * 0.25], atol=1e-5)
+    for bone in armature.pose.bones:
+        bone.rotation_euler = (0, 0, 0)
+    target = gaze.look_at(head)
+    target.location.z += 9
+    np.testing.assert_allclose(found(), [1, 0, 0.25, 0], atol=0.05)
 
 
 def test_a_face_made_again_keeps_its_animation():
