@@ -144,12 +144,18 @@ class Layout:
     def template_icon(self, icon_value, scale=1.0):
         assert scale * ICON <= self.width, (scale, self.width)
 
+    def template_icon_view(self, data, property, show_labels=False, scale=6.0, scale_popup=5.0):
+        assert data.bl_rna.properties[property].type == "ENUM"
+        self.template_icon(0, scale)
+
 
 def _items(data, name: str) -> list[tuple[str, str]]:
     """Identifiers and labels of an enumeration, also of one whose items a function returns."""
     found = [(item.identifier, item.name) for item in data.bl_rna.properties[name].enum_items]
     if found and name != "preset":
         return found
+    if name == "facelift_expression":
+        return [item[:2] for item in import_module(f"{NAME}.animation.gallery")._all_items(data, bpy.context)]
     settings = import_module(f"{NAME}.reconstruct.settings")
     return [(key, label) for key, label, _ in settings._preset_items(data, bpy.context)]
 
