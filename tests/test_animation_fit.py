@@ -5,10 +5,11 @@ import hashlib
 import numpy as np
 import pytest
 import torch
+from scipy.spatial.transform import Rotation
 
 from facelift_core.align.landmarks import COUNT
 from facelift_core.animation import SHAPES
-from facelift_core.animation.fit import fit_face
+from facelift_core.animation.fit import _local_maps, fit_face
 from facelift_core.animation.rig import BONES
 from facelift_core.animation.template import FILE, SHA256, joints_of, landmarks_of, load_template
 from facelift_core.errors import Cancelled, FaceLiftError
@@ -56,6 +57,18 @@ def test_landmarks_lie_symmetrically():
     assert np.median(nearest) < 0.001 and np.percentile(nearest, 95) < 0.003
 
 
+def test_shapes_keep_their_strength_on_an_uneven_surface():
+    template = load_template()
+    turn = Rotation.from_euler("zx", [20, 10], degrees=True).as_matrix()
+    rng = np.random.default_rng(0)
+    even = template.vertices @ (5 * turn).T
+    assert np.allclose(_local_maps(template, template.vertices, even), 5 * turn, atol=1e-3)
+    uneven = even + rng.normal(size=even.shape) * 0.003  # 0.6 mm: small quads turn in all directions
+    maps = _local_maps(template, template.vertices, uneven)[template.parts["face"]]
+    size = np.cbrt(np.linalg.det(maps)) / 5
+    assert abs(np.median(size) - 1) < 0.01 and np.abs(size - 1).max() < 0.15
+
+
 def _without_face():
     rng = np.random.default_rng(0)
     return Gaussians(
@@ -81,18 +94,32 @@ def test_known_head_is_recovered():
     template = load_template()
     face, eyes = template.parts["face"], template.parts["eyes"]
     unit = 230 / np.ptp(true[template.parts["outside"]][template.turn[template.parts["outside"]] > 0.99][:, 2])
-    assert np.linalg.norm((mesh.vertices - true)[face], axis=1).mean() * unit < 4.5
+    assert np.linalg.norm((mesh.vertices - true)[face], axis=1).mean() * unit < 3
     assert np.linalg.norm((mesh.vertices - true)[eyes], axis=1).mean() * unit < 4.5
     assert reports[0][1] == 0 and {stage for stage, *_ in reports} == {"face"}
 
     assert mesh.shapes.shape == (len(SHAPES), len(true), 3) and mesh.vertices.dtype == np.float32
     assert 0 <= mesh.expression.min() <= mesh.expression.max() <= 1
     _lids_close(template, mesh)
+    _shapes_are_true(template, mesh, true)
     opened = mesh.shapes[SHAPES.index("jawOpen")][template.parts["teeth"]]
     assert opened[:, 2].min() < -0.1  # the lower teeth go down in the world, too
     # Teeth and eyes stay behind the skin in front of them.
     assert mesh.vertices[template.parts["teeth"], 1].min() > mesh.vertices[template.parts["lips"], 1].min()
     assert mesh.vertices[eyes, 1].min() > mesh.vertices[template.parts["eyelids"], 1].min() - 0.01
+
+
+def _shapes_are_true(template, mesh, true):
+    """Each shape moves the face as it moves the true one, which differs by a turn and a scaling only."""
+    face = template.parts["face"]
+    own, other = (points[face] - points[face].mean(0) for points in (true, template.vertices))
+    turn, _ = Rotation.align_vectors(own, other)
+    size = np.linalg.norm(own) / np.linalg.norm(other)
+    for name in ("mouthPucker", "mouthFrownLeft", "mouthSmileRight", "jawOpen", "browInnerUp"):
+        index = SHAPES.index(name)
+        found, aim = mesh.shapes[index, face].ravel(), (size * turn.apply(template.shapes[index, face])).ravel()
+        assert found @ aim / np.linalg.norm(found) / np.linalg.norm(aim) > 0.98, name
+        assert 0.9 < found @ aim / (aim @ aim) < 1.1, name
 
 
 def _lids_close(template, mesh):

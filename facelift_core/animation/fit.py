@@ -12,7 +12,6 @@ from ..errors import FaceLiftError
 from ..gaussians.tensors import Gaussians
 from ..progress import Cancel, Monitor
 from .closing import close_lips, fit_lids
-from .deform import vertex_maps
 from .head_model import HeadModel, Sight, State, remaining_expression
 from .rig import FaceMesh
 from .surface_fit import pull, vertex_normals
@@ -27,7 +26,7 @@ AROUND = 60.0, -60.0, 90.0, -90.0, 180.0
 """Azimuths of the views that only show the surface."""
 
 AROUND_VERTEX = 60
-"""Vertices over which the map from the template to the head is averaged."""
+"""Vertices by which the map from the template to the head is determined."""
 
 
 def fit_face(gaussians: Gaussians, progress: Callable | None = None, cancelled: Cancel | None = None) -> FaceMesh:
@@ -55,7 +54,7 @@ def fit_face(gaussians: Gaussians, progress: Callable | None = None, cancelled: 
     model = HeadModel(template, template.parts["face"])
     state = model.fit(model.start(), sights, lambda vertices: vertex_normals(vertices, template.quads))
     report(0.7, "Looking at the sides")
-    around = [look(gaussians, azimuth, SIDE_SIZE) for azimuth in AROUND]
+    around = [sight.view for sight in sights[1:]] + [look(gaussians, azimuth, SIDE_SIZE) for azimuth in AROUND]
     report(0.8, "Fitting the surface")
     return _mesh(model, state, sights, around)
 
@@ -70,9 +69,9 @@ def _mesh(model: HeadModel, state: State, sights: list[Sight], around: list) -> 
     template = model.template
     neutral = model.identity(state)
     smiling = neutral + np.tensordot(state.expression, template.shapes, 1)
-    vertices = pull(template, model.place(state, smiling), state.scale, sights, around)
+    vertices = pull(template, model.place(state, smiling), state.scale, sights[0], around)
     # The shapes turn and grow with the head, and with the surface around each vertex.
-    maps = _smooth(template, vertex_maps(smiling, vertices, template.quads))
+    maps = _local_maps(template, smiling, vertices)
     shapes = np.einsum("vij,svj->svi", maps, template.shapes)
     expression = remaining_expression(state, vertices - model.place(state, neutral), shapes, template)
     shapes = fit_lids(template, vertices - np.tensordot(expression, shapes, 1), shapes, state.scale)
@@ -91,11 +90,20 @@ def _mesh(model: HeadModel, state: State, sights: list[Sight], around: list) -> 
     )
 
 
-def _smooth(template: Template, maps: np.ndarray) -> np.ndarray:
-    """(V, 3, 3) means of the maps around each vertex of the same part; those of small folds are noisy."""
-    result = maps.copy()
+def _local_maps(template: Template, before: np.ndarray, after: np.ndarray) -> np.ndarray:
+    """(V, 3, 3) turns and scalings that bring the surroundings of each vertex of `before` closest to `after`.
+
+    They are fitted to many vertices of the same part at once: means of the maps of single quads, which turn in all
+    directions in folds, would shrink.
+    """
+    maps = np.empty((len(before), 3, 3))
     for part in ("skin", "eyes", "teeth", "tongue"):
         own = template.parts[part]
-        near = cKDTree(template.vertices[own]).query(template.vertices[own], k=AROUND_VERTEX)[1]
-        result[own] = maps[own][near].mean(1)
-    return result
+        near = own[cKDTree(template.vertices[own]).query(template.vertices[own], k=AROUND_VERTEX)[1]]
+        some, others = (points[near] - points[near].mean(1, keepdims=True) for points in (before, after))
+        left, size, right = np.linalg.svd(np.einsum("vni,vnj->vij", others, some))
+        sign = np.linalg.det(left @ right)
+        size[:, 2] *= sign
+        left[:, :, 2] *= sign[:, None]
+        maps[own] = (size.sum(1) / (some**2).sum((1, 2)))[:, None, None] * (left @ right)
+    return maps

@@ -18,9 +18,9 @@ SCALE = 6.2
 """World units per meter of heads in the published frame, approximately."""
 STRENGTH = 0.35
 """Standard deviation of the strengths of shapes."""
-LANDMARK_NOISE, LANDMARK_REACH = 6.0, 8.0
+LANDMARK_NOISE, LANDMARK_REACH = 24.0, 8.0
 """Standard deviation of a landmark of average spread, and distance from which it counts as an outlier, in mm. The
-errors of neighboring landmarks are similar, so the deviation is larger than that of a single one."""
+errors of neighboring landmarks are similar, so the deviation is much larger than that of a single one."""
 DEPTH_NOISE, DEPTH_REACH = 17.0, 6.0
 """The same for the depth of a vertex; there are many."""
 SURFACE_NOISE = 12.0

@@ -6,13 +6,14 @@ import numpy as np
 from scipy import sparse
 from scipy.sparse.linalg import splu
 
+from .head_model import Sight
 from .template import Template, landmarks_of
 from .views import View
 
 STIFFNESS, BENDING = 0.5, 300.0
 """Weights of the differences between displacements of neighbors, and of the Laplacian of displacements."""
-LANDMARK_NOISE = 2.0
-DEPTH_NOISE, REACH, HAIR_REACH, FARTHEST = 1.5, 8.0, 4.0, 12.0
+LANDMARK_NOISE = 1.5
+DEPTH_NOISE, REACH, HAIR_REACH, FARTHEST = 12.0, 8.0, 4.0, 12.0
 """Deviations in mm; distances from which the surface of a head is something else (beard, glasses; on scalp and ears,
 hair); and the longest distance that a vertex is pulled at once."""
 FACING = 0.35
@@ -21,14 +22,14 @@ AROUND_MOUTH = 0.035
 """Radius of the skin that teeth and tongue move with, in meters."""
 
 
-def pull(template: Template, vertices: np.ndarray, scale: float, sights: list, around: list[View]) -> np.ndarray:
+def pull(template: Template, vertices: np.ndarray, scale: float, front: Sight, around: list[View]) -> np.ndarray:
     """(V, 3) vertices moved onto the head; teeth, tongue and eyeballs go with the skin around them.
 
     Args:
         vertices: (V, 3) the fitted model in the world.
         scale: world units per meter.
-        sights: views with landmarks and surface.
-        around: more views with the surface only.
+        front: the view with landmarks. Those of other views are less true, because no photo shows them.
+        around: more views, of the surface only.
     """
     unit = scale / 1000
     covered = template.scalp.copy()
@@ -41,13 +42,11 @@ def pull(template: Template, vertices: np.ndarray, scale: float, sights: list, a
         normals = vertex_normals(moved, template.quads)
         system = [sparse.kron(smooth, sparse.eye(3))]
         vector = -system[0] @ ((moved - vertices) / unit).ravel()
-        for view in [sight.view for sight in sights] + around:
+        for view in [front.view, *around]:
             matrix, right = _surface_rows(covered, moved, normals, view, unit, skin)
             system.append(matrix), np.add(vector, right, out=vector)
-        for sight in sights:
-            if sight.pixels is not None:
-                matrix, right = _landmark_rows(template, moved, sight, unit)
-                system.append(matrix), np.add(vector, right, out=vector)
+        matrix, right = _landmark_rows(template, moved, front, unit)
+        system.append(matrix), np.add(vector, right, out=vector)
         step = splu(sum(system).tocsc()).solve(vector)
         moved = moved + unit * step.reshape(-1, 3)
     return _with_inside(template, vertices, moved)
@@ -95,7 +94,7 @@ def _surface_rows(covered, vertices, normals, view: View, unit: float, skin: np.
     return weighted @ rows, weighted @ error[used]
 
 
-def _landmark_rows(template: Template, vertices: np.ndarray, sight, unit: float):
+def _landmark_rows(template: Template, vertices: np.ndarray, sight: Sight, unit: float):
     view, points = sight.view, landmarks_of(template, vertices)
     seen, depth = view.project(points)
     error = (sight.pixels - seen) / view.focal * depth[:, None] / unit
