@@ -9,13 +9,17 @@ from synthetic_rig import make_rig as make_small_rig
 import facelift_core as fl
 from facelift_core.animation import SHAPES, rigging
 from facelift_core.animation.animate import posed_vertices, strengths
+from facelift_core.animation.binding import follow_samples
 from facelift_core.animation.capture import write_csv
+from facelift_core.animation.covered import TRANSPARENT, hide_covered
 from facelift_core.animation.deform import deform
 from facelift_core.animation.files import load_rig
-from facelift_core.animation.rig import left_to_add
+from facelift_core.animation.rig import Binding, left_to_add
+from facelift_core.animation.samples import Samples, quads_of, sample_quads
 from facelift_core.animation.take import Take
 from facelift_core.cli import main
 from facelift_core.errors import FaceLiftError
+from facelift_core.gaussians.arrays import SplatArrays
 from facelift_core.jobs import handlers
 from facelift_core.processes.protocol import Done
 from facelift_core.rendering import cameras, render
@@ -146,3 +150,28 @@ def test_the_job_writes_the_rig(rig, head, tmp_path, monkeypatch):
     done = handlers.run("rig", request, lambda _: None, lambda: False, handlers.Models())
     assert done == Done({"added": len(rig.gaussians) - len(head)})
     assert len(load_rig(tmp_path / "rig.npz").gaussians) == len(rig.gaussians)
+
+
+def test_what_fine_gaussians_of_the_lips_cover_is_no_curtain_in_an_open_mouth(rig):
+    lips = sample_quads(rig.mesh, quads_of(rig.mesh, "lips"), 0.002)
+    lips = lips[lips.normals[:, 1] < -0.5]
+    chin = sample_quads(rig.mesh, np.setdiff1d(quads_of(rig.mesh, "face"), quads_of(rig.mesh, "lips")), 0.02)[:100]
+    behind = lips[::20]
+    points = np.concatenate([lips.points, behind.points + np.array([0, 0.02, 0]), chin.points]).astype(np.float32)
+    count = len(points)
+    sizes = np.full(count, np.log(0.0015), np.float32)
+    sizes[len(lips) :] = np.log(0.012)
+    splats = SplatArrays(
+        points, np.zeros((count, 1, 3), np.float32), np.repeat(sizes[:, None], 3, 1),
+        np.tile(np.array([1, 0, 0, 0], np.float32), (count, 1)), np.full(count, 4.0, np.float32),
+    )  # fmt: skip
+    binding = follow_samples(Samples(**{
+        name: np.concatenate([getattr(part, name) for part in (lips, behind, chin)]) for name in vars(lips)
+    }))  # fmt: skip
+    logits = hide_covered(splats, binding, rig.mesh, np.zeros(0, int)).opacity_logits
+    assert (logits[: len(lips)] == 4).all()
+    assert (logits[len(lips) : len(lips) + len(behind)] == TRANSPARENT).mean() > 0.8
+    assert (logits[-len(chin) :] == 4).all()
+    alone = splats[np.arange(count) >= len(lips)]  # a head without a photo's pixels: its lips are the coarse ones
+    own = Binding(binding.corners[len(lips) :], binding.shares[len(lips) :])
+    assert hide_covered(alone, own, rig.mesh, np.zeros(0, int)) is alone

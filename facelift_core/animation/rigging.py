@@ -12,6 +12,7 @@ from ..gaussians.tensors import Gaussians
 from ..progress import Cancel, Monitor, ProgressCallback
 from ..rendering import cameras, render
 from .binding import behind_lips, bind
+from .covered import hide_covered
 from .discs import Layer
 from .eyes import eyeballs, hidden_eye, put_on_eyeballs
 from .fit import fit_face
@@ -58,6 +59,7 @@ def rig_with(gaussians: Gaussians, mesh: FaceMesh, monitor: Monitor) -> Rig:
     monitor(BOUND, "Completing eyes and mouth")
     eyes = eyeballs(mesh, view)
     splats = behind_lips(put_on_eyeballs(splats, binding, eyes), binding, inside, mesh)
+    splats = hide_covered(splats, binding, mesh, inside)
     whole = Layer(splats, binding)
     added = Layer.joined([
         *(hidden_eye(mesh, view, eye) for eye in eyes),
