@@ -12,6 +12,9 @@ from facelift_core.animation.rig import BODY, BONES, NEUTRAL, PARENTS, SHAPES, F
 from . import lids
 from .names import EXPRESSION, REST
 
+UPRIGHT = "neck", "head"
+"""Bones that point up; the others point forward, with the z axis up."""
+
 
 def new_face(name: str, face: FaceMesh) -> bpy.types.Object:
     """An object with the mesh, in no collection yet: shape keys, UV map, and a group of vertices per bone."""
@@ -57,6 +60,8 @@ def new_armature(name: str, face: FaceMesh) -> bpy.types.Object:
             made = bones.new(bone)
             made.head, made.tail = face.joints[number].tolist()
             made.parent = bones[PARENTS[bone]]
+            if bone not in UPRIGHT:
+                made.align_roll((0.0, 0.0, 1.0))  # without it, two eyes may have other axes
     for bone in item.pose.bones:
         bone.rotation_mode = "XYZ"
     return item

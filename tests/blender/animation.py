@@ -25,7 +25,9 @@ OWN = 170
 def new_head(**arguments) -> tuple[bpy.types.Object, object]:
     empty_file()
     rig = make_rig()
-    rig = replace(rig, mesh=replace(rig.mesh, neutral=0.01 * np.cos(40 * rig.mesh.vertices)))
+    joints = rig.mesh.joints.copy()
+    joints[3:, 1] += [[0.0017, 0, 0], [0, 0, 0.0017]]  # eyes that do not look exactly along an axis
+    rig = replace(rig, mesh=replace(rig.mesh, joints=joints, neutral=0.01 * np.cos(40 * rig.mesh.vertices)))
     head = objects.create_splat_object(bpy.context, rig.gaussians[np.arange(OWN)], "Head", **arguments)
     rigs.insert(rig, head)
     bpy.context.view_layer.update()
