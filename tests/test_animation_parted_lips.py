@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from facelift_core.animation.front import SIDE, FrontView
+from facelift_core.animation.mouth import ENAMEL, SKIN_TINT, enamel
 from facelift_core.animation.parted_lips import find_opening, sort_by_lips, with_lips_on_picture
 from facelift_core.animation.rig import FaceMesh
 from facelift_core.animation.samples import HIDDEN, front_depth, front_pixels, front_quads
@@ -43,7 +44,7 @@ def mesh() -> FaceMesh:
     quads = np.concatenate([quads, own[None]]).astype(np.int32)
     skin = np.arange(len(wall), dtype=np.int32)
     parts = {"skin": skin, "outside": skin, "lips": skin[: 4 * len(angles)], "teeth": own.astype(np.int32),
-             "tongue": np.empty(0, np.int32)}  # fmt: skip
+             "tongue": np.empty(0, np.int32), "face": skin}  # fmt: skip
     nothing = np.zeros_like(vertices)
     return FaceMesh(vertices, quads, None, None, nothing, None, None, None, parts)
 
@@ -90,6 +91,21 @@ def test_colors_at_the_edge_tell_lips_from_teeth(mesh, view):
     sort_by_lips(shown, gaussians, mesh, view)
     assert ((shown == teeth) != inside).mean() < 0.01
     assert not (shown[~inside] == teeth).any() and not (shown[inside] == HIDDEN).any()
+
+
+@pytest.mark.parametrize("teeth", [(0.90, 0.90, 0.84), (0.80, 0.74, 0.60)])
+def test_teeth_have_the_color_of_those_in_the_photo(mesh, view, teeth):
+    painted = np.where((view.picture == np.float32(TEETH)).all(-1)[..., None], np.float32(teeth), view.picture)
+    assert enamel(mesh, replace(view, picture=painted, light=0.9)) == pytest.approx(np.array(teeth) / 0.9, abs=1e-5)
+
+
+def test_hidden_teeth_take_the_tint_of_the_light(mesh, view):
+    closed = np.where(view.quads == len(mesh.quads) - 1, 0, view.quads)
+    red, _, blue = enamel(mesh, replace(view, picture=np.full_like(view.picture, (0.9, 0.5, 0.4)), quads=closed))
+    even = np.array(SKIN_TINT, np.float32) / 2
+    assert red > ENAMEL[0] and blue < ENAMEL[2]
+    white_light = replace(view, picture=np.broadcast_to(even, view.picture.shape), quads=closed)
+    assert enamel(mesh, white_light) == pytest.approx(np.array(ENAMEL), abs=1e-5)
 
 
 def test_almost_closed_lips_are_left_to_the_mesh(mesh, view):

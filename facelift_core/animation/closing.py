@@ -19,8 +19,8 @@ UPPER_LIP = 0.010
 """Vertices that `jawOpen` moves by less than this, in meters, belong to the upper lip."""
 NEAR_LIDS, NEAR_LIPS = 0.006, 0.010
 """Distances over which the corrections at the margins fade, in meters."""
-PRESSED = 0.001
-"""How far closed lips reach into each other, in meters, so that nothing shows between them."""
+PRESSED, SHUT = 0.001, 0.0007
+"""How far closed lips and lids reach into each other, in meters, so that nothing shows between them."""
 LOWER_LIP = 0.6
 """Weight of the jaw from which skin belongs to the lower lip."""
 CORNER = 5.0
@@ -86,7 +86,7 @@ def _closing(template: Template, neutral: np.ndarray, shape: np.ndarray, name: s
     corners = across[eye].min(), across[eye].max()
     unit = (corners[1] - corners[0]) / 2
     curve = np.polynomial.Polynomial.fit(
-        np.concatenate([across[upper], corners]), np.concatenate([missing @ along, [0, 0]]), 2,
+        np.concatenate([across[upper], corners]), np.concatenate([missing @ along + scale * SHUT, [0, 0]]), 2,
         w=np.concatenate([np.ones(len(upper)), np.full(2, CORNER)]),
     )  # fmt: skip
     skin = template.parts["skin"][travel[template.parts["skin"]] > MOVING * travel.max()]

@@ -24,8 +24,9 @@ NOSTRILS, EARS = 0.684, 0.04
 meters."""
 LIDS_SPREAD = 1.6
 """Lids unfold by more than Gaussians stretch."""
-LID_BRIGHTNESS, NEIGHBORS = 0.8, 24
-"""Lids take the colors of the nearest skin around them that is at least so bright, relative to the face: no lashes."""
+LID_BRIGHTNESS, NEIGHBORS, AROUND_LIDS = 0.8, 24, 0.06
+"""Lids take the colors of the nearest skin that is at least so bright relative to all within that distance of the eye,
+in world units: no lashes."""
 CORNERS = 0.020
 """Distance from the middle on the base mesh, in meters, beyond which inner lips are left out: they would show at the
 corners of a pursed mouth."""
@@ -40,6 +41,11 @@ WIDTHS = {"upper": (8.5, 6.5, 7.5, 7, 7, 10, 10), "lower": (5.3, 5.8, 6.8, 7, 7,
 """Widths of teeth from the middle, in millimeters."""
 GUM_LINE = {"upper": 0.6795, "lower": 0.6505}
 """Heights on the template, in meters."""
+MOST_TINT, TEETH_BRIGHTNESS, LEAST_TEETH = 0.3, 0.9, 60
+"""Teeth in the photo: the largest difference between their channels, relative to the brightest; how bright they are,
+relative to the skin; and how many pixels have to show them."""
+SKIN_TINT = (1.25, 0.95, 0.80)
+"""Channels of skin relative to their mean, in white light. Half of what differs counts as the tint of the light."""
 GAP, GAP_DEPTH = 0.0005, 0.35
 """Half width of the dark line between two teeth in meters, and how dark it is."""
 BELOW, BELOW_LIDS = 0.012, 0.014
@@ -85,13 +91,7 @@ def hidden_parts(mesh: FaceMesh, template: Template, view: FrontView) -> Layer:
         *(_inside(part, mesh, template, view) for part in ("teeth", "tongue")),
         walls.of(~_comes_through(walls, mesh)), _lips(mesh, seen, view), _face(mesh, seen, view),
     ]  # fmt: skip
-    lids = sample_quads(mesh, quads_of(mesh, "eyelids"), SPACING["lids"])
-    colors = view.colors(seen.points)
-    around = ~np.isin(seen.quads, quads_of(mesh, "eyelids"))
-    skin = np.flatnonzero(around & (colors.mean(1) > LID_BRIGHTNESS * view.light * NOMINAL))
-    nearest = cKDTree(seen.points[skin]).query(lids.points, NEIGHBORS)[1]
-    lid_colors = np.median(colors[skin][nearest], axis=1)
-    layers.append(layer(lids, lid_colors, behind=BELOW_LIDS, spread=LIDS_SPREAD))
+    layers.append(_lids(mesh, seen, view))
     return Layer.joined(layers)
 
 
@@ -123,6 +123,20 @@ def _lips(mesh: FaceMesh, seen: Samples, view: FrontView) -> Layer:
     return layer(samples, np.median(view.colors(seen.points)[nearest], axis=1), behind=BELOW_LIPS)
 
 
+def _lids(mesh: FaceMesh, seen: Samples, view: FrontView) -> Layer:
+    """The folds of the lids, colored as the skin around the same eye, without lashes and brows."""
+    lids = sample_quads(mesh, quads_of(mesh, "eyelids"), SPACING["lids"])
+    seen = seen[~np.isin(seen.quads, quads_of(mesh, "eyelids"))]
+    colors, skin = view.colors(seen.points), np.zeros((len(lids), 3))
+    for side in (lids.points[:, 0] > 0, lids.points[:, 0] <= 0):
+        around = cKDTree(lids.points[side]).query(seen.points)[0] < AROUND_LIDS
+        brightness = colors[around].mean(1)
+        bare = np.flatnonzero(around)[brightness > LID_BRIGHTNESS * np.median(brightness)]
+        nearest = cKDTree(seen.points[bare]).query(lids.points[side], NEIGHBORS)[1]
+        skin[side] = np.median(colors[bare][nearest], axis=1)
+    return layer(lids, skin, behind=BELOW_LIDS, spread=LIDS_SPREAD)
+
+
 def _face(mesh: FaceMesh, seen: Samples, view: FrontView) -> Layer:
     """More skin below the face, for where the Gaussians of the head are few and come apart."""
     quads = np.setdiff1d(quads_of(mesh, "face"), quads_of(mesh, "lips", "eyelids"))
@@ -134,7 +148,7 @@ def _face(mesh: FaceMesh, seen: Samples, view: FrontView) -> Layer:
 
 def _inside(part: str, mesh: FaceMesh, template: Template, view: FrontView) -> Layer:
     samples = sample_quads(mesh, quads_of(mesh, part), SPACING[part])
-    colors = np.array(TONGUE) if part == "tongue" else _teeth(samples, template)
+    colors = np.array(TONGUE) if part == "tongue" else _teeth(samples, template, enamel(mesh, view))
     return layer(samples, _shaded(colors, samples, template, view))
 
 
@@ -154,7 +168,21 @@ def _seen(samples: Samples, mesh: FaceMesh, view: FrontView) -> np.ndarray:
     return (samples.normals[:, 1] < 0) & ((shown == samples.quads) | (own < nearest + HIDDEN_BEHIND))
 
 
-def _teeth(samples: Samples, template: Template) -> np.ndarray:
+def enamel(mesh: FaceMesh, view: FrontView) -> np.ndarray:
+    """(3,) sRGB of teeth in even light: of those that the photo shows, else in the tint of the light on the face."""
+    opening = find_opening(mesh, view)
+    if opening is not None:
+        inside = view.picture[opening.rows, opening.columns][opening.depth > BLUR]
+        white = np.ptp(inside, axis=1) < MOST_TINT * inside.max(1)
+        teeth = inside[white & (inside.mean(1) > TEETH_BRIGHTNESS * view.light * NOMINAL)]
+        if len(teeth) >= LEAST_TEETH:
+            return np.median(teeth, axis=0) / view.light
+    skin = np.median(view.colors(mesh.vertices[mesh.parts["face"]]), axis=0)
+    tint = np.sqrt(skin / skin.mean().clip(1e-3) / np.array(SKIN_TINT))
+    return np.array(ENAMEL) * tint
+
+
+def _teeth(samples: Samples, template: Template, enamel: np.ndarray) -> np.ndarray:
     """(N, 3) colors of the points on teeth and gums."""
     on_template = np.einsum("nk,nkc->nc", samples.shares, template.base[samples.corners])
     opened = template.shapes[SHAPES.index("jawOpen")]
@@ -168,7 +196,7 @@ def _teeth(samples: Samples, template: Template) -> np.ndarray:
         gap = 1 - GAP_DEPTH * np.exp(-((distance / GAP) ** 2))
         side = 1 if jaw == "upper" else -1
         gum = np.clip(0.5 + side * (on_template[own, 2] - GUM_LINE[jaw]) / 0.001, 0, 1)[:, None]
-        colors[own] = (1 - gum) * np.array(ENAMEL) * gap[:, None] + gum * np.array(GUM)
+        colors[own] = (1 - gum) * enamel * gap[:, None] + gum * np.array(GUM)
     return colors
 
 

@@ -53,12 +53,17 @@ class Opening:
     of_mesh: np.ndarray
     of_picture: np.ndarray
 
+    @property
+    def depth(self) -> np.ndarray:
+        """(h, w) float32: pixels from the edge of the opening in the picture, negative outside of it."""
+        return _distance(self.of_picture) - _distance(~self.of_picture)
+
     def distance(self, pixels: np.ndarray) -> np.ndarray:
         """(N,) distance of (N, 2) pixels of the front view from the opening in the picture; 0 inside."""
         column, row = np.floor(pixels).astype(np.int64).T
         height, width = self.of_picture.shape
         row, column = row - self.rows.start, column - self.columns.start
-        return _distance(~self.of_picture)[row.clip(0, height - 1), column.clip(0, width - 1)]
+        return -self.depth[row.clip(0, height - 1), column.clip(0, width - 1)].clip(None, 0)
 
 
 def edges_of_lips(mesh: FaceMesh) -> np.ndarray:
@@ -109,7 +114,7 @@ def sort_by_lips(shown: np.ndarray, gaussians: SplatArrays, mesh: FaceMesh, view
     height, width = opening.of_mesh.shape
     framed = np.flatnonzero((0 <= column) & (column < width) & (0 <= row) & (row < height))
     place = row[framed], column[framed]
-    inside, depth = opening.of_picture[place], _distance(opening.of_picture) - _distance(~opening.of_picture)
+    inside, depth = opening.of_picture[place], opening.depth
     edge = np.abs(depth[place]) <= BLUR
     picture = view.picture[opening.rows, opening.columns]
     lip, teeth = (_colors_near(picture, mask)[place][edge] for mask in (depth < -BLUR, depth > BLUR / 2))
