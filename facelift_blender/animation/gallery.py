@@ -12,7 +12,7 @@ import bpy
 import bpy.utils.previews
 import numpy as np
 from facelift_core import FaceLiftError
-from facelift_core.animation.rig import SHAPES
+from facelift_core.animation.rig import NEUTRAL, SHAPES
 
 from . import names, posing
 from .poses import PHOTO, POSES, picture_of
@@ -84,6 +84,8 @@ def _shown(_) -> int:
         return _OWN
     values = {name: key.value for name, key in keys.items() if name in SHAPES}
     found = closest(values, posing.still_to_add(head, keys))
+    if found == PHOTO and NEUTRAL in keys and keys[NEUTRAL].value > LEAST:
+        return _OWN
     return list(POSES).index(found) if found is not None else _OWN
 
 

@@ -76,6 +76,9 @@ with case("the expression in the panel is the one of the sliders"):
     manager.facelift_expression = "BIG_SMILE"
     assert abs(keys().key_blocks["mouthSmileLeft"].value - 0.9) < 1e-6
     assert manager.facelift_expression == "BIG_SMILE"
+    bpy.ops.facelift.reset_face()
+    keys().key_blocks["Neutral"].value = 1
+    assert manager.facelift_expression == "", "not as in the photo"
     keys().key_blocks["tongueOut"].value = 1
     assert manager.facelift_expression == ""
     for part in (names.face_of(head), names.rig_of(head)):
