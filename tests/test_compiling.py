@@ -1,6 +1,9 @@
 """Compiled networks: traced once for all steps, presets and runs, and the same function."""
 
 import os
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -18,6 +21,7 @@ from facelift_core.multiview.graphs import Recordings, worth_recording
 from facelift_core.presets import PRESETS, Sampling
 
 GOLDENS = Path(__file__).parent / "goldens"
+KERNEL_FOLDERS = "TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR"
 
 
 @pytest.fixture
@@ -101,12 +105,37 @@ def test_where_the_compiler_fails_everything_is_as_before(model, portrait, monke
 
 def test_kernels_are_kept_in_our_cache_folder(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    for name in ("TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR"):
+    for name in KERNEL_FOLDERS:
         monkeypatch.delenv(name, raising=False)
     cache.keep_kernels()
     assert cache.kernels_folder() == tmp_path / "facelift" / "compiled"
     assert os.environ["TORCHINDUCTOR_CACHE_DIR"].startswith(str(cache.kernels_folder()))
     assert os.environ["TRITON_CACHE_DIR"].startswith(str(cache.kernels_folder()))
+
+
+COMPILED_TWICE = """
+from facelift_core.diagnostics import quiet_libraries
+quiet_libraries()  # as commands and the worker begin: before PyTorch chooses a folder
+import torch
+from torch._dynamo.utils import counters
+from facelift_core.multiview import compiling
+from facelift_core.user_dirs import kernels_folder
+double = compiling._static(lambda x: x * 2, "inductor")
+assert double(torch.ones(8)).tolist() == [2.0] * 8
+kept = sum(path.stat().st_size for path in kernels_folder().rglob("*") if path.is_file())
+print(counters["inductor"]["fxgraph_cache_miss"], counters["inductor"]["fxgraph_cache_hit"], kept > 0)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="on a CPU, PyTorch compiles with g++")
+def test_another_process_finds_what_was_compiled(tmp_path):
+    """In the cache folder, which the preferences measure and clear."""
+    environment = {name: value for name, value in os.environ.items() if name not in KERNEL_FOLDERS}
+    environment |= {"XDG_CACHE_HOME": str(tmp_path), "PYTHONPATH": str(Path(__file__).parents[1])}
+    command = [sys.executable, "-c", COMPILED_TWICE]
+    found = [subprocess.run(command, env=environment, capture_output=True, text=True) for _ in range(2)]
+    assert [done.stdout.split() for done in found] == [["1", "0", "True"], ["0", "1", "True"]], found[-1].stderr
 
 
 def recording(calls: list):
