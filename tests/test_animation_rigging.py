@@ -7,10 +7,10 @@ from scipy.spatial.transform import Rotation
 from synthetic_rig import make_rig as make_small_rig
 
 import facelift_core as fl
-from facelift_core.animation import SHAPES, rigging
+from facelift_core.animation import SHAPES, own_response, rigging, tracking, video
 from facelift_core.animation.animate import posed_vertices, strengths
 from facelift_core.animation.binding import follow_samples
-from facelift_core.animation.capture import write_csv
+from facelift_core.animation.capture import read_take, write_csv
 from facelift_core.animation.covered import TRANSPARENT, hide_covered
 from facelift_core.animation.deform import deform
 from facelift_core.animation.files import load_rig
@@ -141,6 +141,26 @@ def test_the_command_writes_heads_pictures_and_films(rig, head, tmp_path, monkey
     assert main([*film, "-o", str(tmp_path / "take.png")]) == 2
     assert main(["animate", str(path), "--pose", "smile", "-o", str(tmp_path / "a.ply")]) == 2
     assert "there is no shape “smile”" in capsys.readouterr().err
+
+
+def test_a_head_performs_a_video_as_far_as_it_answers(rig, head, tmp_path, monkeypatch, capsys):
+    made, used, own = [], [], object()
+    take = Take(np.zeros((3, len(SHAPES)), np.float32), np.zeros((3, 3), np.float32), np.arange(3) / 30)
+
+    def track(path, progress, response):
+        used.append(response)
+        return take
+
+    monkeypatch.setattr(rigging, "make_rig", lambda *_: made.append(rig) or rig)
+    monkeypatch.setattr(own_response, "with_answers_of", lambda *_: own)
+    monkeypatch.setattr(tracking, "track_video", track)
+    head.save(tmp_path / "head.ply")
+    command = ["animate", str(tmp_path / "head.ply"), "--video", str(tmp_path / "me.mp4")]
+    command += ["-o", str(tmp_path / "take.csv")]
+    assert main(command) == 1 and "There is no video" in capsys.readouterr().err and not made
+    monkeypatch.setattr(video, "open_video", lambda path: None)
+    assert main(command) == 0 and used == [own]
+    assert len(read_take(tmp_path / "take.csv")) == 3
 
 
 def test_the_job_writes_the_rig(rig, head, tmp_path, monkeypatch):

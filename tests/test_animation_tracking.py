@@ -13,8 +13,9 @@ import pytest
 from PIL import Image
 from scipy.optimize import lsq_linear
 from skimage import data
+from synthetic_rig import make_rig
 
-from facelift_core.animation import SHAPES, chart, response, tracking, video
+from facelift_core.animation import SHAPES, chart, own_response, response, tracking, video
 from facelift_core.animation.capture import read_take
 from facelift_core.animation.response import POINTS, aligned, head_angles, load_response, pose_terms
 from facelift_core.animation.take import Take
@@ -228,6 +229,40 @@ def test_a_response_is_measured():
     # Not exactly: the alignment, which follows what moves least, takes a part of the movement away.
     assert np.corrcoef(expected, found)[0, 1] > 0.9 and 0.8 < np.linalg.norm(found) / np.linalg.norm(expected) < 1.2
     assert measured.information[k, k] > 20 * measured.information[SHAPES.index("tongueOut")].max()
+
+
+def test_a_head_that_moves_less_is_opened_farther(monkeypatch):
+    """The jaw of this head answers by .6, its brows hardly at all, and its smile five times as far as measured."""
+    known, answers = load_response(), np.ones(52)
+    shown = []
+    for stem, answer in {"jawOpen": 0.6, "browDown": 0.1, "mouthSmile": 5.0}.items():
+        answers[[k for k, name in enumerate(SHAPES) if name.startswith(stem)]] = answer
+
+    def view(rig, shapes, response):
+        shown.append(list(shapes))
+        return [(answers[list(shapes), None] * known.shapes[list(shapes)]).sum(0)]
+
+    monkeypatch.setattr(own_response, "_view", view)
+    monkeypatch.setattr(own_response, "_seen", lambda view, rest, response: known.mean + view[0])
+    own = own_response.with_answers_of(make_rig(), known)
+    limited = np.clip(answers, own_response.LEAST, own_response.MOST)
+    assert np.allclose(own.shapes, limited[:, None] * known.shapes)
+    assert np.allclose(own.information, limited[:, None] * limited * known.information)
+    left, right = SHAPES.index("mouthSmileLeft"), SHAPES.index("mouthSmileRight")
+    assert shown[0] == [] and [left, right] in shown and [SHAPES.index("jawOpen")] in shown
+    truth = performance(FRAMES)
+    seen, told = seen_by(own, truth, known.mean)
+    jaw = SHAPES.index("jawOpen")
+    before, after = (
+        tracking.interpreted(truth.times, np.ones(FRAMES, bool), seen, told, each).weights[:, jaw].max()
+        for each in (known, own)
+    )
+    assert before < 0.5 and abs(after - truth.weights[:, jaw].max()) < 0.08
+
+
+def test_a_head_without_a_face_answers_like_others():
+    known = load_response()
+    assert np.array_equal(own_response.with_answers_of(make_rig(), known).gain, known.gain)
 
 
 # --- From pictures to takes -----------------------------------------------------------------------------------------

@@ -31,13 +31,15 @@ AT_REST, CALM = 10, 30
 which least happens, this percentage of all."""
 PRECISION, PAIRING = 2.0, 40.0
 """Prior precision of the weights, and of the differences between the sides."""
-SPARSITY, RARE_SPARSITY = 0.7, 3.0
-"""Deviations of the noise by which a movement has to exceed it before a weight leaves 0: common and rare shapes."""
+SPARSITY, RARE_SPARSITY, FAINT_SPARSITY = 0.7, 3.0, 0.35
+"""Deviations of the noise by which a movement has to exceed it before a weight leaves 0: common, rare, faint shapes."""
 RARE = (
     "cheek", "jawForward", "jawLeft", "jawRight", "mouthDimple", "mouthLeft", "mouthPress", "mouthRight", "mouthRoll",
     "mouthShrug", "mouthStretch", "noseSneer", "tongueOut",
 )  # fmt: skip
 """Beginnings of the names of shapes that faces show seldom, and whose landmarks resemble those of common ones."""
+FAINT = "browInnerUp", "browOuterUp"
+"""Beginnings of the names of common shapes that move the face little, but resemble no other."""
 ACTIVE, ACTIVE_SECONDS = 0.3, 1.0
 """A shape that is as strong as this within this time has to exceed the noise by about half as much, others by more."""
 STRONGEST, PEAK = 4.0, 99
@@ -59,7 +61,12 @@ SWEEPS, CLOSE = 60, 1e-3
 LEAST_INFORMATION = 1.0
 
 
-def track_video(path: str | Path, progress: ProgressCallback | None = None, cancelled: Cancel | None = None) -> Take:
+def track_video(
+    path: str | Path,
+    progress: ProgressCallback | None = None,
+    cancelled: Cancel | None = None,
+    response: Response | None = None,
+) -> Take:
     """Find the expressions of the person in a video; of several people, of the one who is largest at first.
 
     Works best when the face fills a third of the picture, is lit evenly, and is at rest for a moment.
@@ -68,6 +75,8 @@ def track_video(path: str | Path, progress: ProgressCallback | None = None, canc
         path: a video of any common format; of one longer than ten minutes, the beginning is used.
         progress: called with the stage "track", a fraction, and a message.
         cancelled: polled before each frame; returns true to stop.
+        response: how the head that will perform the take answers to its expressions, as of
+            :func:`.own_response.with_answers_of`; by default, how people do on average.
 
     Returns:
         One frame per frame of the video. Those without a face are interpolated, which a note tells.
@@ -77,7 +86,7 @@ def track_video(path: str | Path, progress: ProgressCallback | None = None, canc
         Cancelled: `cancelled` returned true.
     """
     video = open_video(path)
-    response, monitor = load_response(), Monitor("track", progress, cancelled)
+    response, monitor = response or load_response(), Monitor("track", progress, cancelled)
     length = min(video.seconds, SECONDS_MAX)
     times, seen = [], []
     follow = Follower(response.chart)
@@ -202,8 +211,14 @@ def _prior(response: Response) -> tuple[np.ndarray, np.ndarray]:
     information = response.information + PRECISION * np.eye(len(SHAPES))
     for pair in PAIRS:
         information[np.ix_(pair, pair)] += PAIRING * np.array([[1, -1], [-1, 1]])
-    sparsity = np.array([RARE_SPARSITY if name.startswith(RARE) else SPARSITY for name in SHAPES])
+    sparsity = np.array([_sparsity(name) for name in SHAPES])
     return information, sparsity * np.sqrt(np.maximum(np.diag(response.information), LEAST_INFORMATION))
+
+
+def _sparsity(name: str) -> float:
+    if name.startswith(RARE):
+        return RARE_SPARSITY
+    return FAINT_SPARSITY if name.startswith(FAINT) else SPARSITY
 
 
 def most_probable(information: np.ndarray, evidence: np.ndarray, start: np.ndarray | None = None) -> np.ndarray:

@@ -64,18 +64,25 @@ def run(options: argparse.Namespace) -> int:
     check_output(options.output)
     quiet_libraries()
     if options.video is not None:
-        take = _track(options.video)
+        from ..animation.video import open_video
+
+        open_video(options.video)  # so that what is no video is refused before the head is rigged
+        rig = _rig(options.head)
+        take = _track(options.video, options.head, rig)
         if options.output.suffix.lower() == TAKE_SUFFIX:
             from ..animation.capture import write_csv
 
             write_csv(take, options.output)
             print(f"{options.output}: {len(take):,} frames")
             return 0
-        return _film(options, take)
+        return _film(options, rig, take)
     if options.csv is not None:
         from ..animation.capture import read_take
 
-        return _film(options, read_take(options.csv))
+        take = read_take(options.csv)
+        for note in take.notes:
+            say(note)
+        return _film(options, _rig(options.head), take)
     return _still(options)
 
 
@@ -104,22 +111,23 @@ def _rig(head: Path) -> Rig:
         return make_rig(gaussians, progress)
 
 
-def _track(video: Path) -> Take:
+def _track(video: Path, head: Path, rig: Rig) -> Take:
+    from ..animation.own_response import with_answers_of
+    from ..animation.response import load_response
     from ..animation.tracking import track_video
 
+    with progress_bar(head.name) as progress:
+        response = with_answers_of(rig, load_response(), progress)
     with progress_bar(video.name) as progress:
-        take = track_video(video, progress)
+        take = track_video(video, progress, response=response)
     for note in take.notes:
         say(note)
     return take
 
 
-def _film(options: argparse.Namespace, take: Take) -> int:
+def _film(options: argparse.Namespace, rig: Rig, take: Take) -> int:
     from ..animation.animate import write_film
 
-    for note in take.notes if options.csv is not None else ():
-        say(note)
-    rig = _rig(options.head)
     with progress_bar(options.output.name) as progress:
         write_film(
             rig,
