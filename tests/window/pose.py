@@ -1,6 +1,7 @@
 """Runs inside Blender's window: an artist's way through the panel *Pose*, by the mouse, with pictures on the way.
 
-TEST_HEAD is a head of a person, TEST_CSV a face capture, TEST_VIDEO a video of a face; TEST_PARTS names the parts.
+TEST_HEAD is a head of a person, TEST_CSV a face capture, TEST_VIDEO a video of a face; TEST_PARTS names the parts. With
+TEST_BLEND, a file with a head that has a face, leave out the part `rig`.
 """
 
 import os

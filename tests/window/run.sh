@@ -3,6 +3,7 @@
 #
 #   tests/window/run.sh ZIP PHOTO OUT [FACELIFT_PYTHON] [WEIGHTS]
 #   SCRIPT=first_minutes tests/window/run.sh …     the first minutes of a person, from the zip to two rendered heads
+#   SCRIPT=pose TEST_HEAD=head.ply … run.sh …       the panel Pose; also with TEST_CSV, TEST_VIDEO, TEST_BLEND, see there
 #
 # Needs blender, Xvfb, xdotool and ImageMagick's import. FACELIFT_PYTHON is the worker's Python.
 set -euo pipefail
