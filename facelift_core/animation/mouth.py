@@ -48,9 +48,9 @@ SKIN_TINT = (1.25, 0.95, 0.80)
 """Channels of skin relative to their mean, in white light. Half of what differs counts as the tint of the light."""
 GAP, GAP_DEPTH = 0.0005, 0.35
 """Half width of the dark line between two teeth in meters, and how dark it is."""
-BELOW, BELOW_LIDS = 0.012, 0.014
+BELOW, BELOW_LIDS = 0.012, 0.018
 """How far inner lips and lids lie behind the fitted surface, in world units: about 2 mm."""
-BELOW_LIPS, LIP_NEIGHBORS = 0.014, 6
+BELOW_LIPS, LIP_NEIGHBORS = 0.020, 6
 """How far more of the lips lies behind them, and of how many points of the skin it has the median color."""
 BELOW_FACE, FRONTAL = 0.03, 0.3
 """How far below the face more skin lies, and the least cosine of its normal to the direction of the camera."""
