@@ -9,6 +9,7 @@ from scipy.spatial.transform import Rotation
 
 from facelift_core.align.landmarks import COUNT
 from facelift_core.animation import SHAPES
+from facelift_core.animation.closing import BLINKS, fit_lids, lids_in_photo, margins_of_lids
 from facelift_core.animation.fit import _local_maps, fit_face
 from facelift_core.animation.rig import BONES
 from facelift_core.animation.template import FILE, SHA256, joints_of, landmarks_of, load_template
@@ -148,3 +149,22 @@ def _in_front(triangles, points):
 def test_fit_can_be_cancelled():
     with pytest.raises(Cancelled):
         fit_face(_without_face(), cancelled=lambda: True)
+
+
+@pytest.mark.parametrize("photo", [{}, {"eyeBlink": 0.3}, {"eyeSquint": 0.8}, {"eyeWide": 0.5}])
+def test_lids_meet_from_whatever_they_do_in_the_photo(photo):
+    template = load_template()
+    shapes = fit_lids(template, template.vertices, template.shapes, 1.0)
+    vertices = template.vertices.copy()
+    for name, strength in photo.items():
+        vertices += strength * sum(shapes[SHAPES.index(name + side)] for side in ("Left", "Right"))
+    closed = lids_in_photo(template, vertices, template.vertices, shapes)
+    for name in BLINKS:
+        index = SHAPES.index(name)
+        upper, lower = margins_of_lids(template, name)
+        down = shapes[index][upper].mean(0)
+        open_, left, shut = (
+            ((at[lower] - at[upper]) @ down).mean()
+            for at in (vertices, vertices + (1 - closed[index]) * shapes[index], template.vertices + shapes[index])
+        )
+        assert abs(left - shut) < (0.02 if "eyeWide" not in photo else 0.15) * open_  # a strength ends at 1

@@ -71,8 +71,8 @@ def test_the_jaw_opens_and_the_top_of_the_head_stays(rig, head):
 def test_a_smile_adds_what_is_left_of_one():
     expression = np.zeros(len(SHAPES), np.float32)
     smile, blink, jaw = (SHAPES.index(name) for name in ("mouthSmileLeft", "eyeBlinkLeft", "jawOpen"))
-    expression[[smile, blink]] = 0.75, 0.3
-    assert left_to_add(expression)[[smile, blink, jaw]].tolist() == [0.25, 1.0, 1.0]
+    expression[[smile, blink]] = 0.75, 0.5
+    assert left_to_add(expression)[[smile, blink, jaw]].tolist() == [0.25, 0.5, 1.0]
     assert left_to_add(expression, neutral=1.0).tolist() == [1.0] * len(SHAPES)
 
 

@@ -101,19 +101,19 @@ def blink(scene: bpy.types.Scene, head: bpy.types.Object, repeat: bool = False, 
     rate = scene.render.fps / scene.render.fps_base
     random = np.random.default_rng(seed)
     length = max(2, round(BLINK_SECONDS * rate))
-    first, count = scene.frame_current, 0
+    share, first, count = still_to_add(head, keys), scene.frame_current, 0
     while count == 0 or (repeat and first + length <= scene.frame_end):
         for name in BLINKS:
             if (key := keys.get(name)) is not None:
-                _close_and_open(key, first, length)
+                _close_and_open(key, share[name], first, length)
         count += 1
         first += round(random.uniform(*PAUSE_SECONDS) * rate)
     return count
 
 
-def _close_and_open(key: bpy.types.ShapeKey, first: int, length: int) -> None:
+def _close_and_open(key: bpy.types.ShapeKey, closed: float, first: int, length: int) -> None:
     open_ = key.value
-    for frame, value in ((first, open_), (first + length // 2, 1.0), (first + length, open_)):
+    for frame, value in ((first, open_), (first + length // 2, closed), (first + length, open_)):
         key.value = value
         key.keyframe_insert("value", frame=frame)
     key.value = open_

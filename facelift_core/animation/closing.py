@@ -27,6 +27,7 @@ CORNER = 5.0
 """Weight of the corners of the eye, where nothing is missing, relative to one pair of vertices."""
 MOVING = 0.15
 """Vertices that move by more than this fraction of the largest displacement belong to the lids."""
+BLINKS = ("eyeBlinkLeft", "eyeBlinkRight")
 SLIDING = ("eyeBlink", "eyeSquint", "eyeWide", "eyeLookDown", "eyeLookUp", "eyeLookIn", "eyeLookOut", "cheekSquint")
 LEAST_GAP = 0.8
 """The least distance of lids from the eyeball, as a fraction of the template's."""
@@ -68,14 +69,39 @@ def close_lips(template: Template, vertices: np.ndarray, scale: float) -> np.nda
     return result
 
 
-def _closing(template: Template, neutral: np.ndarray, shape: np.ndarray, name: str, scale: float) -> np.ndarray:
-    """(V, 3) what is missing from the displacement `shape` for the margins of the lids to meet."""
+def lids_in_photo(
+    template: Template, vertices: np.ndarray, neutral: np.ndarray, shapes: np.ndarray
+) -> dict[int, float]:
+    """How far the lids are closed in the photo, in [0, 1], by the index of `eyeBlink` of each side.
+
+    Args:
+        vertices: (V, 3), with the expression of the photo; `neutral` without it.
+        shapes: (52, V, 3) as of :func:`fit_lids`.
+    """
+    closed = {}
+    for name in BLINKS:
+        shape = shapes[SHAPES.index(name)]
+        upper, lower = margins_of_lids(template, name)
+        along = shape[upper].mean(0)
+        shut, wide, own = (((at[lower] - at[upper]) @ along).mean() for at in (neutral + shape, neutral, vertices))
+        closed[SHAPES.index(name)] = float(np.clip((wide - own) / (wide - shut), 0, 1))
+    return closed
+
+
+def margins_of_lids(template: Template, name: str) -> tuple[np.ndarray, np.ndarray]:
+    """Opposite vertices at the margins of the upper and the lower lid."""
     closed, travel = template.vertices + template.shapes[SHAPES.index(name)], _travel(template, name)
     outside = template.parts["outside"]
     lids = outside[travel[outside] > MOVING * travel.max()]
     upper, lower = _meeting(closed, template.vertices, lids, outside, LIDS_OPEN)
     more = travel[upper] > travel[lower]
-    upper, lower = upper[more], lower[more]
+    return upper[more], lower[more]
+
+
+def _closing(template: Template, neutral: np.ndarray, shape: np.ndarray, name: str, scale: float) -> np.ndarray:
+    """(V, 3) what is missing from the displacement `shape` for the margins of the lids to meet."""
+    closed, travel = template.vertices + template.shapes[SHAPES.index(name)], _travel(template, name)
+    upper, lower = margins_of_lids(template, name)
     offset = scale * (closed[upper] - closed[lower])
     missing = (neutral + shape)[lower] + offset - (neutral + shape)[upper]
     along = shape[upper].mean(0) / np.linalg.norm(shape[upper].mean(0))

@@ -11,7 +11,7 @@ from ..align.landmarks import find_landmarks
 from ..errors import FaceLiftError
 from ..gaussians.tensors import Gaussians
 from ..progress import Cancel, Monitor
-from .closing import close_lips, fit_lids
+from .closing import close_lips, fit_lids, lids_in_photo
 from .head_model import HeadModel, Sight, State, remaining_expression
 from .rig import FaceMesh
 from .surface_fit import pull, vertex_normals
@@ -76,6 +76,8 @@ def _mesh(model: HeadModel, state: State, sights: list[Sight], around: list) -> 
     expression = remaining_expression(state, vertices - model.place(state, neutral), shapes, template)
     shapes = fit_lids(template, vertices - np.tensordot(expression, shapes, 1), shapes, state.scale)
     back = -np.tensordot(expression, shapes, 1)
+    for index, closed in lids_in_photo(template, vertices, vertices + back, shapes).items():
+        expression[index] = closed
     back += close_lips(template, vertices + back, state.scale)
     return FaceMesh(
         vertices=vertices.astype(np.float32),

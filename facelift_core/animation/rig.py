@@ -43,7 +43,8 @@ class FaceMesh:
         uvs: (F, 4, 2) float32 in [0, 1], v up, of the corners of each quad.
         shapes: (52, V, 3) float32, displacement by each shape of :data:`SHAPES` at strength 1.
         neutral: (V, 3) float32, displacement that takes the expression of the photo back.
-        expression: (52,) float32 in [0, 1], the expression of the photo.
+        expression: (52,) float32 in [0, 1], the expression of the photo. `eyeBlink` is how far the lids are closed
+            there, by all that moves them.
         joints: (5, 2, 3) float32, head and tail of each bone of :data:`BONES`.
         bone_weights: (5, V) float32; what is missing from a sum of 1 stays with the body.
         parts: name ("skin", "eyes", "teeth", "tongue") → (n,) int32 vertices.
@@ -92,11 +93,10 @@ class Rig:
 def left_to_add(expression: np.ndarray, neutral: float = 0.0) -> np.ndarray:
     """(52,) share of each shape that is left to add to the expression of the photo, so that their sum is 1 at most.
 
-    Where the photo smiles already, a smile would overshoot. Lids close all the way whatever they do in the photo.
+    Where the photo smiles already, a smile would overshoot, and so would the lids of an eye that is half closed.
 
     Args:
         expression: (52,) of the photo.
         neutral: how far that is taken back, from 0 to 1.
     """
-    share = 1 - (1 - neutral) * np.asarray(expression)
-    return np.where([name.startswith("eyeBlink") for name in SHAPES], 1.0, share)
+    return 1 - (1 - neutral) * np.asarray(expression)
