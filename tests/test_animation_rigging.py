@@ -99,6 +99,14 @@ def test_closed_lids_hide_the_eyes(rig):
     assert amount[0] - background > 3 * max(amount[1] - background, 0)
 
 
+def test_skin_below_the_face_keeps_away_from_the_lids(rig, head):
+    corners, parts = rig.binding.corners[len(head) :], rig.mesh.parts
+    below = np.isin(corners, parts["face"]).all(1)
+    below &= ~np.isin(corners, np.union1d(parts["eyelids"], parts["lips"])).any(1)
+    away = rig.gaussians.positions[len(head) :][below][:, None] - rig.mesh.vertices[parts["eyelids"]]
+    assert below.sum() > 1000 and np.linalg.norm(away, axis=2).min() > 0.04
+
+
 def test_eyes_turn_where_they_look(rig):
     eyes = np.isin(rig.binding.corners[:, 0], rig.mesh.parts["eyes"])
     front = eyes & (rig.gaussians.positions[:, 1] < np.quantile(rig.gaussians.positions[eyes, 1], 0.2))

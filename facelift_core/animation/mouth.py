@@ -141,7 +141,8 @@ def _face(mesh: FaceMesh, seen: Samples, view: FrontView) -> Layer:
     """More skin below the face, for where the Gaussians of the head are few and come apart."""
     quads = np.setdiff1d(quads_of(mesh, "face"), quads_of(mesh, "lips", "eyelids"))
     samples = sample_quads(mesh, quads, SPACING["skin"])
-    samples = samples[samples.normals[:, 1] < -FRONTAL]
+    lids = cKDTree(mesh.vertices[mesh.parts["eyelids"]]).query(samples.points)[0]  # they have skin of their own
+    samples = samples[(samples.normals[:, 1] < -FRONTAL) & (lids > AROUND_LIDS)]
     nearest = cKDTree(seen.points).query(samples.points, LIP_NEIGHBORS)[1]
     return layer(samples, np.median(view.colors(seen.points)[nearest], axis=1), BELOW_FACE)
 
