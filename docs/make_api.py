@@ -21,7 +21,7 @@ PAGE = ROOT / "docs" / "api.md"
 
 PUBLIC = {
     "FaceLift": "pipeline.FaceLift",
-    "Result": "pipeline.Result",
+    "Result": "result.Result",
     "Gaussians": "gaussians.tensors.Gaussians",
     "load": "gaussians.files.load",
     "save": "gaussians.files.save",

@@ -21,11 +21,12 @@ if TYPE_CHECKING:
     from .animation.rigging import make_rig
     from .gaussians.files import load, save
     from .gaussians.tensors import Gaussians
-    from .pipeline import FaceLift, Result
+    from .pipeline import FaceLift
     from .relighting.environment import Environment, Sun
     from .relighting.shading import relight
     from .rendering import render
     from .rendering.cameras import six_views
+    from .result import Result
 
 __version__ = "0.1.0"
 
@@ -33,7 +34,7 @@ _HOMES = {
     "Environment": "relighting.environment",
     "FaceLift": "pipeline",
     "Gaussians": "gaussians.tensors",
-    "Result": "pipeline",
+    "Result": "result",
     "Sun": "relighting.environment",
     "animate": "animation.animate",
     "load": "gaussians.files",
