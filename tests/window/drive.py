@@ -190,6 +190,9 @@ def cut_out():
 
 def job():
     """Idle, running, cancelled, finished."""
+    settings().steps = LONG
+    view().tag_redraw()
+    yield 2
     picture("panel_idle")
     picture("window_idle", sidebar_only=False)
     yield 2
