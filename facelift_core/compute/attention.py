@@ -38,7 +38,7 @@ def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     """
     if query.device.type == "mps":
         return item_by_item(query, key, value)
-    if query.device.type == "cpu" and _blocks_pay(query, key):
+    if query.device.type == "cpu" and not torch.compiler.is_compiling() and _blocks_pay(query, key):
         return _InBlocks.apply(query, key, value)
     if query.is_cuda and _cudnn_pays(query, key):
         return _by_cudnn(query, key, value)

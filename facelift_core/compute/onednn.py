@@ -22,8 +22,10 @@ TOKENS_AT_ONCE = 1024
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """Compute x · weightᵀ + bias, by oneDNN if it is faster.
 
-    With gradients enabled and on other devices this is :func:`torch.nn.functional.linear`.
+    With gradients enabled, on other devices, and in compiled code this is :func:`torch.nn.functional.linear`.
     """
+    if torch.compiler.is_compiling():
+        return F.linear(x, weight, bias)
     is_float32 = x.dtype == weight.dtype == torch.float32
     if x.device.type == "cpu" and is_float32 and not torch.is_grad_enabled() and x.numel() and onednn_pays():
         return _linear_by_onednn(x, weight, bias)
