@@ -65,7 +65,7 @@ def submit(
     kind: str,
     title: str,
     head: bpy.types.Object,
-    splats: SplatArrays | None,
+    splats: SplatArrays,
     request: Callable[[Path], Any],
     use: Use,
     step: str,
@@ -75,7 +75,7 @@ def submit(
     Args:
         kind: of the job; one at a time for each head.
         title: for the panel.
-        splats: what the worker is given of the head, as HEAD in the job's folder; None if it needs nothing of it.
+        splats: what the worker is given of the head, as HEAD in the job's folder.
         request: makes the job's request for its folder.
         use, step: see :class:`Target`.
 
@@ -93,8 +93,7 @@ def submit(
         folder.mkdir(parents=True)
     except OSError as error:
         raise FaceLiftError(f"Cannot create the folder {folder}: {error.strerror}.") from None
-    if splats is not None:
-        files.write(splats, folder / HEAD)
+    files.write(splats, folder / HEAD)
     target = Target(session.session.file, head.session_uid, context.scene.session_uid, folder, use, step)
     worker = replace(worker, idle_seconds=min(worker.idle_seconds, IDLE_SECONDS))
     job = timer.run(Job(kind, title, request(folder), worker, _heard, target=target))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -15,12 +16,12 @@ from scipy.optimize import lsq_linear
 from skimage import data
 from synthetic_rig import make_rig
 
-from facelift_core.animation import SHAPES, chart, own_response, response, tracking, video
+from facelift_core.animation import SHAPES, chart, own_response, response, rigging, tracking, video
 from facelift_core.animation.capture import read_take
 from facelift_core.animation.response import POINTS, aligned, head_angles, load_response, pose_terms
 from facelift_core.animation.take import Take
 from facelift_core.errors import FaceLiftError
-from facelift_core.jobs import handlers
+from facelift_core.jobs import handlers, track
 from facelift_core.jobs.reconstruct import Models
 from facelift_core.processes.protocol import Done, Failed, Progress, Stopped
 from facelift_core.training.face_tracking import make_response
@@ -294,6 +295,28 @@ def test_weights_of_a_synthetic_actor(film, tmp_path):
     told = [event for event in events if isinstance(event, Progress)]
     assert {event.stage for event in told} == {"track"} and told[-1].fraction == 1
     assert [event.fraction for event in told] == sorted(event.fraction for event in told)
+
+
+def test_the_head_that_performs_is_asked_for_its_answers(film, tmp_path, monkeypatch):
+    known, head, rig = response.load_response(), tmp_path / "head.ply", make_rig()
+    rig.gaussians.to_gaussians().save(head)
+    lively = replace(known, shapes=2 * known.shapes, gain=2 * known.gain, points_gain=2 * known.points_gain)
+
+    def asked(of, general, progress, cancelled):
+        assert of is rig and general.gain.shape == known.gain.shape
+        progress("rig", 1.0, "Asked")
+        return lively
+
+    monkeypatch.setattr(rigging, "make_rig", lambda gaussians, progress, cancelled: rig)
+    monkeypatch.setattr(own_response, "with_answers_of", asked)
+    jaw, opened, told = SHAPES.index("jawOpen"), [], []
+    for of in ("", str(head)):
+        request = {"video": str(film), "output": str(tmp_path / "take.csv"), "head": of}
+        assert isinstance(handlers.run("track", request, told.append, lambda: False, Models()), Done)
+        opened.append(read_take(tmp_path / "take.csv").weights[:, jaw].max())
+    assert opened[1] < 0.7 * opened[0]
+    fractions = [event.fraction for event in told if event.message == "Asked"]
+    assert fractions == [track.ANSWERED]
 
 
 def test_cancelling_leaves_no_file(film, tmp_path):

@@ -10,7 +10,7 @@ from facelift_core.jobs.track import Request
 
 from .. import head_jobs
 from ..jobs.job import Job
-from . import posing, takes
+from . import posing, rigging, takes
 
 KIND = "track"
 FILE = "take.json"
@@ -32,16 +32,17 @@ def animate_from_video(context, head: bpy.types.Object, path: Path, turn_head: b
     """Submit the job that finds the expressions in a video, to animate `head` with them from the current frame on.
 
     Raises:
-        FaceLiftError: the head has no face, or as :func:`facelift_blender.head_jobs.submit`.
+        FaceLiftError: the head has no face or no splats, or as :func:`facelift_blender.head_jobs.submit`.
     """
     posing.sliders(head)
     first = context.scene.frame_current
 
     def request(folder: Path) -> Request:
-        return Request(str(path), str(folder / FILE))
+        return Request(str(path), str(folder / FILE), str(folder / head_jobs.HEAD))
 
     def use(folder: Path, head: bpy.types.Object, scene: bpy.types.Scene) -> None:
         takes.insert(scene, head, read_take(folder / FILE), path.stem, turn_head, first)
 
     title = f"Expressions in {path.name}"
-    return head_jobs.submit(context, KIND, title, head, None, request, use, "Animate from Video")
+    splats = rigging.in_model_space(head, context.scene)
+    return head_jobs.submit(context, KIND, title, head, splats, request, use, "Animate from Video")

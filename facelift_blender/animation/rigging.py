@@ -10,6 +10,7 @@ import numpy as np
 from facelift_core import FaceLiftError
 from facelift_core.animation.files import load_rig
 from facelift_core.animation.rig import Rig
+from facelift_core.gaussians.arrays import SplatArrays
 from facelift_core.gaussians.transforms import transform
 from facelift_core.jobs.rig import Request
 
@@ -28,16 +29,25 @@ def rig_face(context, head: bpy.types.Object) -> Job:
     Raises:
         FaceLiftError: the head has no splats, or as :func:`facelift_blender.head_jobs.submit`.
     """
-    splats = rigs.own_splats(head)
-    if not len(splats):
-        raise FaceLiftError(f"“{head.name}” has no splats.")
-    to_model = np.linalg.inv(from_model(head, context.scene, splats.positions))
+    splats = in_model_space(head, context.scene)
 
     def request(folder: Path) -> Request:
         return Request(str(folder / head_jobs.HEAD), str(folder / FILE))
 
     title = f"Face of {head.name}"
-    return head_jobs.submit(context, KIND, title, head, transform(splats, to_model), request, _insert, "Rig Face")
+    return head_jobs.submit(context, KIND, title, head, splats, request, _insert, "Rig Face")
+
+
+def in_model_space(head: bpy.types.Object, scene: bpy.types.Scene) -> SplatArrays:
+    """The splats of `head` without those that came with a rig, where the model had them.
+
+    Raises:
+        FaceLiftError: the head has no splats.
+    """
+    splats = rigs.own_splats(head)
+    if not len(splats):
+        raise FaceLiftError(f"“{head.name}” has no splats.")
+    return transform(splats, np.linalg.inv(from_model(head, scene, splats.positions)))
 
 
 def _insert(folder: Path, head: bpy.types.Object, scene: bpy.types.Scene) -> None:

@@ -70,7 +70,7 @@ def run(monkeypatch):
     def run(*arguments, problems=None) -> int:
         model = Model(problems or {})
         monkeypatch.setattr(fl.FaceLift, "from_pretrained", lambda *_, **__: model)
-        monkeypatch.setattr("facelift_core.align.align_portrait", lambda photo, **_: Path(photo).name)
+        monkeypatch.setattr("facelift_core.cli.batch.align_portrait", lambda photo, **_: Path(photo).name)
         return main(["reconstruct", *map(os.fspath, arguments)])
 
     return run
