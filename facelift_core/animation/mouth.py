@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import cv2
 import numpy as np
 from scipy.spatial import cKDTree
 
+from ..gaussians.arrays import SplatArrays
+from ..gaussians.tensors import Gaussians
 from .deform import deformed_vertices
 from .discs import Layer, layer
 from .front import NOMINAL, SIDE, FrontView
-from .parted_lips import BLUR, edges_of_lips, find_opening
+from .parted_lips import BLUR, edges_of_lips, find_opening, quads_inside_mouth
 from .rig import SHAPES, FaceMesh
 from .samples import Samples, front_depth, front_pixels, quads_of, sample_quads
 from .template import Template
+from .views import View, look, showing
 
 MOUTH, TONGUE, GUM, ENAMEL = (0.32, 0.12, 0.12), (0.66, 0.36, 0.36), (0.60, 0.32, 0.32), (0.85, 0.82, 0.75)
 """sRGB in evenly lit portraits."""
@@ -62,19 +66,31 @@ EXPRESSIONS = (
 )  # fmt: skip
 """How much the expression of the photo is taken back, and what is added, where the walls of a mouth could come through
 the skin."""
+SIDES, LOOK_SIZE = (60.0, -60.0, 90.0, -90.0), 256
+"""Azimuths in degrees of the views from beside the head, and their pixels."""
+ABOVE = 0.1
+"""How far above and below what it covers a Gaussian of the head may be, in world units."""
+SHOWN = 0.03
+"""Share of a pixel above which the inside of a mouth shows through a cheek."""
+OFF = 0.08
+"""Distance in world units of the mesh from the head above which the front camera sees something else there, such as
+the background beside a cheek, or hair."""
 HIDDEN_BEHIND = 0.01
 """What is this much farther than what the camera sees is hidden, in world units."""
 INNER_LIP = np.array([0.85, 0.70, 0.70])
 """Factors for the colors of the lips where they turn inward."""
 
 
-def hidden_parts(mesh: FaceMesh, template: Template, view: FrontView) -> Layer:
+def hidden_parts(mesh: FaceMesh, template: Template, view: FrontView, head: Gaussians) -> Layer:
     """Teeth, tongue, the cavity of the mouth, the inner lips, and the lids' folds.
 
     At rest they lie behind lips and lids, or where an open mouth shows something, behind that.
+
+    Args:
+        head: the Gaussians between which none of this shows from beside.
     """
     outside = sample_quads(mesh, quads_of(mesh, "outside"), SPACING["skin"])
-    seen = outside[_seen(outside, mesh, view)]
+    seen = outside[_seen(outside, mesh, view) & _on_head(outside.points, look(head, 0.0, LOOK_SIZE))]
     hidden = np.setdiff1d(quads_of(mesh, "skin"), quads_of(mesh, "outside"))
     place = template.base[template.quads[hidden]].mean(1)
     mouth = hidden[(place[:, 2] < NOSTRILS) & (np.abs(place[:, 0]) < EARS)]
@@ -87,12 +103,52 @@ def hidden_parts(mesh: FaceMesh, template: Template, view: FrontView) -> Layer:
     share = np.clip((distance - BELOW) / (THIN - BELOW), 0, 1)[:, None]
     colors = (1 - share) * lips + share * _shaded(np.array(MOUTH), samples, template, view)
     walls = layer(samples, colors, BELOW, behind=BELOW)
-    layers = [
-        *(_inside(part, mesh, template, view) for part in ("teeth", "tongue")),
-        walls.of(~_comes_through(walls, mesh)), _lips(mesh, seen, view), _face(mesh, seen, view),
-    ]  # fmt: skip
-    layers.append(_lids(mesh, seen, view))
-    return Layer.joined(layers)
+    teeth, tongue = (_inside(part, mesh, template, view) for part in ("teeth", "tongue"))
+    inside = Layer.joined([teeth, tongue, walls.of(~_comes_through(walls, mesh))])
+    between_lips = np.isin(view.quads_at(teeth.gaussians.positions), quads_inside_mouth(mesh))
+    stays = np.concatenate([between_lips, np.zeros(len(inside.gaussians) - len(teeth.gaussians), bool)])
+    inside = inside.of(stays | ~_shows_beside(inside.gaussians, head))
+    face = _face(mesh, seen, view)
+    face = face.of(~_before_sides(face.gaussians, head))
+    return Layer.joined([inside, _lips(mesh, seen, view), face, _lids(mesh, seen, view)])
+
+
+def _shows_beside(inner: SplatArrays, head: Gaussians) -> np.ndarray:
+    """(N,) whether the inside of a mouth shows at the side of the head, where that may be thin."""
+    head, shown = _at_height(head, inner), np.zeros(len(inner), bool)
+    for azimuth in SIDES:
+        for _ in range(2):  # again, for what the first ones covered
+            left = np.flatnonzero(~shown)
+            now = showing(inner[left].to_gaussians(), head, azimuth, LOOK_SIZE) > SHOWN
+            if not now.any():
+                break
+            shown[left] = now
+    return shown
+
+
+def _at_height(head: Gaussians, some: SplatArrays) -> Gaussians:
+    """Those of the head's Gaussians that can cover `some` of its inside from beside."""
+    low, high = some.positions[:, 2].min() - ABOVE, some.positions[:, 2].max() + ABOVE
+    near = (head.positions[:, 2] > low) & (head.positions[:, 2] < high)
+    return Gaussians(**{name: values[near] for name, values in vars(head).items()})
+
+
+def _before_sides(some: SplatArrays, head: Gaussians) -> np.ndarray:
+    """(N,) whether Gaussians lie before or beside the surface of the head from any side."""
+    before, head = np.zeros(len(some), bool), _at_height(head, some)
+    for azimuth in SIDES:
+        side = look(head, azimuth, LOOK_SIZE)
+        surface, _, exists = side.surface_at(some.positions)
+        before |= ~exists | (side.depth(some.positions) < side.depth(surface))
+    return before
+
+
+def _on_head(points: np.ndarray, surface: View) -> np.ndarray:
+    """(N,) whether the pixels at which the front camera sees (N, 3) points show the head at their depth."""
+    places, _, _ = surface.surface_at(points)
+    inner = replace(surface, solid=cv2.erode(surface.solid.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0)
+    _, _, exists = inner.surface_at(points)
+    return exists & (np.abs(surface.depth(points) - surface.depth(places)) < OFF)
 
 
 def _comes_through(inner: Layer, mesh: FaceMesh) -> np.ndarray:

@@ -63,7 +63,7 @@ def rig_with(gaussians: Gaussians, mesh: FaceMesh, monitor: Monitor) -> Rig:
     whole = Layer(splats, binding)
     added = Layer.joined([
         *(hidden_eye(mesh, view, eye) for eye in eyes),
-        hidden_parts(mesh, load_template(), view),
+        hidden_parts(mesh, load_template(), view, gaussians),
     ])  # fmt: skip
     more = np.zeros((len(added.gaussians), splats.sh.shape[1], 3), np.float32)
     more[:, :1] = added.gaussians.sh

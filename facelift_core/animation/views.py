@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from ..gaussians.tensors import SH_C0, Gaussians
+from ..gaussians.tensors import SH_C0, Gaussians, concatenate
 from ..rendering import render, render_rgba
 from ..rendering.cameras import intrinsics, orbit
 
@@ -41,9 +41,11 @@ class View:
 
     def project(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """(N, 2) pixels and (N,) depths of (N, 3) points of the world."""
-        own = (points - self.c2w[:3, 3]) @ self.c2w[:3, :3]
-        size = len(self.solid)
-        return own[:, :2] / own[:, 2:] * self.focal + size / 2, own[:, 2]
+        return _projected(points, self.c2w, self.focal, len(self.solid))
+
+    def depth(self, points: np.ndarray) -> np.ndarray:
+        """(N,) depths of (N, 3) points of the world."""
+        return (points - self.c2w[:3, 3]) @ self.c2w[:3, 2]
 
     def surface_at(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """The surface at the pixels of (N, 3) points: (N, 3) places, (N, 3) normals, and (N,) bool where it exists."""
@@ -75,9 +77,7 @@ def look(gaussians: Gaussians, azimuth: float, size: int) -> View:
     c2w = camera(azimuth)
     w2c = torch.linalg.inv(c2w).to(gaussians.positions.dtype)
     along = gaussians.positions @ w2c[2, :3] + w2c[2, 3]
-    gray = ((along - NEAR) / (FAR - NEAR) - 0.5) / SH_C0
-    painted = replace(gaussians, sh=gray[:, None, None].expand(-1, 1, 3))
-    rgba = render_rgba(painted, c2w, intrinsics(size), size, size)[0].numpy()
+    rgba = render_rgba(_painted(gaussians, (along - NEAR) / (FAR - NEAR)), c2w, intrinsics(size), size, size)[0].numpy()
     solid = rgba[..., 3] > OPAQUE
     depth = rgba[..., 0] / rgba[..., 3].clip(1e-4) * (FAR - NEAR) + NEAR
     # Blur only along the surface, not across its outline.
@@ -93,3 +93,24 @@ def look(gaussians: Gaussians, azimuth: float, size: int) -> View:
     normals /= np.linalg.norm(normals, axis=-1, keepdims=True).clip(1e-12)
     facing = (normals * (c2w[:3, 3] - points)).sum(-1, keepdims=True)
     return View(c2w, focal, points, np.where(facing < 0, -normals, normals), solid)
+
+
+def showing(inner: Gaussians, head: Gaussians, azimuth: float, size: int) -> np.ndarray:
+    """(N,) how much of the pixel at which `azimuth` sees each of N `inner` Gaussians shows any of them, in [0, 1]."""
+    both = concatenate([_painted(inner, torch.ones(len(inner))), _painted(head, torch.zeros(len(head)))])
+    c2w = camera(azimuth)
+    share = render_rgba(both, c2w, intrinsics(size), size, size)[0, ..., 0].numpy()
+    pixels, _ = _projected(inner.positions.double().numpy(), c2w.numpy(), intrinsics(size)[0].item(), size)
+    x, y = np.floor(pixels).astype(int).clip(0, size - 1).T
+    return share[y, x]
+
+
+def _projected(points: np.ndarray, c2w: np.ndarray, focal: float, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """(N, 2) pixels of a view of size² pixels, and (N,) depths, of (N, 3) points of the world."""
+    own = (points - c2w[:3, 3]) @ c2w[:3, :3]
+    return own[:, :2] / own[:, 2:] * focal + size / 2, own[:, 2]
+
+
+def _painted(gaussians: Gaussians, gray: torch.Tensor) -> Gaussians:
+    """The Gaussians in (N,) shades of gray from 0 to 1."""
+    return replace(gaussians, sh=((gray - 0.5) / SH_C0)[:, None, None].expand(-1, 1, 3))
