@@ -9,7 +9,7 @@ from synthetic_rig import make_rig as make_small_rig
 import facelift_core as fl
 from facelift_core.animation import SHAPES, own_response, rigging, tracking, video
 from facelift_core.animation.animate import posed_vertices, strengths
-from facelift_core.animation.binding import follow_samples
+from facelift_core.animation.binding import behind_lips, follow_samples
 from facelift_core.animation.capture import read_take, write_csv
 from facelift_core.animation.covered import TRANSPARENT, hide_covered
 from facelift_core.animation.deform import deform
@@ -203,3 +203,17 @@ def test_what_fine_gaussians_of_the_lips_cover_is_no_curtain_in_an_open_mouth(ri
     alone = splats[np.arange(count) >= len(lips)]  # a head without a photo's pixels: its lips are the coarse ones
     own = Binding(binding.corners[len(lips) :], binding.shares[len(lips) :])
     assert hide_covered(alone, own, rig.mesh, np.zeros(0, int)) is alone
+
+
+def test_what_lies_behind_the_teeth_of_the_photo_stays_behind_them(rig):
+    """Both go back to the same surface, where the coarse one would otherwise come first."""
+    teeth = sample_quads(rig.mesh, quads_of(rig.mesh, "teeth"), 0.02)
+    teeth = teeth[[teeth.points[:, 1].argmin()]]
+    points = (teeth.points[0] - np.array([[0, 0.06, 0], [0, 0.04, 0]])).astype(np.float32)
+    splats = SplatArrays(
+        points, np.zeros((2, 1, 3), np.float32), np.log([[0.0015] * 3, [0.012] * 3]).astype(np.float32),
+        np.tile(np.array([1, 0, 0, 0], np.float32), (2, 1)), np.full(2, 4.0, np.float32),
+    )  # fmt: skip
+    binding = follow_samples(teeth[[0, 0]])
+    moved = behind_lips(splats, binding, np.arange(2), rig.mesh).positions[:, 1]
+    assert (moved > points[:, 1] + 0.02).all() and moved[1] > moved[0] + 0.02

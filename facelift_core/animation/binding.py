@@ -28,7 +28,7 @@ the eye, since the fit is no better than that. Up to the second, what is darker 
 the lid and do not stretch over it. The skin of the lids lies between the second and the third."""
 BLINKS = ("eyeBlinkLeft", "eyeBlinkRight")
 COARSE = 0.007
-"""Standard deviation in world units above which a dark Gaussian there is no lash but what lies behind lashes."""
+"""Standard deviation in world units above which a Gaussian is none of the photo's pixels, such as a lash, but behind."""
 CONTRAST = 0.06
 """Least difference in brightness, in [0, 1]."""
 WIDE_OPEN = 0.45
@@ -39,6 +39,8 @@ them, if the front camera sees it there."""
 
 THIN = 0.02
 """The same for the edges of the lips; farther behind, it moves with the outside of the lips, and stays behind it."""
+FARTHER = 0.015
+"""How much farther back coarse Gaussians go than fine ones, as a fraction of their distance from the camera."""
 BEHIND = 0.03
 """Distance in world units from closed lips to what is behind them."""
 
@@ -79,7 +81,8 @@ def _follow_instead(
 def behind_lips(gaussians: SplatArrays, binding: Binding, inside: np.ndarray, mesh: FaceMesh) -> SplatArrays:
     """Move what shows between the lips back along the camera's rays, so that the lips can close before it.
 
-    It goes to the teeth, or where these stand out, behind the closed lips.
+    It goes to the teeth, or where these stand out, behind the closed lips; coarse Gaussians farther, since they filled
+    the gaps between fine ones from behind.
     """
     camera = np.array([0.0, -cameras.RADIUS, 0.0])
     rays = gaussians.positions[inside] - camera
@@ -92,6 +95,7 @@ def behind_lips(gaussians: SplatArrays, binding: Binding, inside: np.ndarray, me
     column, row = np.clip(np.floor(pixels), 0, SIDE - 1).astype(int).T
     lips = np.where(np.isfinite(lips), lips + BEHIND, 0)[row, column]
     factor = np.clip(np.maximum(teeth / distance, lips / depth), 1.0, 1.0 + DEEP).astype(np.float32)
+    factor += FARTHER * (np.exp(gaussians.log_scales[inside].max(1)) > COARSE)
     positions, log_scales = gaussians.positions.copy(), gaussians.log_scales.copy()
     positions[inside] = camera + rays * factor[:, None]
     log_scales[inside] += np.log(factor)[:, None]
