@@ -28,7 +28,7 @@ the eye, since the fit is no better than that. Up to the second, what is darker 
 the lid and do not stretch over it. The skin of the lids lies between the second and the third."""
 BLINKS = ("eyeBlinkLeft", "eyeBlinkRight")
 COARSE = 0.007
-"""Standard deviation in world units above which a Gaussian is none of the photo's pixels, such as a lash, but behind."""
+"""Standard deviation in world units above which a Gaussian is none of the photo's pixels, no lash, but behind them."""
 CONTRAST = 0.06
 """Least difference in brightness, in [0, 1]."""
 WIDE_OPEN = 0.45
