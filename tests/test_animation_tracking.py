@@ -277,7 +277,7 @@ def film(tmp_path_factory) -> Path:
 
 
 def test_weights_of_a_synthetic_actor(film, tmp_path):
-    """The mark of issue 20: mean error of the weights at most .1; see benchmarks/face_tracking.py for more heads."""
+    """Means over more people: benchmarks/face_tracking.py."""
     events, truth = [], performance(FRAMES)
     request = {"video": str(film), "output": str(tmp_path / "take.csv")}
     done = handlers.run("track", request, events.append, lambda: False, Models())
