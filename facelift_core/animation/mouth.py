@@ -145,9 +145,8 @@ def _before_sides(some: SplatArrays, head: Gaussians) -> np.ndarray:
 
 def _on_head(points: np.ndarray, surface: View) -> np.ndarray:
     """(N,) whether the pixels at which the front camera sees (N, 3) points show the head at their depth."""
-    places, _, _ = surface.surface_at(points)
     inner = replace(surface, solid=cv2.erode(surface.solid.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0)
-    _, _, exists = inner.surface_at(points)
+    places, _, exists = inner.surface_at(points)
     return exists & (np.abs(surface.depth(points) - surface.depth(places)) < OFF)
 
 
